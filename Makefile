@@ -1,0 +1,58 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from constraints.txt.
+#
+#   make PYTHON=python3.12 demo          with another Python
+#   make PIP_FLAGS='…' demo              with further options for pip
+#
+# The default torch for Linux on x86-64 brings gigabytes of CUDA libraries. Without a GPU, give pip the CPU
+# package index that PyTorch's installation page names, as --extra-index-url in PIP_FLAGS (or in the
+# variable PIP_EXTRA_INDEX_URL): pip then prefers the CPU build of the same pinned version.
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test test-slow check fix bench train-mini
+
+help:
+	@echo 'make demo        answer questions about a long document under a KV budget, on the bundled dLLM'
+	@echo 'make test        all tests but the slow ones'
+	@echo 'make test-slow   the slow ones'
+	@echo 'make check       format, lint, types, import contracts'
+	@echo 'make fix         format, and repair what the linter can'
+	@echo 'make bench       steps per second and bytes of the cache on a random model'
+	@echo 'make train-mini  train the bundled dLLM from scratch into build/mini'
+
+demo: $(INSTALLED)
+	@$(BIN)/maskkv demo
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest -n $(JOBS)
+
+test-slow: $(INSTALLED)
+	@$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(INSTALLED)
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m maskkv.bench
+
+# OpenMP threads that spin while they wait slow a busy machine down tenfold.
+train-mini: $(INSTALLED)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m maskkv.training.train --out build/mini
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("maskkv needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt $(PIP_FLAGS)
+	@touch $@

@@ -1,0 +1,47 @@
+"""Diffusion language models under a KV budget: MaskKV cache eviction for LLaDA and Dream."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from maskkv.api import LanguageModel, Result, load
+    from maskkv.engine import Engine, Step
+    from maskkv.errors import CheckpointError, InputError, MaskKVError, ProfileError
+    from maskkv.eviction.policy import Policy
+    from maskkv.generation import Generation
+
+__version__ = version("maskkv")
+
+__all__ = [
+    "CheckpointError",
+    "Engine",
+    "Generation",
+    "InputError",
+    "LanguageModel",
+    "MaskKVError",
+    "Policy",
+    "ProfileError",
+    "Result",
+    "Step",
+    "__version__",
+    "load",
+]
+
+_HOMES = {
+    "maskkv.api": ("LanguageModel", "Result", "load"),
+    "maskkv.engine": ("Engine", "Step"),
+    "maskkv.errors": ("CheckpointError", "InputError", "MaskKVError", "ProfileError"),
+    "maskkv.eviction.policy": ("Policy",),
+    "maskkv.generation": ("Generation",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that `maskkv --help` need not wait for torch."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module 'maskkv' has no attribute {name!r}")

@@ -1,0 +1,281 @@
+"""The facade: a model, its tokenizer and a default policy, from text to text."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maskkv import checkpoint, mini, policies
+from maskkv.cache import NoCache
+from maskkv.engine import Engine, Step, check_prompt
+from maskkv.errors import InputError, ProfileError
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.models.transformer import Transformer
+from maskkv.sequence import RunningSequence
+from maskkv.text import Text
+
+Message = dict[str, str]
+"""One turn of a chat: `role` and `content`."""
+
+Budget = int | None
+"""Pairs that a KV head keeps per layer, on average; None evicts nothing."""
+
+
+class Default(Enum):
+    """Stand for "whatever the model was loaded with" where None has a meaning of its own."""
+
+    MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Report one generated response and what it cost.
+
+    `tokens` are the response ids, untrimmed; `text` ends at the first end token. `cache_bytes` is what the cache holds
+    at the end, `full_cache_bytes` what it would hold un-evicted. `peak_memory_bytes` is the device's peak during the
+    call (CUDA) or the process's peak resident size (CPU). `tokens_per_s` counts tokens up to the end token.
+    `kept[layer][kv_head]` lists the prompt positions kept by the latest vote, sorted; empty without a cache.
+    """
+
+    text: str
+    tokens: list[int]
+    prompt_length: int
+    steps: int
+    policy: str
+    budget: Budget
+    cache_bytes: int
+    full_cache_bytes: int
+    peak_memory_bytes: int
+    latency_s: float
+    tokens_per_s: float
+    kept: list[list[list[int]]]
+
+
+class LanguageModel:
+    """Answer prompts with a diffusion language model; `load` makes one.
+
+    `policy` and `budget` are defaults that every call may override; so is each field of `Generation`, given by name.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        text: Text,
+        *,
+        policy: str | Policy = "maskkv",
+        budget: Budget = None,
+        profile: LayerProfile | None = None,
+        rope_scale: float | None = None,
+    ) -> None:
+        self.model = model
+        self.text = text
+        self.policy = _policy(policy)
+        self.budget = budget
+        self.profile = profile
+        self.rope_scale = rope_scale
+
+    def generate(
+        self,
+        prompt: str,
+        generation: Generation | None = None,
+        *,
+        policy: str | Policy | None = None,
+        budget: Budget | Default = Default.MODEL,
+        raw: bool = False,
+        **settings: Any,
+    ) -> Result:
+        """Answer a prompt, put to the model as one user turn (`raw`, or no chat template: as it stands)."""
+        ids = self.prompt_ids(prompt, raw=raw)
+        return self.generate_ids(ids, generation, policy=policy, budget=budget, **settings)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        generation: Generation | None = None,
+        *,
+        policy: str | Policy | None = None,
+        budget: Budget | Default = Default.MODEL,
+        **settings: Any,
+    ) -> Result:
+        """Answer the last of several turns."""
+        ids = self.text.chat(messages)
+        return self.generate_ids(ids, generation, policy=policy, budget=budget, **settings)
+
+    def stream(
+        self,
+        prompt: str,
+        generation: Generation | None = None,
+        *,
+        policy: str | Policy | None = None,
+        budget: Budget | Default = Default.MODEL,
+        raw: bool = False,
+        **settings: Any,
+    ) -> Generator[Step, None, Result]:
+        """Yield one `Step` per denoising step of the answer; the generator returns the Result."""
+        ids = self.prompt_ids(prompt, raw=raw)
+        return self.stream_ids(ids, generation, policy=policy, budget=budget, **settings)
+
+    def generate_ids(
+        self,
+        prompt: Sequence[int],
+        generation: Generation | None = None,
+        *,
+        policy: str | Policy | None = None,
+        budget: Budget | Default = Default.MODEL,
+        **settings: Any,
+    ) -> Result:
+        """Answer a prompt of token ids."""
+        steps = self.stream_ids(prompt, generation, policy=policy, budget=budget, **settings)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+
+    def stream_ids(
+        self,
+        prompt: Sequence[int],
+        generation: Generation | None = None,
+        *,
+        policy: str | Policy | None = None,
+        budget: Budget | Default = Default.MODEL,
+        **settings: Any,
+    ) -> Generator[Step, None, Result]:
+        """Yield one `Step` per denoising step of the answer to token ids; the generator returns the Result."""
+        generation = _generation(generation, settings)
+        policy = self.policy if policy is None else _policy(policy)
+        budget = self.budget if isinstance(budget, Default) else budget
+        engine = Engine(self.model, self.profile)
+        number = engine.add(prompt, generation, policy, budget, self.rope_scale)
+        return self._run(engine, number)
+
+    def logits(self, ids: Sequence[int]) -> Float[Tensor, "length vocab"]:
+        """Return the logits of every row, with nothing masked, cached or stretched: the reference.
+
+        Row i of a model whose logits are shifted (Dream) predicts token i + 1.
+        """
+        check_prompt(ids, self.model.config.vocab_size)
+        tokens = torch.tensor(ids, device=self.model.device)
+        with torch.inference_mode():
+            rotation = self.model.rotation(torch.arange(len(ids), device=self.model.device))
+            return self.model.logits(self.model(tokens, rotation, NoCache()))
+
+    def prompt_ids(self, prompt: str, *, raw: bool = False) -> list[int]:
+        """Return the token ids of a prompt as `generate` puts it to the model."""
+        if raw or not self.text.has_chat_template:
+            return self.text.encode(prompt)
+        return self.text.chat([{"role": "user", "content": prompt}])
+
+    def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
+        on_cuda = self.model.device.type == "cuda"
+        if on_cuda:
+            torch.cuda.reset_peak_memory_stats(self.model.device)
+        start = time.perf_counter()
+        finished = False
+        while not finished:
+            for step in engine.step():
+                finished = step.finished
+                yield step
+        latency = time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated(self.model.device) if on_cuda else _peak_resident_bytes()
+        return self._result(engine[number], latency, peak)
+
+    def _result(self, sequence: RunningSequence, latency: float, peak: int) -> Result:
+        tokens = sequence.response()
+        ends = [index for index, token in enumerate(tokens) if token in self.model.config.eos_ids]
+        said = tokens[: ends[0]] if ends else tokens
+        return Result(
+            text=self.text.decode(said),
+            tokens=tokens,
+            prompt_length=sequence.extent.prompt_length,
+            steps=sequence.index,
+            policy=sequence.settings.policy.name,
+            budget=sequence.settings.budget,
+            cache_bytes=sequence.cache_bytes,
+            full_cache_bytes=sequence.full_cache_bytes(self.model.dtype.itemsize),
+            peak_memory_bytes=peak,
+            latency_s=latency,
+            tokens_per_s=len(said) / latency,
+            kept=sequence.kept(),
+        )
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    policy: str | Policy = "maskkv",
+    budget: Budget = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    rope_scale: float | None = None,
+    profile: LayerProfile | str | Path | None = None,
+) -> LanguageModel:
+    """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
+
+    `profile` is a layer profile or its file; None takes the one that maskkv ships for this very model, and without
+    one each prompt is probed. `rope_scale` None stretches RoPE as each prompt's length needs.
+
+    Raises:
+        CheckpointError: The folder's files cannot be used.
+        ProfileError: The profile is malformed or belongs to another model.
+        InputError: The policy is unknown, or an argument is out of range.
+    """
+    chosen = _policy(policy)
+    folder = checkpoint.resolve(mini.folder() if model is None else model)
+    text = Text.load(folder)
+    transformer = checkpoint.load(folder, device=device, dtype=dtype)
+    return LanguageModel(
+        transformer,
+        text,
+        policy=chosen,
+        budget=budget,
+        profile=_profile(profile, transformer),
+        rope_scale=rope_scale,
+    )
+
+
+def _profile(profile: LayerProfile | str | Path | None, model: Transformer) -> LayerProfile | None:
+    fingerprint = checkpoint.fingerprint(model)
+    if profile is None:
+        shipped = resources.files("maskkv") / "profiles"
+        known = (LayerProfile.from_json(file.read_text("utf-8")) for file in shipped.iterdir())
+        return next((each for each in known if each.fingerprint == fingerprint), None)
+    if not isinstance(profile, LayerProfile):
+        try:
+            profile = LayerProfile.from_json(Path(profile).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProfileError(f"cannot read the layer profile {profile}: {error}") from None
+    profile.check(fingerprint, model.config.num_layers)
+    return profile
+
+
+def _policy(policy: str | Policy) -> Policy:
+    return policies.named(policy) if isinstance(policy, str) else policy
+
+
+def _generation(generation: Generation | None, settings: dict[str, Any]) -> Generation:
+    known = [field.name for field in fields(Generation)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"unknown setting {name!r}: expected one of {', '.join(known)}")
+    return Generation(**settings) if generation is None else replace(generation, **settings)
+
+
+def _peak_resident_bytes() -> int:
+    """Return the largest resident size this process ever had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,96 @@
+"""Shapes of models to measure, and random weights for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from maskkv.errors import InputError
+from maskkv.models.config import ModelConfig
+from maskkv.models.transformer import Transformer
+
+_MID = ModelConfig(
+    family="llada",
+    hidden_size=512,
+    num_layers=8,
+    num_heads=8,
+    num_kv_heads=8,
+    head_dim=64,
+    mlp_size=1024,
+    vocab_size=4096,
+    rope_theta=500_000.0,
+    norm_eps=1e-5,
+    qkv_bias=False,
+    rope_dtype="float32",
+    trained_length=4096,
+    lookback=0,
+    mask_id=4095,
+    eos_ids=(4094,),
+    pad_id=4094,
+)
+
+SHAPES = {
+    "mid": _MID,
+    "mini": replace(
+        _MID,
+        hidden_size=192,
+        num_layers=6,
+        num_heads=6,
+        num_kv_heads=6,
+        head_dim=32,
+        mlp_size=384,
+        vocab_size=656,
+        mask_id=655,
+        eos_ids=(654,),
+        pad_id=654,
+    ),
+    "tiny": replace(
+        _MID,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=8,
+        mlp_size=64,
+        vocab_size=64,
+        mask_id=63,
+        eos_ids=(62,),
+        pad_id=62,
+    ),
+}
+"""LLaDA-shaped models: `mid` has 25.2 million parameters, `mini` is near the bundled dLLM, `tiny` is for a first try."""
+
+
+def shape(name: str) -> ModelConfig:
+    """Return the shape of that name."""
+    if name not in SHAPES:
+        raise InputError(f"unknown shape {name!r}: expected one of {', '.join(SHAPES)}")
+    return SHAPES[name]
+
+
+def random_model(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32) -> Transformer:
+    """Make a model with random weights that keep its activations of the order of one.
+
+    Matrices are normal with variance 1 / fan-in, the two that add to the residual stream divided by the square root of
+    the number of terms added, so the stream grows by a constant factor whatever the depth.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model = Transformer(config)
+    terms = 2 * config.num_layers
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            if parameter.ndim == 1:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                continue
+            std = 1.0 if name == "embed.weight" else parameter.shape[1] ** -0.5
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                std *= terms**-0.5
+            parameter.normal_(0.0, std, generator=generator)
+    return model.to(dtype).requires_grad_(False)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Count the numbers in the model's weights."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,7 @@
+"""What is remembered between steps: nothing, or the kept prompt pairs and the response's features."""
+
+from maskkv.cache.evicting import EvictingCache, Extent, Refresh
+from maskkv.cache.packed import PackedCache
+from maskkv.cache.plain import ImportanceProbe, NoCache
+
+__all__ = ["EvictingCache", "Extent", "ImportanceProbe", "NoCache", "PackedCache", "Refresh"]

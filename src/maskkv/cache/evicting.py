@@ -1,0 +1,190 @@
+"""The cache of one sequence: the prompt pairs that its policy keeps, and its response's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from maskkv.cache.plain import NoCache
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.view import LayerView
+from maskkv.models.config import ModelConfig
+from maskkv.models.transformer import Sublayer
+from maskkv.ops.attention import Queries
+from maskkv.ops.ragged import RaggedKV
+
+
+class Refresh(Enum):
+    """Say what a step recomputes."""
+
+    PROMPT = "prompt"
+    """Prompt and response."""
+    RESPONSE = "response"
+    """All live rows."""
+    PARTIAL = "partial"
+    """The values of all live rows, and the rest of the drifted ones."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Give the lengths of one cached sequence: its prompt, the last prompt rows that stay live, its response."""
+
+    prompt_length: int
+    lookback: int
+    gen_length: int
+
+    @property
+    def live(self) -> int:
+        """Return the number of live rows."""
+        return self.lookback + self.gen_length
+
+    @property
+    def evictable(self) -> int:
+        """Return the number of prompt pairs that a policy may drop."""
+        return self.prompt_length - self.lookback
+
+
+class EvictingCache:
+    """Keep the policy's choice of prompt pairs and the live rows' features of one sequence.
+
+    Stored: per layer the kept pairs with the live rows' keys and values behind them (`RaggedKV`), and in one tensor
+    the live rows' attention and MLP outputs. Nothing else of the prompt outlives its refresh, and during a
+    refresh only the running layer's prompt keys and values exist.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        extent: Extent,
+        policy: Policy,
+        layer_pairs: Sequence[int],
+        transfer_ratio: float,
+    ) -> None:
+        self.extent = extent
+        self._config = config
+        self._policy = policy
+        self._layer_pairs = tuple(layer_pairs)
+        self._transfer_ratio = transfer_ratio
+        self._pairs: list[RaggedKV | None] = [None] * config.num_layers
+        self._kept: list[Int[Tensor, "2 pairs"] | None] = [None] * config.num_layers
+        self._features: Float[Tensor, "layers sublayers live hidden"] | None = None
+        self._prompt_pass = NoCache()
+        self._refresh = Refresh.PROMPT
+        self._masked: Bool[Tensor, " gen_length"] | None = None
+        self._stale: Int[Tensor, " fresh"] | None = None
+
+    def begin(self, refresh: Refresh, masked: Bool[Tensor, " gen_length"]) -> None:
+        """Say what the coming pass recomputes, and which response positions are undecided in it.
+
+        A prompt refresh runs all rows of the sequence, any other pass its live rows.
+        """
+        self._refresh = refresh
+        self._masked = masked
+
+    def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
+        """Pick the `⌊ρ L⌋` live rows whose values moved most since the last step; layer 0 recomputes all."""
+        self._stale = None
+        if self._refresh is Refresh.PARTIAL and layer > 0:
+            before = self._stored(layer).tail_values().flatten(1).float()
+            similarity = F.cosine_similarity(before, values.flatten(1).float(), dim=-1)
+            count = int(self.extent.gen_length * self._transfer_ratio)
+            self._stale = similarity.sort(stable=True).indices[:count].sort().values
+        return self._stale
+
+    def hold(
+        self,
+        layer: int,
+        keys: Float[Tensor, "fresh kv_heads head_dim"],
+        values: Float[Tensor, "rows kv_heads head_dim"],
+        queries: Queries,
+    ) -> None:
+        """Store the live rows' new keys and values; in a prompt refresh choose what stays of the prompt first."""
+        if self._refresh is Refresh.PROMPT:
+            self._prompt_pass.hold(layer, keys, values, queries)
+            self._pairs[layer] = RaggedKV(keys, values, self._keep(layer, keys, values, queries))
+            return
+        self._stored(layer).write_keys(keys, self._stale)
+        # ρ = 0 freezes the response: its values too stay those of the last refresh.
+        if self._stale is None or self._transfer_ratio > 0:
+            self._stored(layer).write_values(values)
+
+    def attend(
+        self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
+    ) -> Float[Tensor, "span heads head_dim"]:
+        """Attend to the whole sequence in a prompt refresh, else to the kept pairs and the response."""
+        if self._refresh is Refresh.PROMPT:
+            return self._prompt_pass.attend(layer, queries, span)
+        return self._stored(layer).attend(queries)
+
+    def add(
+        self,
+        layer: int,
+        sublayer: Sublayer,
+        residual: Float[Tensor, "span hidden"],
+        fresh: Float[Tensor, "taken hidden"],
+        span: slice,
+    ) -> Float[Tensor, "span hidden"]:
+        """Remember the live rows' outputs, and reuse the remembered ones for rows that are not fresh."""
+        features = self._features_like(fresh)[layer, sublayer.value]
+        if self._stale is not None:
+            features[self._stale] = fresh
+            return residual + features
+        first_live = self.extent.evictable if self._refresh is Refresh.PROMPT else 0
+        start = max(span.start, first_live)
+        if start < span.stop:
+            features[start - first_live : span.stop - first_live] = fresh[start - span.start :]
+        return residual + fresh
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of the stored pairs and response features."""
+        features = 0 if self._features is None else self._features.nbytes
+        return features + sum(pairs.nbytes for pairs in self._pairs if pairs is not None)
+
+    def kept(self) -> list[list[list[int]]]:
+        """Return the prompt positions kept by the latest vote: per layer and KV head, sorted."""
+        return [self._kept_positions(layer) for layer in range(self._config.num_layers)]
+
+    def _kept_positions(self, layer: int) -> list[list[int]]:
+        kept = self._kept[layer]
+        if kept is None:
+            return [list(range(self.extent.evictable)) for _ in range(self._config.num_kv_heads)]
+        return [kept[1, kept[0] == head].tolist() for head in range(self._config.num_kv_heads)]
+
+    def _stored(self, layer: int) -> RaggedKV:
+        pairs = self._pairs[layer]
+        assert pairs is not None, "the first pass of a sequence must be a prompt refresh"
+        return pairs
+
+    def _keep(self, layer: int, keys: Tensor, values: Tensor, queries: Queries) -> Bool[Tensor, "kv_heads evictable"]:
+        first_choice = self._kept[layer]
+        if first_choice is not None and not self._policy.revote:
+            keep = keys.new_zeros((keys.shape[1], self.extent.evictable), dtype=torch.bool)
+            keep[first_choice[0].to(keys.device), first_choice[1].to(keys.device)] = True
+            return keep
+        assert self._masked is not None
+        view = LayerView(
+            layer=layer,
+            num_layers=self._config.num_layers,
+            keys=keys,
+            values=values,
+            queries=queries,
+            evictable=self.extent.evictable,
+            masked=self._masked,
+        )
+        keep = self._policy.keep(view, self._layer_pairs[layer])
+        everything = self._layer_pairs[layer] == keep.numel()
+        self._kept[layer] = None if everything else keep.nonzero().T.cpu()
+        return keep
+
+    def _features_like(self, fresh: Tensor) -> Float[Tensor, "layers sublayers live hidden"]:
+        if self._features is None:
+            shape = (self._config.num_layers, len(Sublayer), self.extent.live, self._config.hidden_size)
+            self._features = fresh.new_zeros(shape)
+        return self._features

@@ -1,0 +1,108 @@
+"""The cache that remembers nothing, and a probe that watches another cache's residual stream."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from maskkv.models.transformer import StepCache, Sublayer
+from maskkv.ops.attention import Queries, attention
+
+
+class NoCache:
+    """Recompute everything at every step: the reference. The pass holds the rows of one sequence."""
+
+    def __init__(self) -> None:
+        self._pairs: tuple[Tensor, Tensor] | None = None
+
+    def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> None:
+        """Recompute every row."""
+        return
+
+    def hold(
+        self,
+        layer: int,
+        keys: Float[Tensor, "rows kv_heads head_dim"],
+        values: Float[Tensor, "rows kv_heads head_dim"],
+        queries: Queries,
+    ) -> None:
+        """Hold the pairs until the last row has read them."""
+        self._pairs = (keys, values)
+
+    def attend(
+        self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
+    ) -> Float[Tensor, "span heads head_dim"]:
+        """Attend to every pair."""
+        assert self._pairs is not None
+        keys, values = self._pairs
+        if span.stop == len(values):
+            self._pairs = None
+        return attention(queries, keys, values)
+
+    def add(
+        self,
+        layer: int,
+        sublayer: Sublayer,
+        residual: Float[Tensor, "span hidden"],
+        fresh: Float[Tensor, "span hidden"],
+        span: slice,
+    ) -> Float[Tensor, "span hidden"]:
+        """Add."""
+        return residual + fresh
+
+
+class ImportanceProbe:
+    """Measure each layer's importance while another cache does the work (Eq. 8).
+
+    Importance is one minus the mean cosine, over the pass's rows, between the residual stream before the attention
+    norm and after the attention output was added.
+    """
+
+    def __init__(self, inner: StepCache, num_layers: int, device: torch.device) -> None:
+        self._inner = inner
+        self._cosines = torch.zeros(num_layers, dtype=torch.float64, device=device)
+        self._rows = [0] * num_layers
+
+    @property
+    def importance(self) -> tuple[float, ...]:
+        """Return the importance of each layer, over the passes seen."""
+        pairs = zip(self._cosines.tolist(), self._rows, strict=True)
+        return tuple(max(0.0, 1 - cosine / rows) for cosine, rows in pairs)
+
+    def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
+        """Ask the inner cache."""
+        return self._inner.stale(layer, values)
+
+    def hold(
+        self,
+        layer: int,
+        keys: Float[Tensor, "fresh kv_heads head_dim"],
+        values: Float[Tensor, "rows kv_heads head_dim"],
+        queries: Queries,
+    ) -> None:
+        """Ask the inner cache."""
+        self._inner.hold(layer, keys, values, queries)
+
+    def attend(
+        self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
+    ) -> Float[Tensor, "span heads head_dim"]:
+        """Ask the inner cache."""
+        return self._inner.attend(layer, queries, span)
+
+    def add(
+        self,
+        layer: int,
+        sublayer: Sublayer,
+        residual: Float[Tensor, "span hidden"],
+        fresh: Float[Tensor, "taken hidden"],
+        span: slice,
+    ) -> Float[Tensor, "span hidden"]:
+        """Ask the inner cache, and compare the residual before and after attention."""
+        after = self._inner.add(layer, sublayer, residual, fresh, span)
+        if sublayer is Sublayer.ATTENTION:
+            cosine = F.cosine_similarity(residual.float(), after.float(), dim=-1)
+            self._cosines[layer] += cosine.double().sum()
+            self._rows[layer] += len(residual)
+        return after

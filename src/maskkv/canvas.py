@@ -1,0 +1,32 @@
+"""The tokens of one sequence: the prompt, then the response that condenses out of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+class Canvas:
+    """Hold prompt and response tokens, and which response positions are still masked.
+
+    `masked` alone says what is undecided, so a prompt may contain the mask token like any other.
+    """
+
+    def __init__(self, prompt: Sequence[int], gen_length: int, mask_id: int, device: torch.device) -> None:
+        self.prompt_length = len(prompt)
+        response = [mask_id] * gen_length
+        self.tokens: Int[Tensor, " prompt_and_response"] = torch.tensor([*prompt, *response], device=device)
+        self.masked: Bool[Tensor, " gen_length"] = torch.ones(gen_length, dtype=torch.bool, device=device)
+
+    @property
+    def response(self) -> Int[Tensor, " gen_length"]:
+        """Return the response tokens, the mask token where undecided."""
+        return self.tokens[self.prompt_length :]
+
+    def commit(self, positions: Int[Tensor, " n"], tokens: Int[Tensor, " n"]) -> None:
+        """Decide response positions."""
+        self.tokens[self.prompt_length + positions] = tokens
+        self.masked[positions] = False

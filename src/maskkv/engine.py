@@ -1,0 +1,180 @@
+"""The denoising loop: a set of sequences, each advanced by one step per call. Knows token ids only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maskkv.cache import EvictingCache, ImportanceProbe, NoCache, PackedCache, Refresh
+from maskkv.errors import InputError
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.models.transformer import StepCache, Transformer
+from maskkv.ops.rope import Rotation, ntk_scale
+from maskkv.sampler import guide
+from maskkv.sequence import RunningSequence, Settings
+
+
+@dataclass(frozen=True)
+class Step:
+    """Tell what one denoising step did to one sequence.
+
+    `positions` are response positions in increasing order, with the committed `tokens` and their `confidences`.
+    `refresh` says what was recomputed; None means everything, without a cache.
+    """
+
+    sequence: int
+    index: int
+    refresh: Refresh | None
+    positions: tuple[int, ...]
+    tokens: tuple[int, ...]
+    confidences: tuple[float, ...]
+    masks_left: int
+    finished: bool
+
+
+class Engine:
+    """Advance sequences step by step; each has its own lengths, policy, schedule and phase.
+
+    Prompt refreshes (and sequences without a cache) run one sequence at a time, since they set the memory peak;
+    the live rows of all other sequences run together in one pass.
+    """
+
+    def __init__(self, model: Transformer, profile: LayerProfile | None = None) -> None:
+        if profile is not None and len(profile.importance) != model.config.num_layers:
+            raise InputError("the layer profile's number of layers is not the model's")
+        self.model = model
+        self.profile = profile
+        self._sequences: dict[int, RunningSequence] = {}
+        self._next = 0
+
+    def add(
+        self,
+        prompt: Sequence[int],
+        generation: Generation,
+        policy: Policy,
+        budget: int | None = None,
+        rope_scale: float | None = None,
+    ) -> int:
+        """Take in a sequence and return its number; `rope_scale` None stretches RoPE as its length needs.
+
+        Raises:
+            InputError: The prompt is empty or has ids outside the vocabulary, or the budget is below 1.
+        """
+        config = self.model.config
+        check_prompt(prompt, config.vocab_size)
+        if budget is not None and budget < 1:
+            raise InputError(f"budget {budget}: expected at least 1 pair per KV head and layer")
+        if rope_scale is None:
+            length = len(prompt) + generation.gen_length
+            rope_scale = ntk_scale(config.head_dim, config.rope_theta, config.trained_length, length)
+        elif not 1 <= rope_scale < float("inf"):
+            raise InputError(f"rope_scale {rope_scale}: expected a factor of at least 1")
+        settings = Settings(generation, policy, budget, rope_scale)
+        number, self._next = self._next, self._next + 1
+        self._sequences[number] = RunningSequence(prompt, settings, config, self.model.device)
+        return number
+
+    def __getitem__(self, number: int) -> RunningSequence:
+        """Return a sequence by its number."""
+        return self._sequences[number]
+
+    def remove(self, number: int) -> None:
+        """Forget a sequence and all its memory."""
+        del self._sequences[number]
+
+    @torch.inference_mode()
+    def step(self) -> list[Step]:
+        """Advance every unfinished sequence by one step."""
+        running = {number: each for number, each in self._sequences.items() if not each.finished}
+        together = {number: each for number, each in running.items() if each.first_row() > 0}
+        hidden = self._run_together(list(together.values()))
+        by_number = dict(zip(together, hidden, strict=True))
+        return [
+            self._commit(number, each, by_number.get(number) or self._run_alone(each))
+            for number, each in running.items()
+        ]
+
+    def _run_alone(self, sequence: RunningSequence) -> list[Tensor]:
+        """Run all rows of a sequence, once per branch, and return the hidden rows that its logits need."""
+        if not sequence.branches:
+            sequence.open_branches(self._importance(sequence))
+        rows, rotation, hidden = sequence.logit_rows(), self._rotation(sequence), []
+        for branch in sequence.branches:
+            cache = NoCache() if branch.cache is None else self._begun(branch.cache, sequence)
+            hidden.append(self.model(branch.tokens(0), rotation, cache)[rows])
+        return hidden
+
+    def _run_together(self, sequences: list[RunningSequence]) -> list[list[Tensor]]:
+        """Run the live rows of many sequences in one pass, and return the hidden rows that each one's logits need."""
+        if not sequences:
+            return []
+        branches = [(each, branch) for each in sequences for branch in each.branches]
+        tokens = [branch.tokens(each.first_row()) for each, branch in branches]
+        rotations = [self._rotation(each) for each, _ in branches]
+        joined = Rotation(
+            torch.cat([rotation.cos for rotation in rotations]),
+            torch.cat([rotation.sin for rotation in rotations]),
+        )
+        cache = PackedCache([self._begun(branch.cache, each) for each, branch in branches])
+        hidden = iter(self.model(torch.cat(tokens), joined, cache).split([len(own) for own in tokens]))
+        return [[next(hidden)[each.logit_rows()] for _ in each.branches] for each in sequences]
+
+    def _begun(self, cache: EvictingCache | None, sequence: RunningSequence) -> EvictingCache:
+        assert cache is not None
+        assert sequence.refresh is not None
+        cache.begin(sequence.refresh, sequence.canvas.masked)
+        return cache
+
+    def _rotation(self, sequence: RunningSequence) -> Rotation:
+        end = len(sequence.canvas.tokens)
+        positions = torch.arange(sequence.first_row(), end, device=self.model.device)
+        return self.model.rotation(positions, sequence.settings.rope_scale)
+
+    def _importance(self, sequence: RunningSequence) -> Sequence[float] | None:
+        """Return the layers' importance: the profile's, or this prompt's own from a pass that keeps no pairs."""
+        settings = sequence.settings
+        if not settings.policy.needs_importance(settings.budget, sequence.extent.evictable):
+            return None
+        if self.profile is not None:
+            return self.profile.importance
+        return measure_importance(self.model, sequence.canvas.tokens, self._rotation(sequence))
+
+    def _commit(self, number: int, sequence: RunningSequence, hidden: list[Tensor]) -> Step:
+        scale = sequence.settings.generation.cfg_scale
+        logits: list[Float[Tensor, "candidates vocab"]] = [self.model.logits(rows) for rows in hidden]
+        refresh, index = sequence.refresh, sequence.index
+        commit = sequence.commit(guide(logits[0], logits[1], scale) if scale else logits[0])
+        return Step(
+            sequence=number,
+            index=index,
+            refresh=refresh,
+            positions=tuple(commit.positions.tolist()),
+            tokens=tuple(commit.tokens.tolist()),
+            confidences=tuple(commit.confidences.tolist()),
+            masks_left=int(sequence.canvas.masked.sum()),
+            finished=sequence.finished,
+        )
+
+
+def measure_importance(model: Transformer, tokens: Tensor, rotation: Rotation) -> tuple[float, ...]:
+    """Return each layer's importance for these tokens, from one pass that keeps no pairs (Eq. 8)."""
+    probe = ImportanceProbe(NoCache(), model.config.num_layers, model.device)
+    cache: StepCache = probe
+    with torch.inference_mode():
+        model(tokens, rotation, cache)
+    return probe.importance
+
+
+def check_prompt(prompt: Sequence[int], vocab_size: int) -> None:
+    """Raise InputError unless the prompt is a non-empty list of ids of the vocabulary."""
+    if len(prompt) == 0:
+        raise InputError("the prompt is empty: expected at least one token")
+    outside = [token for token in prompt if not 0 <= token < vocab_size]
+    if outside:
+        raise InputError(f"token id {outside[0]} is outside the vocabulary (0 to {vocab_size - 1})")

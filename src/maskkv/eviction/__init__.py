@@ -1,0 +1,1 @@
+"""The vocabulary in which eviction policies are written."""

@@ -1,0 +1,75 @@
+"""Layer importance measured once per model (Eq. 8), so that eviction can start in the very first pass."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from maskkv.errors import ProfileError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """Record each layer's importance over `n` calibration prompts of the model with this fingerprint."""
+
+    model: str
+    fingerprint: str
+    n: int
+    prompt_length: int
+    importance: tuple[float, ...]
+    spread: tuple[float, ...]
+    """Standard deviation over the prompts, per layer."""
+
+    def check(self, fingerprint: str, num_layers: int) -> None:
+        """Raise ProfileError unless the profile was measured on this very model."""
+        if len(self.importance) != num_layers:
+            raise ProfileError(
+                f"the layer profile has {len(self.importance)} layers and the model {num_layers}: "
+                "make one with `maskkv calibrate`"
+            )
+        if self.fingerprint != fingerprint:
+            raise ProfileError(
+                f"the layer profile was measured on another model ({self.model}, fingerprint {self.fingerprint[:12]}; "
+                f"this one has {fingerprint[:12]}): make one with `maskkv calibrate`"
+            )
+
+    def to_json(self) -> str:
+        """Return the profile as a JSON document."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> LayerProfile:
+        """Read a profile; a malformed one raises ProfileError."""
+        try:
+            raw = json.loads(text)
+            profile = cls(
+                model=_typed(raw, "model", str),
+                fingerprint=_typed(raw, "fingerprint", str),
+                n=_typed(raw, "n", int),
+                prompt_length=_typed(raw, "prompt_length", int),
+                importance=_numbers(raw, "importance"),
+                spread=_numbers(raw, "spread"),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProfileError(f"not a layer profile ({error}): make one with `maskkv calibrate`") from None
+        if len(profile.importance) != len(profile.spread) or not profile.importance:
+            raise ProfileError("not a layer profile (importance and spread differ in length or are empty)")
+        return profile
+
+
+def _typed(raw: dict[str, object], key: str, kind: type[T]) -> T:
+    value = raw[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{key} is not of type {kind.__name__}")
+    return value
+
+
+def _numbers(raw: dict[str, object], key: str) -> tuple[float, ...]:
+    values = tuple(float(value) for value in _typed(raw, key, list))
+    if not all(math.isfinite(value) and value >= 0 for value in values):
+        raise ValueError(f"{key} must be finite numbers ≥ 0")
+    return values

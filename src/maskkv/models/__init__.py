@@ -1,0 +1,1 @@
+"""The transformer and the model families that it can be."""

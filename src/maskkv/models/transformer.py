@@ -1,0 +1,200 @@
+"""One Llama-shaped bidirectional transformer over packed rows, and the cache protocol that it asks.
+
+There is no batch axis and no padding: rows of any number of sequences are packed along one axis, and which row
+attends to what is the cache's business. Every token-wise intermediate is computed in chunks of rows, so that a
+long prompt costs the residual stream, one layer's keys and values, and one chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from maskkv.models.config import ModelConfig
+from maskkv.ops.attention import Queries
+from maskkv.ops.rope import Rotation, rotate, rotation
+
+
+class Sublayer(Enum):
+    """Name the two terms that a layer adds to the residual stream."""
+
+    ATTENTION = 0
+    MLP = 1
+
+
+class StepCache(Protocol):
+    """Answer a layer's questions during one pass. `span` counts the pass's fresh rows."""
+
+    def stale(
+        self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]
+    ) -> Int[Tensor, " fresh"] | None:
+        """Return the rows that must be recomputed, or None for all of them."""
+        ...
+
+    def hold(
+        self,
+        layer: int,
+        keys: Float[Tensor, "fresh kv_heads head_dim"],
+        values: Float[Tensor, "rows kv_heads head_dim"],
+        queries: Queries,
+    ) -> None:
+        """Take the keys of the fresh rows and the values of all rows."""
+        ...
+
+    def attend(
+        self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
+    ) -> Float[Tensor, "span heads head_dim"]:
+        """Return what the fresh rows in `span` read."""
+        ...
+
+    def add(
+        self,
+        layer: int,
+        sublayer: Sublayer,
+        residual: Float[Tensor, "span hidden"],
+        fresh: Float[Tensor, "taken hidden"],
+        span: slice,
+    ) -> Float[Tensor, "span hidden"]:
+        """Return the residual with the sub-layer's output joined, reused for the rows that are not fresh."""
+        ...
+
+
+class RMSNorm(nn.Module):
+    """Normalise in fp32, cast back, then multiply by the weight (in this order, as both families do)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows hidden"]:
+        """Normalise each row."""
+        wide = x.float()
+        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * normed.to(x.dtype)
+
+
+class Layer(nn.Module):
+    """Attention and SwiGLU MLP, each behind an RMSNorm and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden, head_dim = config.hidden_size, config.head_dim
+        self.head_dim = head_dim
+        self.attn_norm = RMSNorm(hidden, config.norm_eps)
+        self.q_proj = nn.Linear(hidden, config.num_heads * head_dim, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(hidden, config.num_kv_heads * head_dim, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(hidden, config.num_kv_heads * head_dim, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.num_heads * head_dim, hidden, bias=False)
+        self.mlp_norm = RMSNorm(hidden, config.norm_eps)
+        self.gate_proj = nn.Linear(hidden, config.mlp_size, bias=False)
+        self.up_proj = nn.Linear(hidden, config.mlp_size, bias=False)
+        self.down_proj = nn.Linear(config.mlp_size, hidden, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows hidden"],
+        rotation: Rotation,
+        cache: StepCache,
+        index: int,
+        chunk_rows: int,
+    ) -> Float[Tensor, "rows hidden"]:
+        """Run the layer over all rows, recomputing those that the cache calls stale."""
+        every = spans(len(x), chunk_rows)
+        values = over_spans(lambda span: self._heads(self.v_proj, x[span]), every)
+        stale = cache.stale(index, values)
+        fresh, turned = (x, rotation) if stale is None else (x[stale], rotation[stale])
+
+        def queries(span: slice) -> Tensor:
+            return rotate(self._heads(self.q_proj, fresh[span]), turned[span])
+
+        def keys(span: slice) -> Tensor:
+            return rotate(self._heads(self.k_proj, fresh[span]), turned[span])
+
+        cache.hold(index, over_spans(keys, spans(len(fresh), chunk_rows)), values, queries)
+        del values
+
+        def output(span: slice) -> Tensor:
+            read = cache.attend(index, queries(span), span).flatten(1)
+            residual = x[span] if stale is None else x
+            residual = cache.add(index, Sublayer.ATTENTION, residual, self.o_proj(read), span)
+            inner = residual if stale is None else residual[stale]
+            return cache.add(index, Sublayer.MLP, residual, self._mlp(inner), span)
+
+        # Rows that are not stale join no chunk, so a partial step (few rows by nature) runs in one span.
+        return over_spans(output, every) if stale is None else output(slice(0, len(fresh)))
+
+    def _heads(self, projection: nn.Linear, x: Tensor) -> Float[Tensor, "rows heads head_dim"]:
+        return projection(self.attn_norm(x)).unflatten(-1, (-1, self.head_dim))
+
+    def _mlp(self, x: Tensor) -> Float[Tensor, "rows hidden"]:
+        x = self.mlp_norm(x)
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Transformer(nn.Module):
+    """Embed rows, run the layers, normalise; `logits` is a separate call for the few rows that need it."""
+
+    def __init__(self, config: ModelConfig, chunk_rows: int = 1024) -> None:
+        super().__init__()
+        self.config = config
+        self.chunk_rows = chunk_rows
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the dtype of the weights and of the residual stream."""
+        return self.embed.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of the weights."""
+        return self.embed.weight.device
+
+    def rotation(self, positions: Int[Tensor, " rows"], rope_scale: float = 1.0) -> Rotation:
+        """Compute the rotation of `positions` under the family's dtype rule, `rope_theta` times `rope_scale`."""
+        dtype = torch.float32 if self.config.rope_dtype == "float32" else self.dtype
+        return rotation(positions, self.config.head_dim, self.config.rope_theta * rope_scale, dtype)
+
+    def forward(
+        self, tokens: Int[Tensor, " rows"], rotation: Rotation, cache: StepCache
+    ) -> Float[Tensor, "rows hidden"]:
+        """Return the residual stream after the last layer, before the final norm."""
+        x = self.embed(tokens)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, rotation, cache, index, self.chunk_rows)
+        return x
+
+    def logits(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows vocab"]:
+        """Apply the final norm and the vocabulary matrix to the rows that need them."""
+        return self.head(self.norm(hidden))
+
+
+def spans(rows: int, chunk_rows: int) -> list[slice]:
+    """Cut `rows` rows into slices of at most `chunk_rows`; no rows make one empty slice."""
+    return [slice(start, min(start + chunk_rows, rows)) for start in range(0, max(rows, 1), chunk_rows)]
+
+
+def over_spans(compute: Callable[[slice], Tensor], parts: list[slice]) -> Tensor:
+    """Compute each span and lay the results end to end, with no second copy of the whole.
+
+    A single span is returned as computed, which keeps autograd usable (training runs in one span).
+    """
+    if len(parts) == 1:
+        return compute(parts[0])
+    first = compute(parts[0])
+    out = first.new_empty((parts[-1].stop, *first.shape[1:]))
+    out[parts[0]] = first
+    del first
+    for span in parts[1:]:
+        out[span] = compute(span)
+    return out

@@ -1,0 +1,1 @@
+"""Pure tensor functions that do not know why they are called."""

@@ -1,0 +1,72 @@
+"""Bidirectional attention, and how much of it each key receives, without a queries × keys matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Queries = Callable[[slice], Float[Tensor, "span heads head_dim"]]
+"""Compute the rotated queries of some of a layer's rows, on demand."""
+
+TILE_ELEMENTS = 1 << 24
+"""Scores alive at a time while attention mass is summed: 64 MiB in fp32."""
+
+
+def attention(
+    queries: Float[Tensor, "rows heads head_dim"],
+    keys: Float[Tensor, "pairs kv_heads head_dim"],
+    values: Float[Tensor, "pairs kv_heads head_dim"],
+) -> Float[Tensor, "rows heads head_dim"]:
+    """Attend from every row to every pair; the query heads that share a KV head are folded into rows."""
+    folded = fold_groups(queries, keys.shape[1])
+    read = F.scaled_dot_product_attention(folded[None], keys.transpose(0, 1)[None], values.transpose(0, 1)[None])
+    return unfold_groups(read[0], len(queries))
+
+
+def attention_mass(
+    queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
+) -> Float[Tensor, "kv_heads pairs"]:
+    """Sum `softmax(q Kᵀ / √d)` over the rows and over the query heads of each KV head (Eq. 6–7), in fp32.
+
+    Two sweeps over tiles of keys: the first finds each row's log-sum-exp, the second adds `exp(qk − lse)`.
+    """
+    pairs, kv_heads, head_dim = keys.shape
+    folded = fold_groups(queries, kv_heads).float() * head_dim**-0.5
+    tile = max(1, TILE_ELEMENTS // max(1, folded.shape[0] * folded.shape[1]))
+    tiles = [slice(start, min(start + tile, pairs)) for start in range(0, pairs, tile)]
+
+    def scores(span: slice) -> Tensor:
+        return folded @ keys[span].permute(1, 2, 0).float()
+
+    mass = folded.new_zeros((kv_heads, pairs))
+    if len(tiles) == 1:
+        mass[:] = scores(tiles[0]).softmax(-1).sum(1)
+        return mass
+    lse = folded.new_full(folded.shape[:2], -torch.inf)
+    for span in tiles:
+        lse = torch.logaddexp(lse, scores(span).logsumexp(-1))
+    for span in tiles:
+        mass[:, span] = (scores(span) - lse[..., None]).exp().sum(1)
+    return mass
+
+
+def fold_groups(
+    heads: Float[Tensor, "rows heads head_dim"], kv_heads: int
+) -> Float[Tensor, "kv_heads group_rows head_dim"]:
+    """Lay the query heads that share a KV head end to end along the rows."""
+    rows, num_heads, head_dim = heads.shape
+    grouped = heads.view(rows, kv_heads, num_heads // kv_heads, head_dim)
+    return grouped.permute(1, 2, 0, 3).reshape(kv_heads, -1, head_dim)
+
+
+def unfold_groups(
+    folded: Float[Tensor, "kv_heads group_rows head_dim"], rows: int
+) -> Float[Tensor, "rows heads head_dim"]:
+    """Undo `fold_groups`."""
+    kv_heads, _, head_dim = folded.shape
+    grouped = folded.view(kv_heads, -1, rows, head_dim) if rows else folded.view(kv_heads, 0, 0, head_dim)
+    return grouped.permute(2, 0, 1, 3).flatten(1, 2)

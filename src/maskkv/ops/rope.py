@@ -1,0 +1,51 @@
+"""Rotary position embedding (RoFormer, arXiv 2104.09864), rotate-half layout."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Hold the cosines and sines of a set of rows; the second half of a head repeats the first."""
+
+    cos: Float[Tensor, "rows half"]
+    sin: Float[Tensor, "rows half"]
+
+    def __getitem__(self, rows: slice | Int[Tensor, " taken"]) -> Rotation:
+        """Take the rotation of some rows."""
+        return Rotation(self.cos[rows], self.sin[rows])
+
+
+def rotation(positions: Int[Tensor, " rows"], head_dim: int, theta: float, dtype: torch.dtype) -> Rotation:
+    """Compute the angles of `positions` in fp32, then cast cosines and sines to `dtype`.
+
+    `dtype` is where the two published families differ: LLaDA rotates in fp32, Dream in the model's own dtype.
+    """
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
+    angles = positions.float()[:, None] * (1.0 / theta**exponents)[None, :]
+    return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
+
+
+def rotate(heads: Float[Tensor, "rows heads head_dim"], rotation: Rotation) -> Float[Tensor, "rows heads head_dim"]:
+    """Rotate each head in the rotation's dtype and cast back to the heads' own."""
+    first, second = heads.to(rotation.cos.dtype).chunk(2, dim=-1)
+    cos, sin = rotation.cos[:, None, :], rotation.sin[:, None, :]
+    rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return rotated.to(heads.dtype)
+
+
+def ntk_scale(head_dim: int, theta: float, trained_length: int, length: int) -> float:
+    """Return the factor λ on `theta` that stretches a model to `length` tokens (LongLLaDA, arXiv 2506.14429).
+
+    1.0 up to the trained length; beyond it the closed form of the paper's table, rounded up to an integer.
+    """
+    if length <= trained_length:
+        return 1.0
+    critical = 2 * math.ceil(head_dim / 2 * math.log(trained_length / (2 * math.pi), theta))
+    return float(max(1, math.ceil((length / (2 * math.pi)) ** (head_dim / critical) / theta)))

@@ -1,0 +1,76 @@
+"""MaskKV (arXiv 2510.09309): the mask tokens vote, boundary layers and prompt-reading heads get more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.scorers import Votes
+from maskkv.eviction.view import LayerView
+
+
+@dataclass(frozen=True)
+class BoundaryAware:
+    """Give every layer a base, and split the rest between boundary and middle layers (Eq. 8–13).
+
+    `layer_base` is the paper's β, `edge` how many layers at each end are the boundary (S_bound). The two groups
+    share the rest in proportion to their summed importance, evenly inside a group.
+    """
+
+    needs_importance: ClassVar[bool] = True
+
+    layer_base: float = 0.4
+    edge: int = 1
+
+    def __call__(self, num_layers: int, importance: Sequence[float] | None) -> list[float]:
+        """Return each layer's share of the model's pairs."""
+        if importance is None:
+            raise ValueError("boundary-aware layer budgets need the layers' importance")
+        boundary = [layer < self.edge or layer >= num_layers - self.edge for layer in range(num_layers)]
+        at_boundary = sum(value for value, edge in zip(importance, boundary, strict=True) if edge)
+        total = sum(importance)
+        if total == 0 or all(boundary):
+            return [1.0] * num_layers
+        rest = {
+            True: (1 - self.layer_base) * at_boundary / total / sum(boundary),
+            False: (1 - self.layer_base) * (total - at_boundary) / total / (num_layers - sum(boundary)),
+        }
+        return [self.layer_base / num_layers + rest[edge] for edge in boundary]
+
+
+@dataclass(frozen=True)
+class PromptPreference:
+    """Give heads whose masks read the prompt more than heads whose masks read masks (Eq. 14–15).
+
+    `head_base` is the paper's α: that part of the layer's pairs is split evenly. Decoded response tokens count
+    on neither side.
+    """
+
+    head_base: float = 0.1
+
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"]) -> list[float]:
+        """Return each KV head's share of the layer's pairs."""
+        preference = self.preference(view)
+        even = self.head_base / view.kv_heads
+        return (even + (1 - self.head_base) * preference / preference.sum().clamp_min(1e-30)).tolist()
+
+    def preference(self, view: LayerView) -> Float[Tensor, " kv_heads"]:
+        """Return P_h, the part of the masks' attention that goes to the prompt rather than to masks (Eq. 14)."""
+        mass = view.mass("mask").double()
+        to_prompt = mass[:, : view.prompt_length].sum(1)
+        to_masks = mass[:, view.prompt_length :][:, view.masked].sum(1)
+        return to_prompt / (to_prompt + to_masks)
+
+
+POLICY = Policy(
+    name="maskkv",
+    paper="arXiv 2510.09309",
+    scorer=Votes(voters="mask"),
+    layer_budget=BoundaryAware(),
+    head_budget=PromptPreference(),
+)

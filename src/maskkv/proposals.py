@@ -1,0 +1,99 @@
+"""What each mask would become, how likely that is, and how it ranks among the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from maskkv.generation import Generation
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Hold, for each candidate, its token, the token's probability, and a score: the highest goes first."""
+
+    tokens: Int[Tensor, " n"]
+    confidences: Float[Tensor, " n"]
+    scores: Float[Tensor, " n"]
+
+
+def propose_llada(
+    logits: Float[Tensor, "n vocab"],
+    generation: Generation,
+    eos_ids: tuple[int, ...],
+    generator: torch.Generator,
+) -> Proposals:
+    """Propose as LLaDA does (arXiv 2502.09992): Gumbel-max tokens, ranked by their plain softmax.
+
+    With `confidence_eos_eot_inf` the ranking excludes the end tokens: the other tokens share their
+    probability, and positions that predict one come last, at any temperature.
+    """
+    if generation.temperature > 0:
+        # exp(logits) / (-ln u)^T is largest where its logarithm is, and the logarithm cannot overflow.
+        tokens = (logits.double() + generation.temperature * gumbel(logits, generator)).argmax(-1)
+    else:
+        tokens = logits.argmax(-1)
+    confidences = probability_of(tokens, logits)
+    scores = confidences
+    if generation.remasking == "random":
+        scores = torch.rand(len(tokens), generator=generator, device=logits.device)
+    if generation.confidence_eos_eot_inf:
+        ends = torch.tensor(eos_ids, dtype=torch.long, device=logits.device)
+        if generation.remasking == "low_confidence":
+            scores = probability_of(tokens, logits.index_fill(-1, ends, -torch.inf))
+        scores = scores.masked_fill(torch.isin(tokens, ends), -torch.inf)
+    return Proposals(tokens, confidences, scores)
+
+
+def propose_dream(logits: Float[Tensor, "n vocab"], generation: Generation, generator: torch.Generator) -> Proposals:
+    """Propose as Dream does (arXiv 2508.15487): tempered, filtered tokens, ranked by what `alg` names."""
+    probabilities = dream_probabilities(logits, generation)
+    if generation.temperature > 0:
+        tokens = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+    else:
+        tokens = probabilities.argmax(-1)
+    confidences = probabilities.gather(-1, tokens[:, None]).squeeze(-1)
+    if generation.alg == "origin":
+        return Proposals(tokens, confidences, -torch.rand(len(tokens), generator=generator, device=logits.device))
+    scores = confidences
+    if generation.alg == "topk_margin":
+        first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
+        scores = first - second
+    elif generation.alg == "entropy":
+        scores = (probabilities * (probabilities + 1e-10).log()).sum(-1)
+    if generation.alg_temp > 0:
+        # The k largest of score + Gumbel noise are k draws without replacement from softmax(score); unlike
+        # drawing from the softmax, this still works where all but a few probabilities underflow.
+        scores = scores.double() / generation.alg_temp + gumbel(scores, generator)
+    return Proposals(tokens, confidences, scores)
+
+
+def dream_probabilities(logits: Float[Tensor, "n vocab"], generation: Generation) -> Float[Tensor, "n vocab"]:
+    """Divide by the temperature, keep the nucleus (`top_p`), then the `top_k` likeliest, and normalise."""
+    if generation.temperature > 0:
+        # The largest becomes 0 first, so that no temperature is too small to divide by.
+        logits = (logits - logits.amax(-1, keepdim=True)) / generation.temperature
+    if generation.top_p is not None and generation.top_p < 1:
+        falling, order = logits.sort(dim=-1, descending=True, stable=True)
+        outside = falling.softmax(-1).cumsum(-1) > generation.top_p
+        # The token that crosses the line still belongs to the nucleus.
+        outside = outside.roll(1, dims=-1).index_fill(-1, order.new_zeros(1), False)
+        logits = logits.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
+    if generation.top_k is not None:
+        weakest = logits.topk(min(generation.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < weakest, -torch.inf)
+    return logits.softmax(-1)
+
+
+def probability_of(tokens: Int[Tensor, " n"], logits: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
+    """Return the softmax probability of one token per row."""
+    return logits.softmax(-1).gather(-1, tokens[:, None]).squeeze(-1)
+
+
+def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw standard Gumbel noise, -ln(-ln u), in float64: fp32 truncates its tail (arXiv 2409.02908)."""
+    uniform = torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
+    return -(-uniform.log()).log()

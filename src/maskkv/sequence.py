@@ -1,0 +1,135 @@
+"""One sequence on its way from masks to text: its tokens, its clock, its sampler and its caches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from maskkv.cache import EvictingCache, Extent, Refresh
+from maskkv.canvas import Canvas
+from maskkv.eviction.policy import Policy
+from maskkv.generation import Generation
+from maskkv.models.config import ModelConfig
+from maskkv.sampler import Commit, Sampler, finished
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Say how one sequence runs: its sampling, its eviction, and how far its positions are stretched."""
+
+    generation: Generation
+    policy: Policy
+    budget: int | None
+    rope_scale: float
+
+
+class Branch:
+    """Read the canvas through one prompt, with a cache of its own.
+
+    A sequence has one branch; guidance (`cfg_scale`) adds a second, whose prompt is all masks.
+    """
+
+    def __init__(self, canvas: Canvas, mask_id: int | None, cache: EvictingCache | None) -> None:
+        self._canvas = canvas
+        self._mask_id = mask_id
+        self.cache = cache
+
+    def tokens(self, start: int) -> Int[Tensor, " rows"]:
+        """Return the tokens from row `start` on, the prompt's replaced if this branch masks it."""
+        tokens = self._canvas.tokens[start:]
+        if self._mask_id is None:
+            return tokens
+        prompt_rows = max(0, self._canvas.prompt_length - start)
+        return torch.cat((tokens.new_full((prompt_rows,), self._mask_id), tokens[prompt_rows:]))
+
+
+class RunningSequence:
+    """Hold the state of one sequence between steps."""
+
+    def __init__(self, prompt: Sequence[int], settings: Settings, config: ModelConfig, device: torch.device) -> None:
+        generation = settings.generation
+        self.settings = settings
+        self.config = config
+        self.extent = Extent(len(prompt), config.lookback, generation.gen_length)
+        self.canvas = Canvas(prompt, generation.gen_length, config.mask_id, device)
+        self.sampler = Sampler(generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device)
+        self.branches: tuple[Branch, ...] = ()
+        self.index = 0
+
+    def open_branches(self, importance: Sequence[float] | None) -> None:
+        """Set up the caches, once the layers' importance is known (or decides nothing)."""
+        masks = (None, self.config.mask_id) if self.settings.generation.cfg_scale else (None,)
+        self.branches = tuple(Branch(self.canvas, mask_id, self._cache(importance)) for mask_id in masks)
+
+    def _cache(self, importance: Sequence[float] | None) -> EvictingCache | None:
+        settings, config = self.settings, self.config
+        if not settings.policy.cached:
+            return None
+        pairs = settings.policy.layer_pairs(
+            settings.budget,
+            num_layers=config.num_layers,
+            kv_heads=config.num_kv_heads,
+            evictable=self.extent.evictable,
+            importance=importance,
+        )
+        return EvictingCache(config, self.extent, settings.policy, pairs, settings.generation.transfer_ratio)
+
+    @property
+    def refresh(self) -> Refresh | None:
+        """Return what the next step recomputes by the clock; None without a cache, which is everything."""
+        generation = self.settings.generation
+        if not self.settings.policy.cached:
+            return None
+        if self.index % generation.prompt_interval == 0:
+            return Refresh.PROMPT
+        return Refresh.RESPONSE if self.index % generation.response_interval == 0 else Refresh.PARTIAL
+
+    def first_row(self) -> int:
+        """Return the first row of the next pass: 0 if the prompt is read, else the first live row."""
+        return 0 if self.refresh in (None, Refresh.PROMPT) else self.extent.evictable
+
+    def logit_rows(self) -> Int[Tensor, " candidates"]:
+        """Return the rows, counted in the next pass, that predict the positions which may be committed in it."""
+        candidates = self.sampler.candidates(self.canvas.masked)
+        return candidates + self.extent.prompt_length - self.config.lookback - self.first_row()
+
+    def commit(self, logits: Float[Tensor, "candidates vocab"]) -> Commit:
+        """Decide some positions, and let the clock tick."""
+        commit = self.sampler.commit(logits, self.canvas.masked)
+        self.canvas.commit(commit.positions, commit.tokens)
+        self.index += 1
+        return commit
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether nothing is left to decide (or nothing before a committed end token)."""
+        ends = self.config.eos_ids if self.settings.generation.stop_at_eos else ()
+        return finished(self.canvas.response, self.canvas.masked, ends)
+
+    def response(self) -> list[int]:
+        """Return the response tokens, untrimmed; what an early stop left undecided reads as the end token."""
+        tokens = self.canvas.response.clone()
+        tokens[self.canvas.masked] = self.config.eos_ids[0]
+        return tokens.tolist()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Return the bytes of all pairs and response features held now."""
+        return sum(branch.cache.nbytes for branch in self.branches if branch.cache is not None)
+
+    def full_cache_bytes(self, itemsize: int) -> int:
+        """Return what `cache_bytes` would be if nothing were evicted, in a dtype of `itemsize` bytes."""
+        config, extent = self.config, self.extent
+        pairs = 2 * config.num_kv_heads * config.head_dim * (extent.evictable + extent.live)
+        features = 2 * config.hidden_size * extent.live
+        branches = 2 if self.settings.generation.cfg_scale else 1
+        return branches * config.num_layers * (pairs + features) * itemsize
+
+    def kept(self) -> list[list[list[int]]]:
+        """Return the prompt positions kept by the latest vote, per layer and KV head; empty without a cache."""
+        cache = self.branches[0].cache if self.branches else None
+        return [] if cache is None else cache.kept()

@@ -1,0 +1,1 @@
+"""Tests, laid out like src/maskkv; what several of them share is imported as `tests.…`."""
