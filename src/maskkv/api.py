@@ -180,6 +180,11 @@ class LanguageModel:
             return self.text.encode(prompt)
         return self.text.chat([{"role": "user", "content": prompt}])
 
+    def said(self, response: Sequence[int]) -> list[int]:
+        """Return the tokens of a response up to its first end token."""
+        ends = (index for index, token in enumerate(response) if token in self.model.config.eos_ids)
+        return list(response[: next(ends, len(response))])
+
     def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
         on_cuda = self.model.device.type == "cuda"
         if on_cuda:
@@ -196,8 +201,7 @@ class LanguageModel:
 
     def _result(self, sequence: RunningSequence, latency: float, peak: int) -> Result:
         tokens = sequence.response()
-        ends = [index for index, token in enumerate(tokens) if token in self.model.config.eos_ids]
-        said = tokens[: ends[0]] if ends else tokens
+        said = self.said(tokens)
         return Result(
             text=self.text.decode(said),
             tokens=tokens,

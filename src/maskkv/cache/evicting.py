@@ -88,12 +88,12 @@ class EvictingCache:
         self._masked = masked
 
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
-        """Pick the `⌊ρ L⌋` live rows whose values moved most since the last step; layer 0 recomputes all."""
+        """Pick the `⌊ρ · live⌋` live rows whose values moved most since the last step; layer 0 recomputes all."""
         self._stale = None
         if self._refresh is Refresh.PARTIAL and layer > 0:
             before = self._stored(layer).tail_values().flatten(1).float()
             similarity = F.cosine_similarity(before, values.flatten(1).float(), dim=-1)
-            count = int(self.extent.gen_length * self._transfer_ratio)
+            count = int(self.extent.live * self._transfer_ratio)
             self._stale = similarity.sort(stable=True).indices[:count].sort().values
         return self._stale
 

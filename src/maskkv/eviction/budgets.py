@@ -19,9 +19,9 @@ def allocate(shares: Sequence[float], total: int, high: int) -> list[int]:
     What a share would get above `high` is poured onto the others in proportion (water-filling); fractions are
     settled by largest remainder, ties by position. Shares are ≥ 0; all zero means equal.
 
-    >>> allocate([3, 2, 1], total=7, high=100)
+    >>> allocate([3.0, 2.0, 1.0], total=7, high=100)
     [4, 2, 1]
-    >>> allocate([8, 1, 1], total=10, high=4)
+    >>> allocate([8.0, 1.0, 1.0], total=10, high=4)
     [4, 3, 3]
     """
     if not 0 <= total <= len(shares) * high:

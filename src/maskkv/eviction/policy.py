@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,7 @@ from maskkv.eviction.budgets import UniformHeads, UniformLayers, allocate
 from maskkv.eviction.view import LayerView
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Rank the pairs of each KV head: the higher, the sooner kept."""
 
@@ -22,6 +23,7 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
 class LayerBudget(Protocol):
     """Split the model's pairs over the layers."""
 
@@ -33,6 +35,7 @@ class LayerBudget(Protocol):
         ...
 
 
+@runtime_checkable
 class HeadBudget(Protocol):
     """Split a layer's pairs over its KV heads."""
 

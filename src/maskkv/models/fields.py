@@ -1,15 +1,30 @@
-"""Typed reads of a checkpoint's `config.json`: every value is asked for, nothing is assumed."""
+"""Typed reads of a checkpoint's JSON files: every value is asked for, nothing is assumed."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeGuard
 
 from maskkv.errors import CheckpointError
 
 Raw = Mapping[str, object]
 _ABSENT = object()
+
+
+def read_json(path: Path) -> dict[str, object] | None:
+    """Return the object in a JSON file, or None where there is no such file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds a JSON {type(value).__name__}; supported: an object")
+    return value
 
 
 def count(raw: Raw, name: str) -> int:

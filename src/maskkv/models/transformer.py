@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ class Sublayer(Enum):
     MLP = 1
 
 
+@runtime_checkable
 class StepCache(Protocol):
     """Answer a layer's questions during one pass. `span` counts the pass's fresh rows."""
 

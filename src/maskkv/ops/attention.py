@@ -12,8 +12,8 @@ from torch import Tensor
 Queries = Callable[[slice], Float[Tensor, "span heads head_dim"]]
 """Compute the rotated queries of some of a layer's rows, on demand."""
 
-TILE_ELEMENTS = 1 << 24
-"""Scores alive at a time while attention mass is summed: 64 MiB in fp32."""
+TILE_ELEMENTS = 1 << 22
+"""Scores alive at a time while attention mass is summed: 16 MiB in fp32."""
 
 
 def attention(

@@ -1,0 +1,107 @@
+"""The tensors of a model folder: one safetensors file, or several that an index names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from maskkv.errors import CheckpointError
+from maskkv.models.fields import read_json
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+
+Holders = Mapping[str, Any]
+"""Each tensor's name with the open safetensors file that holds it."""
+
+
+@contextmanager
+def open_tensors(folder: Path, device: torch.device) -> Iterator[Holders]:
+    """Open the folder's weight files, memory-mapped, for tensors that are wanted on `device`."""
+    with ExitStack() as stack:
+        holders: dict[str, Any] = {}
+        for path in _files(folder):
+            file = stack.enter_context(_open(path, device))
+            names = list(file.keys())
+            twice = sorted(holders.keys() & set(names))
+            if twice:
+                raise CheckpointError(f"{path} repeats {len(twice)} tensors of another shard: {_some(twice)}")
+            holders |= dict.fromkeys(names, file)
+        yield holders
+
+
+def _files(folder: Path) -> list[Path]:
+    """List the weight files: those of the index, unless there is a single file."""
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    index = read_json(folder / INDEX)
+    if index is None:
+        pickles = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth") for path in folder.glob(kind))
+        hint = f"; {pickles[0]} is a pickle and never opened: convert it to safetensors" if pickles else ""
+        raise CheckpointError(f"{folder} has neither {WEIGHTS} nor {INDEX}{hint}")
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
+        raise CheckpointError(f"{folder / INDEX}: weight_map must map tensor names to file names")
+    files = sorted(set(places.values()))
+    for file in files:
+        # Whatever is not a plain name could point outside the folder.
+        if Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
+            raise CheckpointError(f"{folder / INDEX} names {file!r}; supported: .safetensors files beside it")
+    absent = [file for file in files if not (folder / file).exists()]
+    if absent:
+        raise CheckpointError(f"{folder} misses {len(absent)} of its {len(files)} shards: {_some(absent)}")
+    return [folder / file for file in files]
+
+
+def _open(path: Path, device: torch.device) -> Any:
+    try:
+        return safe_open(path, framework="pt", device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from None
+
+
+def check(
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], holders: Holders, optional: Collection[str] = ()
+) -> None:
+    """Refuse a folder with missing, extra, mis-shaped or integer tensors; `optional` ones may be there.
+
+    Only headers are read.
+    """
+    missing, extra = sorted(shapes.keys() - holders.keys()), sorted(holders.keys() - shapes.keys() - set(optional))
+    if missing or extra:
+        faults = [f"misses {len(missing)}: {_some(missing)}"] if missing else []
+        faults += [f"has {len(extra)} too many: {_some(extra)}"] if extra else []
+        raise CheckpointError(f"{folder}: of {len(shapes)} expected tensors it {' and '.join(faults)}")
+    for name, shape in shapes.items():
+        header = holders[name].get_slice(name)
+        if tuple(header.get_shape()) != shape:
+            raise CheckpointError(f"{folder}: {name} has shape {header.get_shape()}, expected {list(shape)}")
+        if header.get_dtype() not in STORED:
+            supported = ", ".join(STORED)
+            raise CheckpointError(f"{folder}: {name} has dtype {header.get_dtype()}; supported: {supported}")
+
+
+def dtype(name: str, holders: Holders) -> torch.dtype:
+    """Return the dtype that a tensor is stored in."""
+    return STORED[holders[name].get_slice(name).get_dtype()]
+
+
+def read(name: str, holders: Holders, dtype: torch.dtype) -> Tensor:
+    """Read a tensor straight to its device, cast it, and refuse NaN and infinities."""
+    tensor: Tensor = holders[name].get_tensor(name).to(dtype)
+    # One pass without a temporary as large as the tensor; NaN wins over every number.
+    low, high = tensor.aminmax()
+    if not (low.isfinite() & high.isfinite()):
+        raise CheckpointError(f"tensor {name} holds NaN or infinite values as {str(dtype).removeprefix('torch.')}")
+    return tensor
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
