@@ -17,12 +17,25 @@ Event = tuple[int, int, float]
 
 
 def make_model(length: int, vocab: int, seed: int) -> Model:
-    """Make logits that depend on every token of the canvas, at random but always in the same way."""
+    """Make logits that depend on every token of the canvas, at random but always in the same way.
+
+    They are about 1 in size: no probability comes so near to 1 that fp32 makes a tie of what is none.
+    """
     random = torch.Generator().manual_seed(seed)
     mix = torch.randn(length, length, generator=random) / math.sqrt(length)
     embed = torch.randn(vocab, 8, generator=random)
-    head = torch.randn(8, vocab, generator=random)
+    head = torch.randn(8, vocab, generator=random) / 4
     return lambda canvas: (torch.eye(length) + mix) @ embed[canvas] @ head
+
+
+def allowed(logits: Tensor, generation: Generation, mask_id: int, eos_ids: tuple[int, ...]) -> list[list[float]]:
+    """Forbid the tokens that may not be committed."""
+    table: list[list[float]] = logits.tolist()
+    for row in table:
+        row[mask_id] = -math.inf
+        if generation.logits_eos_inf:
+            row[eos_ids[0]] = -math.inf
+    return table
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -65,7 +78,7 @@ def llada(model: Model, generation: Generation, mask_id: int, eos_ids: tuple[int
         shares = [len(block) // steps + (step < len(block) % steps) for step in range(steps)]
         step = 0
         while any(canvas[position] == mask_id for position in block):
-            logits = model(canvas).tolist()
+            logits = allowed(model(canvas), generation, mask_id, eos_ids)
             left = [position for position in block if canvas[position] == mask_id]
             vocab = len(logits[0])
             noise = torch.ones(len(left), vocab, dtype=torch.float64)
@@ -74,11 +87,7 @@ def llada(model: Model, generation: Generation, mask_id: int, eos_ids: tuple[int
             lottery = torch.rand(len(left), generator=random) if generation.remasking == "random" else None
             tokens, confidences, scores = {}, {}, {}
             for index, position in enumerate(left):
-                row = logits[position]
-                row[mask_id] = -math.inf
-                if generation.logits_eos_inf:
-                    row[eos_ids[0]] = -math.inf
-                noisy = row
+                row = noisy = logits[position]
                 if generation.temperature > 0:
                     draws = noise[index].tolist()
                     noisy = [
@@ -108,7 +117,7 @@ def filtered(row: list[float], generation: Generation) -> list[float]:
     if generation.temperature > 0:
         row = [value / generation.temperature for value in row]
     order = sorted(range(len(row)), key=lambda token: -row[token])
-    if generation.top_p is not None:
+    if generation.top_p is not None and generation.top_p < 1:
         chances, total, kept = softmax(row), 0.0, set()
         for token in order:
             if total > generation.top_p:
@@ -120,6 +129,15 @@ def filtered(row: list[float], generation: Generation) -> list[float]:
         least = row[order[min(generation.top_k, len(row)) - 1]]
         row = [value if value >= least else -math.inf for value in row]
     return softmax(row)
+
+
+def rating(chances: list[float], confidence: float, alg: str | None) -> float:
+    """Say how sure Dream is of a position."""
+    if alg == "topk_margin":
+        return sorted(chances)[-1] - sorted(chances)[-2]
+    if alg == "entropy":
+        return sum(chance * math.log(chance + 1e-10) for chance in chances)
+    return confidence
 
 
 def dream(model: Model, generation: Generation, mask_id: int, eos_ids: tuple[int, ...]) -> list[list[Event]]:
@@ -134,14 +152,8 @@ def dream(model: Model, generation: Generation, mask_id: int, eos_ids: tuple[int
             left = [p for p in range(start, start + generation.block_length) if canvas[p] == mask_id]
             if not left:
                 break
-            logits = model(canvas).tolist()
-            chances = {}
-            for position in left:
-                row = logits[position]
-                row[mask_id] = -math.inf
-                if generation.logits_eos_inf:
-                    row[eos_ids[0]] = -math.inf
-                chances[position] = filtered(row, generation)
+            logits = allowed(model(canvas), generation, mask_id, eos_ids)
+            chances = {position: filtered(logits[position], generation) for position in left}
             if generation.temperature > 0:
                 table = torch.tensor([chances[position] for position in left])
                 drawn = torch.multinomial(table, 1, generator=random).flatten().tolist()
@@ -149,11 +161,7 @@ def dream(model: Model, generation: Generation, mask_id: int, eos_ids: tuple[int
             else:
                 tokens = {position: argmax(chances[position]) for position in left}
             confidences = {position: chances[position][tokens[position]] for position in left}
-            scores = confidences
-            if generation.alg == "topk_margin":
-                scores = {p: sorted(chances[p])[-1] - sorted(chances[p])[-2] for p in left}
-            elif generation.alg == "entropy":
-                scores = {p: sum(c * math.log(c + 1e-10) for c in chances[p]) for p in left}
+            scores = {p: rating(chances[p], confidences[p], generation.alg) for p in left}
             last = step == steps - 1
             rate = 1 - times[step + 1] / times[step]
             if generation.alg == "origin":

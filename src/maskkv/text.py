@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
@@ -33,8 +34,10 @@ class Text:
         self._tokenizer = tokenizer
         self._template = template
         self._named_tokens = dict(named_tokens or {})
-        special = [token for token in tokenizer.get_added_tokens_decoder().values() if token.special]
-        special.sort(key=lambda token: len(token.content), reverse=True)
+        added = tokenizer.get_added_tokens_decoder()
+        self._special_ids = {token.content: number for number, token in added.items() if token.special}
+        # The longest first, as the tokenizer matches them.
+        special = sorted((token for token in added.values() if token.special), key=lambda token: -len(token.content))
         self._literals = [token.content for token in special] + [_UNDEFINED]
         self._literal = re.compile("|".join(map(re.escape, self._literals)))
         self._token = re.compile("|".join(map(_pattern, special)) or "(?!)")
@@ -53,7 +56,7 @@ class Text:
         if (folder / "tokenizer.json").exists():
             tokenizer = _read_tokenizer(folder / "tokenizer.json")
         elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-            tokenizer = _build_qwen2(folder, config, set(named_tokens.values()))
+            tokenizer = _build_qwen2(folder, config, _special(names))
         else:
             raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
         return cls(tokenizer, _read_template(folder, config), named_tokens)
@@ -89,7 +92,7 @@ class Text:
         end = 0
         for token in self._token.finditer(rendered):
             ids += self._encode(self._unguard(rendered[end : token.start()]))
-            ids.append(self._tokenizer.token_to_id(token[token.lastindex or 0]))
+            ids.append(self._special_ids[token[token.lastindex or 0]])
             end = token.end()
         return ids + self._encode(self._unguard(rendered[end:]))
 
@@ -121,14 +124,13 @@ class Text:
         # Importing transformers takes seconds, and only conversations need it.
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        options: dict[str, Any] = {"chat_template": template, "add_generation_prompt": True, **self._named_tokens}
         try:
-            rendered, _ = render_jinja_template(
-                [messages], chat_template=template, add_generation_prompt=True, **self._named_tokens
-            )
+            rendered: Any = render_jinja_template([messages], **options)
         except Exception as error:  # A template is the checkpoint's program: it may fail in any way it likes.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the checkpoint's chat template cannot render these messages: {reason}") from None
-        return str(rendered[0])
+        return str(rendered[0][0])
 
 
 class Stream:
@@ -191,6 +193,14 @@ def _content(token: object) -> str | None:
     """Return a special token's text, which the files give bare or as an object."""
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else None
+
+
+def _special(names: Mapping[str, object]) -> set[str]:
+    """Collect the texts of the special tokens, named and unnamed."""
+    more = names.get("additional_special_tokens")
+    tokens = [token for name, token in names.items() if name.endswith("_token")]
+    tokens += more if isinstance(more, list) else []
+    return {text for text in map(_content, tokens) if text is not None}
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

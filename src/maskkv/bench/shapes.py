@@ -60,7 +60,7 @@ SHAPES = {
         pad_id=62,
     ),
 }
-"""LLaDA-shaped models: `mid` has 25.2 million parameters, `mini` is near the bundled dLLM, `tiny` is for a first try."""
+"""LLaDA-shaped: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM, `tiny` is for a first try."""
 
 
 def shape(name: str) -> ModelConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
@@ -69,7 +69,8 @@ def _typed(raw: dict[str, object], key: str, kind: type[T]) -> T:
 
 
 def _numbers(raw: dict[str, object], key: str) -> tuple[float, ...]:
-    values = tuple(float(value) for value in _typed(raw, key, list))
-    if not all(math.isfinite(value) and value >= 0 for value in values):
+    values = _typed(raw, key, list)
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if not numbers or not all(0 <= value <= sys.float_info.max for value in values):
         raise ValueError(f"{key} must be finite numbers ≥ 0")
-    return values
+    return tuple(float(value) for value in values)

@@ -24,7 +24,7 @@ def attention(
     """Attend from every row to every pair; the query heads that share a KV head are folded into rows."""
     folded = fold_groups(queries, keys.shape[1])
     read = F.scaled_dot_product_attention(folded[None], keys.transpose(0, 1)[None], values.transpose(0, 1)[None])
-    return unfold_groups(read[0], len(queries))
+    return unfold_groups(read[0], queries.shape[1])
 
 
 def attention_mass(
@@ -59,14 +59,16 @@ def fold_groups(
 ) -> Float[Tensor, "kv_heads group_rows head_dim"]:
     """Lay the query heads that share a KV head end to end along the rows."""
     rows, num_heads, head_dim = heads.shape
-    grouped = heads.view(rows, kv_heads, num_heads // kv_heads, head_dim)
-    return grouped.permute(1, 2, 0, 3).reshape(kv_heads, -1, head_dim)
+    group = num_heads // kv_heads
+    grouped = heads.view(rows, kv_heads, group, head_dim)
+    return grouped.permute(1, 2, 0, 3).reshape(kv_heads, group * rows, head_dim)
 
 
 def unfold_groups(
-    folded: Float[Tensor, "kv_heads group_rows head_dim"], rows: int
+    folded: Float[Tensor, "kv_heads group_rows head_dim"], num_heads: int
 ) -> Float[Tensor, "rows heads head_dim"]:
     """Undo `fold_groups`."""
-    kv_heads, _, head_dim = folded.shape
-    grouped = folded.view(kv_heads, -1, rows, head_dim) if rows else folded.view(kv_heads, 0, 0, head_dim)
+    kv_heads, group_rows, head_dim = folded.shape
+    group = num_heads // kv_heads
+    grouped = folded.view(kv_heads, group, group_rows // group, head_dim)
     return grouped.permute(2, 0, 1, 3).flatten(1, 2)

@@ -60,7 +60,7 @@ class RaggedKV:
             read = F.scaled_dot_product_attention(folded[None], keys[None], values[None])[0]
         else:
             read = torch.stack([self._attend_segment(head, folded[head]) for head in range(len(folded))])
-        return unfold_groups(read, len(queries))
+        return unfold_groups(read, queries.shape[1])
 
     def _attend_segment(self, head: int, queries: Tensor) -> Float[Tensor, "group_rows head_dim"]:
         start, stop = self.offsets[head], self.offsets[head + 1]

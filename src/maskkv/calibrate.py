@@ -1,0 +1,74 @@
+"""Measure how much each layer does, once per model, so that its budget is known before the first pass (Eq. 8)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import torch
+
+from maskkv import checkpoint
+from maskkv.canvas import Canvas
+from maskkv.engine import check_prompt, measure_importance
+from maskkv.errors import InputError
+from maskkv.eviction.profile import LayerProfile
+from maskkv.mini import tasks
+from maskkv.models.transformer import Transformer
+from maskkv.ops.rope import ntk_scale
+
+
+def calibrate(
+    model: Transformer,
+    name: str,
+    prompts: Sequence[Sequence[int]],
+    gen_length: int = 64,
+    rope_scale: float | None = None,
+) -> LayerProfile:
+    """Return the mean and the spread of each layer's importance over some prompts.
+
+    `name` is for people; the fingerprint says which model the profile belongs to.
+
+    Raises:
+        InputError: There are no prompts, one is empty, or ids are outside the vocabulary.
+    """
+    if not prompts:
+        raise InputError("there are no prompts to calibrate on: expected at least one")
+    measured = [importance(model, prompt, gen_length, rope_scale) for prompt in prompts]
+    layers = list(zip(*measured, strict=True))
+    return LayerProfile(
+        model=name,
+        fingerprint=checkpoint.fingerprint(model),
+        n=len(measured),
+        prompt_length=max(len(prompt) for prompt in prompts),
+        importance=tuple(statistics.fmean(layer) for layer in layers),
+        spread=tuple(statistics.pstdev(layer) for layer in layers),
+    )
+
+
+def importance(
+    model: Transformer, prompt: Sequence[int], gen_length: int, rope_scale: float | None = None
+) -> tuple[float, ...]:
+    """Return each layer's importance for one prompt, measured as its first refresh sees it.
+
+    That is the prompt, then `gen_length` masks, RoPE stretched as that length needs unless `rope_scale` is given.
+    """
+    config = model.config
+    check_prompt(prompt, config.vocab_size)
+    tokens = Canvas(prompt, gen_length, config.mask_id, model.device).tokens
+    if rope_scale is None:
+        rope_scale = ntk_scale(config.head_dim, config.rope_theta, config.trained_length, len(tokens))
+    rotation = model.rotation(torch.arange(len(tokens), device=model.device), rope_scale)
+    return measure_importance(model, tokens, rotation)
+
+
+def documents(n: int, length: int) -> list[str]:
+    """Make `n` prompts of at most `length` tokens for the bundled model: its tasks in turn, from training seeds.
+
+    Raises:
+        InputError: `length` has no room for a task.
+    """
+    seeds = range(tasks.FIRST_TRAINING_SEED, tasks.FIRST_TRAINING_SEED + n)
+    try:
+        return [tasks.sample(tasks.TASKS[seed % len(tasks.TASKS)], length, seed).prompt for seed in seeds]
+    except ValueError as error:
+        raise InputError(str(error)) from None

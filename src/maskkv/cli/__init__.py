@@ -1,0 +1,85 @@
+"""The command line. Nothing here imports torch before a command runs: `--help` answers at once."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+import maskkv
+from maskkv.cli import bench, calibrate, demo, doctor, generate, policies, sample
+from maskkv.errors import MaskKVError
+
+app = typer.Typer(
+    name="maskkv",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its panels cut long flags off at 80 columns
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (
+    generate.generate,
+    demo.demo,
+    sample.sample,
+    policies.policies,
+    calibrate.calibrate,
+    bench.bench,
+    doctor.doctor,
+):
+    app.command()(_command)
+
+# Typer's own word for a command line that it refuses is the base class of the only one that it exports.
+_Refused: Any = typer.BadParameter.__mro__[2]
+
+
+@app.callback(invoke_without_command=True)
+def _maskkv(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """Run diffusion language models under a KV budget."""
+    if version:
+        print(f"maskkv {maskkv.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = typer.main.get_command(app).main(
+            args=sys.argv[1:] if args is None else list(args), prog_name="maskkv", standalone_mode=False
+        )
+    except MaskKVError as error:
+        return _error(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception as error:
+        message = _refusal(error)
+        if message is None:
+            raise
+        return _error(message)
+    return int(status or 0)
+
+
+def _error(message: str) -> int:
+    print(f"maskkv: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _refusal(error: Any) -> str | None:
+    """Put an error that is not maskkv's own, and yet the user's to mend, into words; None for any other."""
+    if isinstance(error, _Refused):
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "maskkv"
+        message = error.format_message().rstrip(".")
+        return f"{message[:1].lower()}{message[1:]}: see `{where} --help`"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+        return "out of memory: a shorter prompt, --dtype bfloat16 or another --device needs less"
+    return None

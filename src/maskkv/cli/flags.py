@@ -1,0 +1,208 @@
+"""Flags that several commands share: a command takes dataclasses, the command line one flag per field."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+from maskkv.errors import InputError, MaskKVError
+from maskkv.generation import Generation
+
+if TYPE_CHECKING:
+    from maskkv.api import LanguageModel
+    from maskkv.eviction.policy import Policy
+
+DEFAULT_BUDGET = 256
+Command = Callable[..., None]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+GENERATION_HELP = {
+    "gen_length": "Tokens of the response; a multiple of the block length.",
+    "steps": "Denoising steps for the whole response; default: one per token.",
+    "block_length": "Blocks are finished from left to right.",
+    "temperature": "0 takes the likeliest token; above, tokens are drawn.",
+    "remasking": "Which masks are committed first (LLaDA's sampler).",
+    "seed": "Seed of everything drawn.",
+    "prompt_interval": "Steps from one refresh of the prompt's cache to the next.",
+    "response_interval": "Steps from one refresh of the response's cache to the next.",
+    "transfer_ratio": "Part of the response's rows recomputed between refreshes, 0 to 1.",
+    "threshold": "Commit every mask that is at least this sure.",
+    "factor": "Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this.",
+    "stop_at_eos": "Stop when everything before an end token is committed.",
+    "cfg_scale": "Strength of classifier-free guidance; doubles the work.",
+    "logits_eos_inf": "Never predict the end of the response.",
+    "confidence_eos_eot_inf": "Commit end tokens after all others (LLaDA's sampler).",
+    "alg": "Use Dream's sampler with this rule.",
+    "alg_temp": "Dream: above 0, draw the positions, the surer the likelier.",
+    "eps": "Dream: noise level at the end of the schedule.",
+    "top_p": "Dream: keep the likeliest tokens that together reach this probability.",
+    "top_k": "Dream: keep this many of the likeliest tokens.",
+}
+"""What each field of `Generation` means; a field without an entry here breaks the command line's start."""
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """Say which model is loaded, and how."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Hub id or local folder; default: the bundled dLLM."),
+    ] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")] = "auto"
+    rope_scale: Annotated[
+        float | None,
+        typer.Option(help="Stretch RoPE by this factor; default: as the length needs."),
+    ] = None
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt is probed.",
+        ),
+    ] = None
+
+    def load(self) -> LanguageModel:
+        """Load the model."""
+        from maskkv import api
+        from maskkv.cli import terminal
+
+        with terminal.waiting(f"loading {self.model or 'the bundled dLLM'}"):
+            return api.load(
+                self.model,
+                device=self.device,
+                dtype=self.dtype,
+                rope_scale=self.rope_scale,
+                profile=self.profile,
+            )
+
+
+@dataclass(frozen=True)
+class PolicyFlags:
+    """Say which prompt pairs are kept."""
+
+    policy: Annotated[str, typer.Option(help="Any name that `maskkv policies` lists.")] = "maskkv"
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            help="Prompt pairs that a KV head keeps per layer, on average; default: "
+            f"{DEFAULT_BUDGET} with a policy that evicts.",
+        ),
+    ] = None
+    layer_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Split pairs over layers as this policy does, or uniform.",
+        ),
+    ] = None
+    head_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Split pairs over heads as this policy does, or uniform.",
+        ),
+    ] = None
+    voters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VOTERS",
+            help="Rank pairs by the votes of: mask, mask-last:N, last:N, prompt or all.",
+        ),
+    ] = None
+    revote: Annotated[
+        bool | None,
+        typer.Option(
+            "--revote/--no-revote",
+            help="Vote again at later prompt refreshes, or keep the first choice.",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse a budget of nothing before a model is loaded."""
+        if self.budget is not None and self.budget < 1:
+            raise InputError(f"budget {self.budget}: expected at least 1 pair per KV head and layer")
+
+    def chosen(self) -> Policy:
+        """Return the policy, with the exchanges asked for."""
+        from maskkv import policies
+
+        return policies.mix(
+            policies.named(self.policy),
+            layer_budget=self.layer_budget,
+            head_budget=self.head_budget,
+            voters=self.voters,
+            revote=self.revote,
+        )
+
+    def pairs(self, policy: Policy) -> int | None:
+        """Return the budget for this policy; None if it evicts nothing and none was given."""
+        if self.budget is None and policy.scorer is not None:
+            return DEFAULT_BUDGET
+        return self.budget
+
+
+def flagged(function: Command) -> Command:
+    """Turn a function of dataclasses into one of flags, and add `--debug`.
+
+    A parameter whose type is a dataclass becomes a keyword per field; the others stay. With `--debug` an error that
+    maskkv raised on purpose shows its traceback before it is reported as usual.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    grouped: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in grouped:
+            parameters += _flags(grouped[parameter.name])
+        else:
+            kind = hints[parameter.name]
+            parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
+    parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+
+    def run(**given: Any) -> None:
+        debug = given.pop("debug")
+        try:
+            built = {
+                name: kind(**{each.name: given.pop(each.name) for each in fields(kind)})
+                for name, kind in grouped.items()
+            }
+            function(**built, **given)
+        except MaskKVError:
+            if debug:
+                traceback.print_exc()
+            raise
+
+    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    # What typer reads to find out the flags.
+    vars(run)["__signature__"] = inspect.Signature(parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _flags(kind: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        annotation = hints[field.name]
+        if kind is Generation:
+            annotation = _generation_flag(field.name, annotation)
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
+        )
+
+
+def _generation_flag(name: str, annotation: Any) -> Any:
+    """Make the flag of one field; a choice of words is a string here, which `Generation` checks."""
+    words = [
+        word for each in (annotation, *get_args(annotation)) if get_origin(each) is Literal for word in get_args(each)
+    ]
+    if words:
+        annotation = str | None
+    metavar = "|".join(words) or None
+    return Annotated[annotation, typer.Option(metavar=metavar, help=GENERATION_HELP[name])]

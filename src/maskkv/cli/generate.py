@@ -1,0 +1,72 @@
+"""`maskkv generate`: a prompt in, an answer out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.filesize import decimal
+
+from maskkv.cli import terminal
+from maskkv.cli.documents import PromptFlags
+from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
+from maskkv.generation import Generation
+
+if TYPE_CHECKING:
+    from maskkv.api import Result
+
+
+@flagged
+def generate(
+    *,
+    prompt: PromptFlags,
+    model: ModelFlags,
+    policy: PolicyFlags,
+    generation: Generation,
+    as_json: Json = False,
+) -> None:
+    """Answer a prompt.
+
+    The answer goes to standard output; what it cost, and what the KV cache kept, to standard error.
+    """
+    text = prompt.prompt()
+    chosen = policy.chosen()
+    llm = model.load()
+    steps = llm.stream(text, generation, policy=chosen, budget=policy.pairs(chosen), raw=prompt.raw)
+    with terminal.progress("denoising", generation.num_steps) as advance:
+        while True:
+            try:
+                advance(next(steps).index + 1)
+            except StopIteration as stop:
+                result: Result = stop.value
+                break
+    if as_json:
+        terminal.put(json.dumps(asdict(result), ensure_ascii=False))
+    else:
+        terminal.put(result.text)
+        terminal.note(summary(result))
+
+
+def pairs_per_head(result: Result) -> float | None:
+    """Return how many prompt pairs a KV head kept per layer, on average; None without a cache."""
+    heads = [len(positions) for layer in result.kept for positions in layer]
+    return sum(heads) / len(heads) if heads else None
+
+
+def summary(result: Result) -> str:
+    """Say in two lines what an answer cost and what was kept for it."""
+    pairs = pairs_per_head(result)
+    full = decimal(result.full_cache_bytes)
+    if pairs is None:
+        kept = f"no cache ({full} with one)"
+    else:
+        part = result.cache_bytes / result.full_cache_bytes
+        kept = (
+            f"kept {pairs:,.1f} of {result.prompt_length:,} prompt pairs per KV head, "
+            f"cache {decimal(result.cache_bytes)} of {full} un-evicted ({part:.1%})"
+        )
+    return (
+        f"{result.policy}: {kept}\n{result.steps} steps in {result.latency_s:.2f} s, "
+        f"{result.tokens_per_s:.1f} tokens/s, peak memory {decimal(result.peak_memory_bytes)}"
+    )

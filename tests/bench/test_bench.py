@@ -1,0 +1,101 @@
+"""The benchmark prints tables and ends with one line for programs; its random models are sane."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskkv.bench.__main__ import main
+from maskkv.bench.measure import Case, Cost, Timing
+from maskkv.bench.report import summary
+from maskkv.bench.shapes import SHAPES, parameter_count, random_model, shape
+from maskkv.cache import NoCache
+from maskkv.errors import InputError
+from maskkv.models.transformer import Transformer
+
+TINY = ["--shape", "tiny", "--prompt-length", "96", "--gen-length", "8", "--repeats", "2"]
+
+
+def test_it_prints_a_table_and_one_line_of_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "bench.jsonl"
+    assert main([*TINY, "--budget", "8", "--json-out", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("maskkv 8" in line for line in lines)
+    assert any("extrapolated" in line for line in lines)
+    record = json.loads(lines[-1])
+    assert json.loads(file.read_text()) == record
+
+    none, full, maskkv = record["cases"]
+    assert [none["steps_timed"], full["steps_timed"], maskkv["steps_timed"]] == [2, 8, 8]
+    assert none["extrapolated"]
+    assert not maskkv["extrapolated"]
+    # 8 kept pairs per KV head and layer on average, and 8 live rows; 2 layers, 2 KV heads of 8, hidden 32, fp32.
+    assert maskkv["cache_bytes"] == 2 * 4 * (2 * 2 * 8 * (8 + 8) + 2 * 32 * 8)
+    assert full["cache_bytes"] == 2 * 4 * (2 * 2 * 8 * (96 + 8) + 2 * 32 * 8)
+    assert none["cache_bytes"] == 0
+    assert none["peak_live_bytes"] > 0
+    # Steps 0 and 5 of 8 are refreshes, of the prompt and of the response.
+    flops = maskkv["step_flops"]
+    assert maskkv["response_flops"] == flops["prompt"] + flops["response"] + 6 * flops["partial"]
+    assert none["response_flops"] == 8 * none["step_flops"]["everything"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--budget", "0"], "--budget 0: expected at least 1"),
+        (["--repeats", "0"], "--repeats 0: expected at least 1"),
+        (["--prompt-length", "0"], "--prompt-length 0: expected at least 1"),
+        (["--gen-length", "12"], "multiple"),
+        (["--json-out", "/"], "this is a folder"),
+    ],
+)
+def test_bad_numbers_get_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
+    assert main([*TINY, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert says in err
+
+
+def test_ratios_are_taken_within_a_repeat_and_parts_extrapolated() -> None:
+    none = [Timing(("everything",), (seconds,), (seconds / 2,)) for seconds in (4.0, 10.0, 6.0)]
+    own = [Timing(("prompt", "partial"), (seconds, 1.0), (seconds, 1.0)) for seconds in (3.0, 1.0, 2.0)]
+    cost = Cost({"everything": 100, "prompt": 100, "partial": 20}, cache_bytes=7, peak_live_bytes=9)
+    cached = summary(Case("full"), cost, own, none, num_steps=2)
+    assert cached["speedup"] == {"median": 4.0, "min": 2.0, "max": 10.0}
+    assert cached["cpu_speedup"] == {"median": 2.0, "min": 1.0, "max": 5.0}
+    assert cached["steps_per_s"] == {"median": 1 / 1.5, "min": 0.5, "max": 1.0}
+    assert cached["step_s"]["prompt"] == {"median": 2.0, "min": 1.0, "max": 3.0}
+    assert (cached["response_flops"], cached["extrapolated"]) == (120, False)
+    plain = summary(Case("none"), cost, none, none, num_steps=64)
+    assert plain["response_s"] == {"median": 6.0 * 64, "min": 4.0 * 64, "max": 10.0 * 64}
+    assert (plain["response_flops"], plain["extrapolated"]) == (6400, True)
+
+
+def test_random_weights_are_seeded_and_keep_activations_finite() -> None:
+    config = replace(shape("tiny"), num_layers=24)
+    tokens = torch.arange(60)
+    hidden = []
+    for seed in (0, 0, 1):
+        model = random_model(config, seed)
+        with torch.inference_mode():
+            x = model(tokens, model.rotation(torch.arange(60)), NoCache())
+            assert 0.1 < model.logits(x).std() < 10
+        hidden.append(x)
+    assert 0.3 < hidden[0].std() < 3
+    assert torch.equal(hidden[0], hidden[1])
+    assert not torch.equal(hidden[0], hidden[2])
+
+
+def test_shapes_hold_together() -> None:
+    for config in SHAPES.values():
+        assert config.num_heads * config.head_dim == config.hidden_size
+        assert config.num_heads % config.num_kv_heads == 0
+        assert max(config.mask_id, *config.eos_ids) < config.vocab_size
+    with torch.device("meta"):
+        assert parameter_count(Transformer(shape("mid"))) == 25_174_528
+    with pytest.raises(InputError, match="mid"):
+        shape("huge")

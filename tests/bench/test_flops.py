@@ -1,0 +1,81 @@
+"""What a step computes is what its live rows, kept pairs and candidates account for, and no more."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from maskkv.bench.flops import count_flops, step_flops
+from maskkv.bench.shapes import random_model, shape
+from maskkv.cache import Extent, Refresh
+from maskkv.engine import Engine
+from maskkv.generation import Generation
+from maskkv.models.config import ModelConfig
+from maskkv.policies import named
+
+TINY = shape("tiny")
+EXTENT = Extent(prompt_length=192, lookback=0, gen_length=16)
+GENERATION = Generation(gen_length=16, block_length=4, response_interval=2, prompt_interval=4, stop_at_eos=False)
+BUDGET = 12
+
+
+def counted(config: ModelConfig, policy: str, budget: int | None, steps: int) -> list[tuple[Refresh | None, int]]:
+    engine = Engine(random_model(config, seed=0))
+    engine.add([token % 60 for token in range(EXTENT.prompt_length)], GENERATION, named(policy), budget)
+    found = []
+    for _ in range(steps):
+        done = []
+        flops = count_flops(lambda done=done: done.extend(engine.step()))
+        found.append((done[0].refresh, flops))
+    return found
+
+
+def predicted(config: ModelConfig, refresh: Refresh | None, candidates: int, kept: int) -> int:
+    pairs = [kept * config.num_kv_heads] * config.num_layers
+    extent = replace(EXTENT, lookback=config.lookback)
+    return step_flops(
+        config, extent, refresh, layer_pairs=pairs, transfer_ratio=GENERATION.transfer_ratio, candidates=candidates
+    )
+
+
+def test_the_fused_attention_of_the_cpu_counts() -> None:
+    q, k, v = torch.rand(2, 3, 5, 8), torch.rand(2, 3, 7, 8), torch.rand(2, 3, 7, 8)
+    with torch.inference_mode():
+        flops = count_flops(lambda: F.scaled_dot_product_attention(q, k, v))
+    assert flops == 2 * (2 * 3) * (5 * 7 * 8) * 2
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("lookback", [0, 1])
+def test_maskkv_costs_its_live_rows_and_kept_pairs(kv_heads: int, lookback: int) -> None:
+    config = replace(TINY, num_kv_heads=kv_heads, lookback=lookback)
+    kinds = [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PARTIAL, Refresh.PROMPT]
+    steps = counted(config, "maskkv", BUDGET, steps=5)
+    assert [refresh for refresh, _ in steps] == kinds
+    # The first prompt refresh has a pass before it that measures the layers' importance.
+    for index, (refresh, flops) in list(enumerate(steps))[1:]:
+        # Blocks of 4, one token a step: 4, 3, 2, 1, then the next block.
+        expected = predicted(config, refresh, candidates=4 - index % 4, kept=BUDGET)
+        assert flops == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_without_eviction_the_prediction_is_exact(kv_heads: int) -> None:
+    config = replace(TINY, num_kv_heads=kv_heads)
+    full = counted(config, "full", None, steps=3)
+    assert [flops for _, flops in full] == [
+        predicted(config, refresh, candidates=4 - index, kept=EXTENT.prompt_length)
+        for index, (refresh, _) in enumerate(full)
+    ]
+    assert counted(config, "none", None, steps=1) == [(None, predicted(config, None, candidates=4, kept=0))]
+
+
+def test_a_layer_by_hand() -> None:
+    config = replace(
+        TINY, num_layers=1, hidden_size=2, num_heads=2, num_kv_heads=1, head_dim=1, mlp_size=3, vocab_size=5
+    )
+    extent = Extent(prompt_length=10, lookback=0, gen_length=4)
+    flops = step_flops(config, extent, Refresh.RESPONSE, layer_pairs=[6], transfer_ratio=0.25, candidates=1)
+    # q 2×2, k 2×1, v 2×1, o 2×2, MLP 3 × 2×3 weights; 4 rows of 2 heads read 6 + 4 pairs; one row of logits.
+    assert flops == 2 * 4 * (4 + 2 + 2 + 4 + 18) + 4 * (4 * 2) * (6 + 4) * 1 + 2 * 2 * 5

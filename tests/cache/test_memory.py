@@ -1,0 +1,84 @@
+"""What a prompt refresh costs while it runs, and what it leaves behind."""
+
+import gc
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from maskkv import policies
+from maskkv.bench.memory import LiveBytes
+from maskkv.engine import Engine
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.ops import attention
+from tests.reference import CONFIGS, random_model, random_prompt
+
+FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
+PROMPT, RESPONSE, CHUNK = 600, 8, 32
+
+
+@pytest.fixture(params=["profile", "probe"])
+def profile(request: pytest.FixtureRequest) -> Iterator[LayerProfile | None]:
+    importance = (0.5, 0.1, 0.2, 0.6)
+    yield LayerProfile("tiny", "0", 1, 9, importance, (0.0,) * 4) if request.param == "profile" else None
+
+
+def engine_for(family: str, profile: LayerProfile | None, **options: float) -> tuple[Engine, int]:
+    """Build a model wide enough for its rows to outweigh what the refresh keeps per row in integers."""
+    config = replace(CONFIGS[family], hidden_size=64, num_layers=4)
+    engine = Engine(random_model(config, chunk_rows=CHUNK), profile)
+    generation = Generation(gen_length=RESPONSE, prompt_interval=2, stop_at_eos=False, **options)
+    return engine, engine.add(random_prompt(config, PROMPT), generation, policies.named("maskkv"), 5)
+
+
+@FAMILIES
+def test_a_refresh_peaks_at_two_hidden_copies_and_one_layers_pairs(
+    family: str, profile: LayerProfile | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "TILE_ELEMENTS", 1024)
+    engine, number = engine_for(family, profile)
+    config, rows = engine.model.config, PROMPT + RESPONSE
+    hidden = rows * config.hidden_size * 4
+    pairs = rows * 2 * config.num_kv_heads * config.head_dim * 4
+    rotation = rows * config.head_dim * 4
+    chunk = CHUNK * (3 * config.mlp_size + 4 * config.hidden_size + 4 * config.num_heads * config.head_dim) * 4
+    for _ in range(3):
+        held = engine[number].cache_bytes
+        with LiveBytes() as live:
+            engine.step()
+        kept = max(held, engine[number].cache_bytes)
+        assert live.peak <= 2 * hidden + pairs + rotation + chunk + kept
+        engine.model.asked.clear()
+
+
+@FAMILIES
+@pytest.mark.parametrize("cfg_scale", [0.0, 1.0])
+def test_nothing_of_the_prompt_beside_the_kept_pairs_survives_a_step(
+    family: str, profile: LayerProfile | None, cfg_scale: float
+) -> None:
+    engine, number = engine_for(family, profile, cfg_scale=cfg_scale)
+    with LiveBytes() as live:
+        for _ in range(4):
+            engine.step()
+            assert not [each for each in live.alive() if max(each.shape, default=0) >= PROMPT - 1]
+            gc.collect()
+            floats = [each for each in gc.get_objects() if type(each) is torch.Tensor and each.is_floating_point()]
+            assert not [each.shape for each in floats if max(each.shape, default=0) >= PROMPT - 1]
+            engine.model.asked.clear()
+            kept = sum(len(heads) for layer in engine[number].kept() for heads in layer)
+            # Beside the pairs and features: where they came from and where the tail lies, a few integers each.
+            integers = 16 * kept + engine.model.config.num_layers * engine.model.config.num_kv_heads * 9 * 8
+            assert live.now <= engine[number].cache_bytes + (2 if cfg_scale else 1) * integers + 2048
+
+
+def test_a_removed_sequence_leaves_nothing() -> None:
+    engine, number = engine_for("dream", None)
+    with LiveBytes() as live:
+        engine.step()
+        engine.step()
+        engine.model.asked.clear()
+        engine.remove(number)
+        gc.collect()
+        assert live.now == 0, live.alive()

@@ -1,0 +1,196 @@
+"""Tiny checkpoints in the published layouts, made without maskkv: `transformers` names, renamed by hand."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+LLADA_8B: dict[str, Any] = {
+    "model_type": "llada",
+    "architectures": ["LLaDAModelLM"],
+    "activation_type": "silu",
+    "alibi": False,
+    "attention_layer_norm": False,
+    "bias_for_layer_norm": False,
+    "block_group_size": 1,
+    "block_type": "llama",
+    "d_model": 4096,
+    "embedding_size": 126464,
+    "eos_token_id": 126081,
+    "include_bias": False,
+    "include_qkv_bias": False,
+    "input_emb_norm": False,
+    "layer_norm_type": "rms",
+    "layer_norm_with_affine": True,
+    "mask_token_id": 126336,
+    "max_sequence_length": 4096,
+    "mlp_hidden_size": 12288,
+    "mlp_ratio": 4,
+    "multi_query_attention": None,
+    "n_heads": 32,
+    "n_kv_heads": 32,
+    "n_layers": 32,
+    "pad_token_id": 126081,
+    "rms_norm_eps": 1e-05,
+    "rope": True,
+    "rope_full_precision": True,
+    "rope_theta": 500000.0,
+    "scale_logits": False,
+    "vocab_size": 126464,
+    "weight_tying": False,
+}
+DREAM_7B: dict[str, Any] = {
+    "model_type": "Dream",
+    "architectures": ["DreamModel"],
+    "bos_token_id": 151643,
+    "eos_token_id": 151643,
+    "hidden_act": "silu",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "mask_token_id": 151666,
+    "max_position_embeddings": 131072,
+    "num_attention_heads": 28,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 4,
+    "pad_token_id": 151643,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000.0,
+    "sliding_window": None,
+    "tie_word_embeddings": False,
+    "use_mrope": False,
+    "use_sliding_window": False,
+    "vocab_size": 152064,
+}
+ILLADA_8B: dict[str, Any] = {
+    "model_type": "illada",
+    "architectures": ["ILLaDAForCausalLM"],
+    "attention_bias": False,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "layer_norm_eps": None,
+    "max_position_embeddings": 8192,
+    "mlp_bias": False,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "pad_token_id": 1,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": None,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+    "vocab_size": 155136,
+}
+
+_IDS = {"mask_token_id": 63, "eos_token_id": 2, "pad_token_id": 2}
+_LLAMA_SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "vocab_size": 64,
+    "rope_theta": 10000.0,
+}
+LLADA = LLADA_8B | _IDS | {
+    "d_model": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "mlp_hidden_size": 48,
+    "vocab_size": 64,
+    "embedding_size": 64,
+    "rope_theta": 10000.0,
+}  # fmt: skip
+DREAM = DREAM_7B | _IDS | _LLAMA_SHAPE
+ILLADA = ILLADA_8B | _IDS | _LLAMA_SHAPE
+TINY = {"llada": LLADA, "dream": DREAM, "illada": ILLADA}
+
+_LLADA_NAMES = (
+    (r"model\.embed_tokens", "model.transformer.wte"),
+    (r"model\.norm", "model.transformer.ln_f"),
+    (r"lm_head", "model.transformer.ff_out"),
+    (r"model\.layers", "model.transformer.blocks"),
+    (r"input_layernorm", "attn_norm"),
+    (r"post_attention_layernorm", "ff_norm"),
+    (r"self_attn\.o_proj", "attn_out"),
+    (r"self_attn\.", ""),
+    (r"mlp\.gate_proj", "ff_proj"),
+    (r"mlp\.up_proj", "up_proj"),
+    (r"mlp\.down_proj", "ff_out"),
+)
+
+
+def reference(family: str, kv_heads: int = 2, scale: float = 0.15, seed: int = 0) -> Any:
+    """Make the tiny model of `transformers` that a family equals once attention looks both ways."""
+    shape = {key: value for key, value in _LLAMA_SHAPE.items() if key != "rope_theta"} | {
+        "num_key_value_heads": kv_heads
+    }
+    options = {
+        "rms_norm_eps": TINY[family]["rms_norm_eps"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": _LLAMA_SHAPE["rope_theta"]},
+        "tie_word_embeddings": bool(TINY[family].get("tie_word_embeddings")),
+    }
+    made: Any = (
+        Qwen2ForCausalLM(Qwen2Config(**shape, **options))
+        if family == "dream"
+        else LlamaForCausalLM(LlamaConfig(**shape, **options))
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            parameter.normal_(1.0 if "norm" in name else 0.0, scale, generator=generator)
+    return made.eval().requires_grad_(False)
+
+
+def both_ways(model: Any, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Return the logits of a causal model of `transformers` that a zero mask makes look both ways."""
+    length = len(tokens)
+    mask = torch.zeros(1, 1, length, length, dtype=model.dtype)
+    positions = torch.arange(length) if positions is None else positions
+    logits: Tensor = model(
+        input_ids=tokens[None], position_ids=positions[None], attention_mask=mask, use_cache=False
+    ).logits
+    return logits[0]
+
+
+def published(family: str, model: Any) -> dict[str, Tensor]:
+    """Return a model's tensors under the names that the family's published files have."""
+    tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+    if family == "illada":
+        tensors.pop("lm_head.weight")
+    if family != "llada":
+        return tensors
+    renamed = {}
+    for name, tensor in tensors.items():
+        for pattern, replacement in _LLADA_NAMES:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    return renamed
+
+
+def write(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], shards: int = 1) -> Path:
+    """Write a checkpoint folder with the safetensors library alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors")
+        return folder
+    names = sorted(tensors)
+    files = {name: f"model-{1 + index % shards:05d}-of-{shards:05d}.safetensors" for index, name in enumerate(names)}
+    for file in sorted(set(files.values())):
+        save_file({name: tensors[name] for name in names if files[name] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    return folder
+
+
+def write_tiny(folder: Path, family: str, shards: int = 1, seed: int = 0) -> Path:
+    """Write a family's tiny checkpoint."""
+    return write(folder, TINY[family], published(family, reference(family, seed=seed)), shards)

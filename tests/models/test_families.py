@@ -1,0 +1,207 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers.models.llama.modeling_llama as llama
+import transformers.models.qwen2.modeling_qwen2 as qwen2
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.checkpoints import DREAM_7B, ILLADA_8B, LLADA_8B, TINY, both_ways, published, reference, write
+from torch import Tensor
+
+from maskkv import checkpoint
+from maskkv.cache import NoCache
+from maskkv.errors import CheckpointError
+from maskkv.models import families
+from maskkv.models.transformer import Transformer
+
+FAMILIES = sorted(TINY)
+TOKENS = torch.randint(0, 64, (37,), generator=torch.Generator().manual_seed(5))
+
+
+def config_with(family: str, kv_heads: int) -> dict[str, Any]:
+    return TINY[family] | {"n_kv_heads" if family == "llada" else "num_key_value_heads": kv_heads}
+
+
+def logits(model: Transformer, positions: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model.logits(model(TOKENS, model.rotation(positions), NoCache()))
+
+
+def test_the_published_configs_are_read() -> None:
+    llada, dream, illada = map(families.read_config, (LLADA_8B, DREAM_7B, ILLADA_8B))
+    assert (llada.mask_id, llada.eos_ids, llada.pad_id) == (126336, (126081, 126348), 126081)
+    assert (dream.mask_id, dream.eos_ids, dream.pad_id) == (151666, (151643, 151645), 151643)
+    assert (illada.mask_id, illada.eos_ids, illada.pad_id) == (5, (2,), 1)
+    assert (llada.head_dim, dream.head_dim, illada.head_dim) == (128, 128, 128)
+    assert (llada.num_kv_heads, dream.num_kv_heads, illada.num_kv_heads) == (32, 4, 8)
+    assert (llada.trained_length, dream.trained_length, illada.trained_length) == (4096, 2048, 8192)
+    assert (llada.rope_dtype, dream.rope_dtype, illada.rope_dtype) == ("float32", "model", "model")
+    assert (llada.lookback, dream.lookback, illada.lookback) == (0, 1, 0)
+    assert (llada.norm_eps, dream.norm_eps, llada.rope_theta, dream.rope_theta) == (1e-5, 1e-6, 5e5, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("raw", "tensors", "parameters"),
+    [(LLADA_8B, 291, 8_015_581_184), (DREAM_7B, 339, 7_615_616_512), (ILLADA_8B, 291, 7_615_025_152 + 155136 * 4096)],
+)
+def test_the_published_shapes_give_the_published_counts(raw: dict[str, Any], tensors: int, parameters: int) -> None:
+    config = families.read_config(raw)
+    with torch.device("meta"):
+        state = Transformer(config).state_dict()
+    assert sum(tensor.numel() for tensor in state.values()) == parameters
+    names = families.weight_names(config)
+    assert names.keys() == state.keys()
+    assert len(set(names.values())) == tensors
+
+
+def test_ids_come_from_the_config_and_not_from_the_family() -> None:
+    config = families.read_config(LLADA_8B | {"mask_token_id": 5, "eos_token_id": 2, "pad_token_id": 1})
+    assert (config.mask_id, config.eos_ids, config.pad_id) == (5, (2,), 1)
+    assert families.read_config(DREAM_7B | {"eos_token_id": [7, 8]}).eos_ids == (7, 8)
+    assert families.read_config(TINY["llada"]).eos_ids == (2,)
+    assert families.read_config(TINY["llada"] | {"rope_full_precision": False}).rope_dtype == "model"
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_equal_those_of_transformers(family: str, kv_heads: int, tmp_path: Path) -> None:
+    theirs = reference(family, kv_heads)
+    ours = checkpoint.load(write(tmp_path, config_with(family, kv_heads), published(family, theirs)), device="cpu")
+    expected = both_ways(theirs, TOKENS)
+    for chunk_rows in (1024, 37, 16, 5):
+        ours.chunk_rows = chunk_rows
+        torch.testing.assert_close(logits(ours, torch.arange(37)), expected, atol=1e-5, rtol=1e-5)
+    # Neither side is causal: the first row sees the last token.
+    changed = TOKENS.clone()
+    changed[-1] = (changed[-1] + 1) % 64
+    assert not torch.allclose(both_ways(theirs, changed)[0], expected[0], atol=1e-4)
+
+
+def rotate_wide(monkeypatch: pytest.MonkeyPatch, model: Any) -> None:
+    """Make a model of transformers rotate q and k in fp32 and cast them back."""
+    narrow = llama.apply_rotary_pos_emb
+    angles = model.model.rotary_emb.forward
+
+    def wide(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        turned = narrow(q.float(), k.float(), cos, sin)
+        return turned[0].to(q.dtype), turned[1].to(k.dtype)
+
+    monkeypatch.setattr(model.model.rotary_emb, "forward", lambda x, position_ids: angles(x.float(), position_ids))
+    monkeypatch.setattr(llama, "apply_rotary_pos_emb", wide)
+    monkeypatch.setattr(qwen2, "apply_rotary_pos_emb", wide)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = reference(family, scale=0.3)
+    inverse_frequencies = theirs.model.rotary_emb.inv_freq.clone()
+    theirs = theirs.bfloat16()
+    theirs.model.rotary_emb.inv_freq = inverse_frequencies  # a cast of the whole model takes it along
+    folder = write(tmp_path, TINY[family], published(family, theirs))
+    ours = checkpoint.load(folder, device="cpu")
+    assert ours.dtype == torch.bfloat16
+    positions = torch.arange(37) + 1000
+
+    in_model_dtype = both_ways(theirs, TOKENS, positions).float()
+    rotate_wide(monkeypatch, theirs)
+    in_fp32 = both_ways(theirs, TOKENS, positions).float()
+    right, wrong = (in_fp32, in_model_dtype) if family == "llada" else (in_model_dtype, in_fp32)
+
+    found = logits(ours, positions).float()
+    rounding = 2.0**-8 * right.abs().max()
+    assert (found - right).abs().max() <= rounding
+    assert (found - wrong).abs().max() > 3 * rounding
+
+
+@pytest.mark.parametrize(
+    ("family", "field", "value", "said"),
+    [
+        ("llada", "alibi", True, "alibi is true; supported: false"),
+        ("llada", "include_bias", True, "include_bias is true; supported: false"),
+        ("llada", "include_qkv_bias", True, "include_qkv_bias is true; supported: false"),
+        ("llada", "block_type", "sequential", "block_type is 'sequential'; supported: 'llama'"),
+        ("llada", "weight_tying", True, "weight_tying is true; supported: false"),
+        ("llada", "layer_norm_type", "default", "layer_norm_type is 'default'; supported: 'rms'"),
+        ("llada", "activation_type", "swiglu", "activation_type is 'swiglu'; supported: 'silu'"),
+        ("llada", "rope", False, "rope is false; supported: true"),
+        ("llada", "scale_logits", True, "scale_logits is true; supported: false"),
+        ("llada", "clip_qkv", 8.0, "clip_qkv is 8.0; supported: null or no such field"),
+        ("llada", "block_group_size", 2, "block_group_size is 2; supported: 1"),
+        ("llada", "n_heads", 3, "d_model 32 does not split into 3 heads"),
+        ("llada", "n_heads", 32, "d_model 32 does not split into 32 heads of even size"),
+        ("llada", "n_kv_heads", 3, "n_heads 4 is not a multiple of n_kv_heads 3"),
+        ("llada", "n_layers", 0, "n_layers is 0; supported: a whole number >= 1"),
+        ("llada", "n_layers", 2.5, "n_layers is 2.5; supported: a whole number >= 1"),
+        ("llada", "n_layers", True, "n_layers is true; supported: a whole number >= 1"),
+        ("llada", "d_model", "32", "d_model is '32'; supported: a whole number >= 1"),
+        ("llada", "rope_theta", float("nan"), "rope_theta is nan; supported: a finite number > 0"),
+        ("llada", "rms_norm_eps", -1e-5, "rms_norm_eps is -1e-05; supported: a finite number > 0"),
+        ("llada", "mask_token_id", 64, "mask_token_id is 64; supported: a token id in 0..63"),
+        ("llada", "mask_token_id", None, "mask_token_id is null; supported: a token id in 0..63"),
+        ("llada", "eos_token_id", [1, -1], "eos_token_id is [1, -1]; supported: a token id in 0..63"),
+        ("llada", "rope_full_precision", "yes", "rope_full_precision is 'yes'; supported: true or false"),
+        ("dream", "use_sliding_window", True, "use_sliding_window is true; supported: false"),
+        ("dream", "rope_scaling", {"type": "yarn", "factor": 4.0}, "rope_scaling is {'type': 'yarn', 'factor': 4.0};"),
+        ("dream", "tie_word_embeddings", True, "tie_word_embeddings is true; supported: false"),
+        ("dream", "attention_bias", False, "attention_bias is false; supported: true"),
+        ("dream", "hidden_act", "gelu", "hidden_act is 'gelu'; supported: 'silu'"),
+        ("dream", "use_mrope", True, "use_mrope is true; supported: false"),
+        ("dream", "quantization_config", {"bits": 4}, "quantization_config is {'bits': 4}; supported: null"),
+        ("illada", "layer_norm_eps", 1e-5, "layer_norm_eps is 1e-05; supported: null"),
+        ("illada", "mask_token_id", None, "mask_token_id is null"),
+        ("dream", "model_type", "lladamoe", "'lladamoe'; supported: 'llada', 'illada', 'iLLaDA', 'Dream'"),
+        ("dream", "model_type", ["Dream"], "model_type is ['Dream']; supported: 'llada'"),
+    ],
+)  # fmt: skip
+def test_what_is_not_computed_is_refused(family: str, field: str, value: object, said: str) -> None:
+    with pytest.raises(CheckpointError) as refusal:
+        families.read_config(TINY[family] | {field: value})
+    assert str(refusal.value).startswith("config.json: ")
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_field_that_matters_has_a_default(family: str) -> None:
+    raw = TINY[family]
+    needed = {field for field in raw if not reads(_without(raw, field))}
+    shape = {"vocab_size", "rope_theta", "rms_norm_eps", "mask_token_id", "eos_token_id", "pad_token_id", "model_type"}
+    if family == "llada":
+        shape |= {"d_model", "n_layers", "n_heads", "mlp_hidden_size", "max_sequence_length", "rope_full_precision"}
+        shape |= {"activation_type", "block_type", "include_bias", "layer_norm_type", "rope", "weight_tying"}
+        shape -= {"vocab_size"}  # the embedding's size counts
+        assert not reads(_without(_without(raw, "vocab_size"), "embedding_size"))
+    else:
+        shape |= {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"}
+        shape |= {"intermediate_size", "max_position_embeddings", "hidden_act"}
+        shape |= {"tie_word_embeddings"} if family == "illada" else set()
+    assert needed == shape
+
+
+def _without(raw: dict[str, Any], field: str) -> dict[str, Any]:
+    return {name: value for name, value in raw.items() if name != field}
+
+
+def reads(raw: dict[str, Any]) -> bool:
+    try:
+        families.read_config(raw)
+    except CheckpointError as error:
+        said = str(error)
+    else:
+        return True
+    assert "\n" not in said
+    return False
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.sampled_from(FAMILIES), st.data())
+def test_any_value_in_any_field_is_read_or_refused(family: str, data: st.DataObject) -> None:
+    field = data.draw(st.sampled_from(sorted(TINY[family])))
+    reads(TINY[family] | {field: data.draw(JSON)})

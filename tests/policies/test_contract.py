@@ -1,0 +1,140 @@
+"""What every policy promises, over every file in `maskkv/policies/`."""
+
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskkv import policies
+from maskkv.errors import InputError
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.view import LayerView
+from maskkv.policies import mix, named, names
+
+NAMES = sorted(
+    path.stem.replace("_", "-")
+    for path in Path(policies.__file__).parent.glob("*.py")
+    if not path.stem.startswith("__")
+)
+EVERY = pytest.mark.parametrize("name", NAMES)
+EVICTING = pytest.mark.parametrize("name", [name for name in NAMES if named(name).scorer is not None])
+NUM_LAYERS, KV_HEADS, PROMPT, RESPONSE = 4, 3, 37, 8
+IMPORTANCE = (0.9, 0.05, 0.3, 0.45)
+
+
+def view_of(layer: int, *, lookback: int = 0, tie: bool = False) -> LayerView:
+    generator = torch.Generator().manual_seed(layer)
+    rows = PROMPT + RESPONSE
+    queries = torch.randn(rows, 2 * KV_HEADS, 8, generator=generator) * (0 if tie else 2)
+    keys, values = torch.randn(2, rows, KV_HEADS, 8, generator=generator) * (0 if tie else 1)
+    masked = torch.arange(RESPONSE) % 3 > 0
+    return LayerView(
+        layer, NUM_LAYERS, keys, values, lambda span: queries[span], PROMPT - lookback, masked
+    )
+
+
+def test_the_files_are_the_names() -> None:
+    assert names() == NAMES
+
+
+@EVERY
+def test_name_and_paper(name: str) -> None:
+    policy = named(name)
+    assert policy.name == name
+    assert policy.paper.startswith("arXiv ")
+
+
+@EVERY
+def test_repr_is_a_record(name: str) -> None:
+    policy = named(name)
+    assert repr(policy) == repr(replace(policy))
+    assert " at 0x" not in repr(policy)
+    assert "\n" not in repr(policy)
+
+
+@EVERY
+def test_frozen_and_hashable(name: str) -> None:
+    policy = named(name)
+    assert hash(policy) == hash(replace(policy))
+    assert policy == replace(policy)
+    for part in (policy, policy.scorer, policy.layer_budget, policy.head_budget):
+        for field in fields(part) if part is not None else ():
+            with pytest.raises(FrozenInstanceError):
+                setattr(part, field.name, None)
+
+
+@EVICTING
+@pytest.mark.parametrize("lookback", [0, 1])
+@pytest.mark.parametrize("tie", [False, True])
+@pytest.mark.parametrize("budget", [1, 2, 16, 33, 35])
+def test_spends_exactly_its_budget(name: str, lookback: int, tie: bool, budget: int) -> None:
+    policy, evictable = named(name), PROMPT - lookback
+    pairs = policy.layer_pairs(
+        budget, num_layers=NUM_LAYERS, kv_heads=KV_HEADS, evictable=evictable, importance=IMPORTANCE
+    )
+    assert sum(pairs) == budget * KV_HEADS * NUM_LAYERS
+    for layer, own in enumerate(pairs):
+        view = view_of(layer, lookback=lookback, tie=tie)
+        keep = policy.keep(view, own)
+        assert keep.dtype == torch.bool
+        assert keep.shape == (KV_HEADS, evictable)
+        assert int(keep.sum()) == own
+        assert torch.equal(keep, policy.keep(view_of(layer, lookback=lookback, tie=tie), own))
+
+
+@EVERY
+@pytest.mark.parametrize("budget", [PROMPT, PROMPT + 1, 10_000, None])
+def test_a_budget_of_the_prompt_or_more_keeps_everything(name: str, budget: int | None) -> None:
+    policy = named(name)
+    pairs = policy.layer_pairs(budget, num_layers=NUM_LAYERS, kv_heads=KV_HEADS, evictable=PROMPT)
+    assert pairs == [KV_HEADS * PROMPT] * NUM_LAYERS
+    assert policy.keep(view_of(0), pairs[0]).all()
+
+
+@EVICTING
+def test_more_budget_keeps_more_of_the_same_ranking(name: str) -> None:
+    """The scores of one view do not depend on the budget, so no head loses a pair as its layer grows."""
+    policy, view = named(name), view_of(1)
+    few, more = policy.keep(view, 20), policy.keep(view, 70)
+    assert bool((few <= more).all())
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(InputError, match="unknown policy 'mask_kv': expected one of .*maskkv"):
+        named("mask_kv")
+    with pytest.raises(InputError):
+        named("MaskKV")
+
+
+def test_mix_exchanges_parts() -> None:
+    base = named("maskkv")
+    assert mix(base) is base
+    mixed = mix(base, layer_budget="uniform", voters="last:32", revote=False)
+    assert mixed.layer_budget(2, None) == [1.0, 1.0]
+    assert mixed.head_budget == base.head_budget
+    assert not mixed.revote
+    assert mixed.scorer is not None
+    assert mixed.scorer.voters == "last:32"
+    assert mix(mixed, layer_budget="maskkv").layer_budget == base.layer_budget
+    assert mix(base, head_budget="uniform").head_budget(view_of(0), torch.zeros(KV_HEADS, PROMPT)) == [1.0] * 3
+    assert mixed.name == "maskkv(layer_budget=uniform, voters=last:32, revote=False)"
+
+
+@pytest.mark.parametrize(
+    "parts", [{"layer_budget": "nosuch"}, {"head_budget": "nosuch"}, {"voters": "everyone"}]
+)
+def test_mix_refuses_unknown_parts(parts: dict[str, str]) -> None:
+    with pytest.raises(InputError):
+        mix(named("maskkv"), **parts)
+
+
+@pytest.mark.parametrize("name", ["full", "none"])
+def test_mix_refuses_policies_that_evict_nothing(name: str) -> None:
+    with pytest.raises(InputError, match="evicts nothing"):
+        mix(named(name), voters="mask")
+
+
+def test_policies_without_eviction() -> None:
+    assert named("full") == Policy(name="full", paper="arXiv 2506.06295")
+    assert not named("none").cached

@@ -1,0 +1,304 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from maskkv import checkpoint
+from maskkv.errors import CheckpointError, InputError, MaskKVError
+from maskkv.models import families
+from maskkv.models.transformer import Transformer
+from tests.checkpoints import LLADA, TINY, published, reference, write, write_tiny
+
+FAMILIES = sorted(TINY)
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+QUERY = "model.transformer.blocks.1.q_proj.weight"
+
+
+def same(one: Transformer, other: Transformer) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as found:
+        checkpoint.load(folder, device="cpu")
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sharded_equals_unsharded(family: str, tmp_path: Path) -> None:
+    whole = checkpoint.load(write_tiny(tmp_path / "whole", family), device="cpu")
+    sharded = checkpoint.load(write_tiny(tmp_path / "sharded", family, shards=3), device="cpu")
+    assert same(whole, sharded)
+    assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(sharded)
+    assert not whole.training
+    assert not any(parameter.requires_grad for parameter in whole.parameters())
+
+
+def test_auto_keeps_the_file_s_dtype_and_others_are_cast(tmp_path: Path) -> None:
+    tensors = {name: tensor.bfloat16() for name, tensor in published("llada", reference("llada")).items()}
+    folder = write(tmp_path, LLADA, tensors)
+    for asked, dtype in (
+        ("auto", torch.bfloat16), ("bf16", torch.bfloat16), ("float16", torch.float16), (torch.float32, torch.float32),
+    ):  # fmt: skip
+        state = checkpoint.load(folder, device="cpu", dtype=asked).state_dict()
+        assert {tensor.dtype for tensor in state.values()} == {dtype}
+        assert torch.equal(state["layers.1.q_proj.weight"], tensors[QUERY].to(dtype))
+
+
+def test_weights_are_mapped_and_not_copied(tmp_path: Path) -> None:
+    model = checkpoint.load(write_tiny(tmp_path, "llada"), device="cpu")
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("needs /proc")
+    ranges = [
+        line.split()[0].split("-") for line in maps.read_text().splitlines() if line.endswith(str(tmp_path / WEIGHTS))
+    ]
+    assert ranges
+    for name, parameter in model.named_parameters():
+        assert any(int(low, 16) <= parameter.data_ptr() < int(high, 16) for low, high in ranges), name
+
+
+def test_a_tied_head_is_the_embedding_even_where_the_file_repeats_it(tmp_path: Path) -> None:
+    theirs = reference("illada")
+    tensors = published("illada", theirs)
+    once = checkpoint.load(write(tmp_path / "once", TINY["illada"], tensors), device="cpu")
+    twice = tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}
+    repeated = checkpoint.load(write(tmp_path / "twice", TINY["illada"], twice), device="cpu")
+    assert same(once, repeated)
+    assert once.head.weight.data_ptr() == once.embed.weight.data_ptr()
+
+
+def without_query(tensors: dict[str, Tensor]) -> None:
+    del tensors[QUERY]
+
+
+def with_bias(tensors: dict[str, Tensor]) -> None:
+    tensors["model.transformer.blocks.0.q_proj.bias"] = torch.zeros(32)
+
+
+def with_wide_query(tensors: dict[str, Tensor]) -> None:
+    tensors[QUERY] = torch.zeros(40, 32)
+
+
+def with_integer_query(tensors: dict[str, Tensor]) -> None:
+    tensors[QUERY] = torch.zeros(32, 32, dtype=torch.int8)
+
+
+def with_nan(tensors: dict[str, Tensor]) -> None:
+    tensors[QUERY][3, 4] = float("nan")
+
+
+def with_infinity(tensors: dict[str, Tensor]) -> None:
+    tensors[QUERY][31, 31] = float("-inf")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (without_query, f"of 21 expected tensors it misses 1: {QUERY}"),
+        (with_bias, "has 1 too many: model.transformer.blocks.0.q_proj.bias"),
+        (with_wide_query, f"{QUERY} has shape [40, 32], expected [32, 32]"),
+        (with_integer_query, f"{QUERY} has dtype I8; supported: F32, BF16, F16"),
+        (with_nan, f"{QUERY} holds NaN or infinite values as float32"),
+        (with_infinity, f"{QUERY} holds NaN or infinite values as float32"),
+    ],
+)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_damaged_tensors_are_named(
+    damage: Callable[[dict[str, Tensor]], None], said: str, shards: int, tmp_path: Path
+) -> None:
+    tensors = published("llada", reference("llada"))
+    damage(tensors)
+    assert said in refusal(write(tmp_path, LLADA, tensors, shards))
+
+
+def test_weights_too_large_for_fp16_are_refused(tmp_path: Path) -> None:
+    tensors = published("llada", reference("llada"))
+    tensors[QUERY][0, 0] = 1e6
+    folder = write(tmp_path, LLADA, tensors)
+    checkpoint.load(folder, device="cpu")
+    with pytest.raises(CheckpointError, match=f"{QUERY} holds NaN or infinite values as float16"):
+        checkpoint.load(folder, device="cpu", dtype="fp16")
+
+
+def test_a_lost_shard_is_named(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=3)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    assert "misses 1 of its 3 shards: model-00002-of-00003.safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 200, -8])
+def test_a_truncated_shard_is_named(kept: int, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=3)
+    path = folder / "model-00003-of-00003.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert f"{path} is truncated or not a safetensors file" in refusal(folder)
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=2)
+    first, second = folder / "model-00001-of-00002.safetensors", folder / "model-00002-of-00002.safetensors"
+    name, tensor = next(iter(load_file(first).items()))
+    save_file(load_file(second) | {name: tensor.clone()}, second)
+    assert f"{second} repeats 1 tensors of another shard: {name}" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["../model.safetensors", "/etc/model.safetensors", "a/../../b.safetensors", "..\\b.safetensors", "", "weights.bin"],
+)
+def test_an_index_cannot_point_elsewhere(file: str, tmp_path: Path) -> None:
+    write_tiny(tmp_path, "llada")
+    folder = write_tiny(tmp_path / "inner", "llada", shards=2)
+    index = json.loads((folder / INDEX).read_text())
+    index["weight_map"][QUERY] = file
+    (folder / INDEX).write_text(json.dumps(index))
+    assert f"names {file!r}; supported: .safetensors files beside it" in refusal(folder)
+
+
+@pytest.mark.parametrize("index", ["{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])
+def test_a_malformed_index_is_refused(index: str, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=2)
+    (folder / INDEX).write_text(index)
+    assert "weight_map must map tensor names to file names" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": 1} x'])
+def test_malformed_json_is_refused(content: bytes, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada")
+    (folder / "config.json").write_bytes(content)
+    assert "config.json cannot be read as JSON" in refusal(folder)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    assert "has no config.json" in refusal(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    assert "holds a JSON list; supported: an object" in refusal(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert "model_type is 'llama'; supported: 'llada'" in refusal(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(LLADA))
+    assert f"has neither {WEIGHTS} nor {INDEX}" in refusal(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"never read")
+    assert "pytorch_model.bin is a pickle and never opened" in refusal(tmp_path)
+    assert "is a file; give the folder that holds it" in refusal(tmp_path / "config.json")
+
+
+def test_another_family_s_weights_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path, LLADA, published("dream", reference("dream")))
+    assert re.search(r"misses 21: .*, \.\.\. and has 27 too many: lm_head.weight, .*, \.\.\.$", refusal(folder))
+
+
+def test_an_id_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert "is not a folder and could not be fetched from the hub" in refusal(Path("nobody/nothing"))
+    assert "is not a folder, nor a hub id (owner/name)" in refusal(Path("/no/such/folder"))
+
+
+def test_the_hub_s_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0" * 40
+    repo = tmp_path / "models--owner--model"
+    write_tiny(repo / "snapshots" / commit, "dream", shards=2)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    assert checkpoint.resolve("owner/model") == repo / "snapshots" / commit
+    assert checkpoint.load("owner/model", device="cpu").config.family == "dream"
+
+
+def test_only_data_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    asked: list[dict[str, Any]] = []
+
+    def download(repo: str, **options: Any) -> str:
+        asked.append({"repo": repo, **options})
+        if options.get("local_files_only"):
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert checkpoint.resolve("owner/model") == tmp_path
+    files = ["config.json", "model-00001-of-00002.safetensors", INDEX, "tokenizer.json", "merges.txt", "vocab.json"]
+    others = ["modeling_llada.py", "pytorch_model.bin", "model.pt", "README.md", "original/consolidated.pth"]
+    for call in asked:
+        allowed = huggingface_hub.utils.filter_repo_objects(files + others, allow_patterns=call["allow_patterns"])
+        assert list(allowed) == files
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "gpu"}, "device 'gpu' is unknown; supported: auto, cpu, cuda"),
+        ({"device": "cuda:99"}, "device cuda:99 is not there"),
+        ({"dtype": "int8"}, "dtype int8 is unknown; supported: auto, float32"),
+    ],
+)
+def test_unknown_devices_and_dtypes_are_bad_input(options: dict[str, str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        checkpoint.load(write_tiny(tmp_path, "llada"), **options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("max_shard_size", ["5GB", 8_000])
+def test_what_is_saved_is_loaded_again(family: str, max_shard_size: int | str, tmp_path: Path) -> None:
+    model = checkpoint.load(write_tiny(tmp_path / "first", family), device="cpu")
+    checkpoint.save(model, tmp_path / "second", TINY[family], max_shard_size)
+    assert (tmp_path / "second" / INDEX).exists() == (max_shard_size == 8_000)
+    assert same(model, checkpoint.load(tmp_path / "second", device="cpu"))
+    assert {path.suffix for path in (tmp_path / "second").iterdir()} == {".json", ".safetensors"}
+
+
+def test_saving_over_the_files_that_a_model_is_mapped_from(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada")
+    model = checkpoint.load(folder, device="cpu")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for max_shard_size in (8_000, "5GB"):
+        checkpoint.save(model, folder, LLADA, max_shard_size)
+        after = checkpoint.load(folder, device="cpu").state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS]
+
+
+def test_a_config_that_does_not_describe_the_model_is_not_saved(tmp_path: Path) -> None:
+    model = Transformer(families.read_config(LLADA))
+    with pytest.raises(MaskKVError, match="does not describe the model"):
+        checkpoint.save(model, tmp_path, LLADA | {"rope_theta": 1.0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fingerprint_does_not_depend_on_how_a_bf16_file_is_loaded(tmp_path: Path) -> None:
+    theirs = reference("llada", scale=0.02).bfloat16()
+    folder = write(tmp_path, LLADA, published("llada", theirs))
+    prints = {checkpoint.fingerprint(checkpoint.load(folder, "cpu", dtype)) for dtype in ("bf16", "fp16", "fp32")}
+    assert len(prints) == 1
+    assert re.fullmatch("[0-9a-f]{16}", prints.pop())
+
+
+@pytest.mark.parametrize("name", ["embed.weight", "layers.1.q_proj.weight", "layers.0.mlp_norm.weight", "head.weight"])
+def test_a_fingerprint_tells_models_of_one_shape_apart(name: str, tmp_path: Path) -> None:
+    model = checkpoint.load(write_tiny(tmp_path / "one", "llada"), device="cpu")
+    mine = checkpoint.fingerprint(model)
+    assert mine == checkpoint.fingerprint(model)
+    assert mine != checkpoint.fingerprint(checkpoint.load(write_tiny(tmp_path / "two", "llada", seed=1), device="cpu"))
+    dict(model.named_parameters())[name].mul_(1.02)
+    assert mine != checkpoint.fingerprint(model)
+
+
+def test_a_fingerprint_tells_configs_apart(tmp_path: Path) -> None:
+    tensors = published("llada", reference("llada"))
+    stretched = LLADA | {"rope_theta": 20000.0}
+    prints = {
+        checkpoint.fingerprint(checkpoint.load(write(tmp_path / str(number), raw, tensors), device="cpu"))
+        for number, raw in enumerate((LLADA, stretched, LLADA | {"mask_token_id": 62}))
+    }
+    assert len(prints) == 3

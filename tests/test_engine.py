@@ -1,0 +1,347 @@
+"""The engine as a whole, on tiny random models of both families."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from maskkv import policies
+from maskkv.engine import Engine, Step, measure_importance
+from maskkv.errors import InputError
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.ops.rope import ntk_scale
+from maskkv.policies import mix
+from tests.reference import (
+    CONFIGS,
+    LLADA,
+    RecordingTransformer,
+    SlowModel,
+    random_model,
+    random_prompt,
+    slow_run,
+)
+
+FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
+NONE, FULL, MASKKV = (policies.named(name) for name in ("none", "full", "maskkv"))
+
+
+@dataclass
+class Run:
+    steps: list[Step]
+    hidden: list[Tensor]
+    response: list[int]
+    kept: list[list[list[int]]]
+
+
+def generation(**options: object) -> Generation:
+    return Generation(**{"gen_length": 8, "block_length": 4, "stop_at_eos": False, **options})
+
+
+def run(
+    model: RecordingTransformer,
+    prompt: list[int],
+    settings: Generation,
+    policy: Policy,
+    budget: int | None = None,
+    **more: float,
+) -> Run:
+    engine = Engine(model)
+    number = engine.add(prompt, settings, policy, budget, **more)
+    model.asked.clear()
+    steps: list[Step] = []
+    while not (steps and steps[-1].finished):
+        steps += engine.step()
+    return Run(steps, list(model.asked), engine[number].response(), engine[number].kept())
+
+
+def assert_same(one: Run, other: Run, *, bitwise: bool = False) -> None:
+    assert [(s.positions, s.tokens) for s in one.steps] == [(s.positions, s.tokens) for s in other.steps]
+    for a, b in zip(one.hidden, other.hidden, strict=True):
+        torch.testing.assert_close(a, b, **({"atol": 0, "rtol": 0} if bitwise else {"atol": 1e-5, "rtol": 1e-4}))
+
+
+@FAMILIES
+def test_none_is_the_naive_loop(family: str) -> None:
+    model = random_model(CONFIGS[family], seed=1)
+    prompt = random_prompt(model.config, 13)
+    expected = slow_run(model, prompt, generation(), cached=False)
+    seen = run(model, prompt, generation(), NONE)
+    for step, hidden, slow in zip(seen.steps, seen.hidden, expected, strict=True):
+        assert (step.positions, step.tokens) == (slow.positions, slow.tokens)
+        torch.testing.assert_close(hidden.double(), slow.hidden[0], atol=1e-5, rtol=1e-4)
+    assert all(step.refresh is None for step in seen.steps)
+
+
+@FAMILIES
+@pytest.mark.parametrize("options", [{}, {"cfg_scale": 1.0}, {"steps": 4}])
+def test_full_refreshed_at_every_step_is_none(family: str, options: dict[str, object]) -> None:
+    model = random_model(CONFIGS[family], seed=2)
+    prompt = random_prompt(model.config, 30)
+    settings = generation(**options)
+    every = replace(settings, prompt_interval=1, response_interval=1)
+    assert_same(run(model, prompt, every, FULL), run(model, prompt, settings, NONE))
+
+
+@FAMILIES
+@pytest.mark.parametrize("budget", [None, 4])
+def test_recomputing_all_rows_is_a_response_refresh_at_every_step(family: str, budget: int | None) -> None:
+    model = random_model(CONFIGS[family], seed=3)
+    prompt = random_prompt(model.config, 30)
+    policy = FULL if budget is None else MASKKV
+    all_rows = run(model, prompt, generation(transfer_ratio=1.0, response_interval=50), policy, budget)
+    refreshed = run(model, prompt, generation(response_interval=1), policy, budget)
+    assert_same(all_rows, refreshed)
+
+
+@FAMILIES
+@pytest.mark.parametrize("excess", [0, 7])
+def test_a_budget_of_the_whole_prompt_is_full_bit_for_bit(family: str, excess: int) -> None:
+    model = random_model(CONFIGS[family], seed=4)
+    prompt = random_prompt(model.config, 25)
+    settings = generation(prompt_interval=3, response_interval=2)
+    evicting, full = run(model, prompt, settings, MASKKV, 25 + excess), run(model, prompt, settings, FULL)
+    assert_same(evicting, full, bitwise=True)
+    assert evicting.kept == full.kept
+    evictable = 25 - model.config.lookback
+    assert full.kept == [[list(range(evictable))] * model.config.num_kv_heads] * model.config.num_layers
+    assert_same(run(model, prompt, settings, MASKKV, None), full, bitwise=True)
+
+
+@FAMILIES
+def test_eviction_matters(family: str) -> None:
+    """The comparisons above would be empty if a small budget changed nothing."""
+    model = random_model(CONFIGS[family], seed=4)
+    prompt = random_prompt(model.config, 25)
+    evicting, full = (run(model, prompt, generation(), policy, 2) for policy in (MASKKV, FULL))
+    assert not torch.allclose(evicting.hidden[1], full.hidden[1], atol=1e-3)
+
+
+@FAMILIES
+@pytest.mark.parametrize("chunk_rows", [9, 1024])
+def test_a_sequence_among_others_is_itself_alone(family: str, chunk_rows: int) -> None:
+    """Lengths, policies, budgets, schedules and phases all differ; they join and leave at different steps."""
+    model = random_model(CONFIGS[family], seed=5, chunk_rows=chunk_rows)
+    members = [
+        (0, 21, generation(prompt_interval=5, response_interval=2), MASKKV, 3),
+        (0, 1, generation(prompt_interval=50, response_interval=3, transfer_ratio=0.5), FULL, None),
+        (1, 34, generation(gen_length=12, prompt_interval=4, response_interval=4), mix(MASKKV, revote=False), 5),
+        (2, 17, generation(temperature=0.7, seed=8, transfer_ratio=0.0, prompt_interval=6), FULL, None),
+        (2, 9, generation(gen_length=4), NONE, None),
+        (3, 26, generation(cfg_scale=0.5, transfer_ratio=1.0, response_interval=7), MASKKV, 26),
+        (4, 12, generation(alg="entropy", alg_temp=0.3, temperature=0.4), MASKKV, 2),
+        (4, 15, generation(threshold=0.3), FULL, None),
+    ]
+    prompts = [random_prompt(model.config, length, seed) for seed, (_, length, *_) in enumerate(members)]
+    alone = [
+        run(model, prompt, settings, policy, budget)
+        for prompt, (_, _, settings, policy, budget) in zip(prompts, members, strict=True)
+    ]
+    engine = Engine(model)
+    victim = engine.add(random_prompt(model.config, 40), generation(), MASKKV, 6)
+    numbers: dict[int, int] = {}
+    together: dict[int, list[Step]] = {}
+    for tick in range(30):
+        for member, (joins, _, settings, policy, budget) in enumerate(members):
+            if joins == tick:
+                number = engine.add(prompts[member], settings, policy, budget)
+                numbers[number], together[number] = member, []
+        if tick == 3:
+            engine.remove(victim)
+        for step in engine.step():
+            if step.sequence != victim:
+                together[step.sequence].append(step)
+            assert tick < 3 or step.sequence != victim
+    for number, member in numbers.items():
+        mine, own = together[number], alone[member].steps
+        assert [replace(step, confidences=(), sequence=0) for step in mine] == [
+            replace(step, confidences=(), sequence=0) for step in own
+        ]
+        for a, b in zip(mine, own, strict=True):
+            assert a.confidences == pytest.approx(b.confidences, abs=1e-4)
+        assert engine[number].response() == alone[member].response
+        assert engine[number].kept() == alone[member].kept
+    assert engine.step() == []
+
+
+@FAMILIES
+def test_only_live_rows_run_between_prompt_refreshes(family: str) -> None:
+    model = random_model(CONFIGS[family])
+    lookback = model.config.lookback
+    run(model, random_prompt(model.config, 30), generation(prompt_interval=4), FULL)
+    live, every = 8 + lookback, 38
+    assert model.rows_run == [every, live, live, live, every, live, live, live]
+
+
+def test_live_rows_of_all_sequences_run_in_one_pass() -> None:
+    model = random_model(CONFIGS["dream"])
+    engine = Engine(model)
+    for length in (30, 20):
+        engine.add(random_prompt(model.config, length), generation(), FULL)
+    engine.step()
+    engine.step()
+    assert model.rows_run == [38, 28, 18]
+
+
+@FAMILIES
+def test_logits_are_computed_for_the_masks_of_the_block_only(family: str) -> None:
+    model = random_model(CONFIGS[family])
+    seen = run(model, random_prompt(model.config, 30), generation(), MASKKV, 4)
+    assert [len(hidden) for hidden in seen.hidden] == [4, 3, 2, 1, 4, 3, 2, 1]
+
+
+@FAMILIES
+def test_the_mask_token_in_a_prompt_is_ordinary(family: str) -> None:
+    model = random_model(CONFIGS[family], seed=6)
+    prompt = random_prompt(model.config, 12)
+    prompt[3] = prompt[-1] = model.config.mask_id
+    expected = slow_run(model, prompt, generation(), cached=False)
+    every = generation(prompt_interval=1, response_interval=1)
+    seen = run(model, prompt, every, MASKKV, 4)
+    assert [(s.positions, s.tokens) for s in seen.steps] == [(s.positions, s.tokens) for s in expected]
+    assert model.config.mask_id not in seen.response
+    assert len(seen.steps) == 8
+
+
+class Ending(RecordingTransformer):
+    """Is sure that every token ends the response."""
+
+    def logits(self, hidden):  # noqa: ANN001, ANN201
+        logits = super().logits(hidden).clone()
+        logits[:, self.config.eos_ids[1]] = 1e4
+        return logits
+
+
+def test_stops_at_the_end_token() -> None:
+    model = Ending(LLADA)
+    model.load_state_dict(random_model(LLADA).state_dict())
+    prompt = random_prompt(LLADA, 12)
+    stopped = run(model, prompt, generation(stop_at_eos=True), MASKKV, 4)
+    assert len(stopped.steps) == 1
+    assert stopped.steps[0].masks_left == 7
+    first, second = LLADA.eos_ids
+    assert stopped.response == [second] + [first] * 7
+    assert len(run(model, prompt, generation(), MASKKV, 4).steps) == 8
+
+
+@FAMILIES
+@pytest.mark.parametrize("guided", [False, True])
+def test_cache_bytes_are_the_kept_pairs_and_the_response_features(family: str, guided: bool) -> None:
+    config = CONFIGS[family]
+    model = random_model(config)
+    engine = Engine(model)
+    settings = generation(cfg_scale=1.0 if guided else 0.0, prompt_interval=2)
+    budgets = {engine.add(random_prompt(config, 30), settings, MASKKV, b): b for b in (1, 5, 29)}
+    full = engine.add(random_prompt(config, 30), settings, FULL)
+    none = engine.add(random_prompt(config, 30), settings, NONE)
+    live, branches, pair = 8 + config.lookback, 1 + guided, 2 * config.head_dim * 4
+    layers, heads = config.num_layers, config.num_kv_heads
+    features = layers * 2 * live * config.hidden_size * 4
+    for _ in range(3):
+        engine.step()
+        for number, budget in budgets.items():
+            kept = layers * heads * min(budget, 30 - config.lookback)
+            assert sum(len(rows) for layer in engine[number].kept() for rows in layer) == kept
+            expected = branches * ((kept + layers * heads * live) * pair + features)
+            assert engine[number].cache_bytes == expected
+            assert engine[number].full_cache_bytes(4) == engine[full].cache_bytes
+        assert engine[full].cache_bytes == engine[full].full_cache_bytes(4)
+        assert engine[none].cache_bytes == 0
+
+
+@FAMILIES
+def test_probed_importance_is_one_minus_the_cosine(family: str) -> None:
+    for chunk_rows in (7, 1024):
+        model = random_model(CONFIGS[family], seed=7, chunk_rows=chunk_rows)
+        tokens = random_prompt(model.config, 25)
+        rotation = model.rotation(torch.arange(25))
+        expected = SlowModel(model).run(tokens)[1]
+        assert measure_importance(model, torch.tensor(tokens), rotation) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_profile_spares_the_probing_pass() -> None:
+    model = random_model(LLADA)
+    profile = LayerProfile("tiny", "0", 1, 9, (0.8, 0.1, 0.4), (0.0,) * 3)
+    for given, passes in ((profile, 1), (None, 2)):
+        model.rows_run.clear()
+        engine = Engine(model, given)
+        engine.add(random_prompt(LLADA, 30), generation(), MASKKV, 4)
+        engine.step()
+        assert model.rows_run == [38] * passes
+    with pytest.raises(InputError, match="layers"):
+        Engine(model, replace(profile, importance=(0.5,), spread=(0.0,)))
+
+
+@FAMILIES
+def test_each_sequence_has_its_own_rope_scale(family: str) -> None:
+    model = random_model(CONFIGS[family], seed=9)
+    prompt = random_prompt(model.config, 20)
+    alone = [run(model, prompt, generation(), FULL, rope_scale=scale) for scale in (1.0, 6.0)]
+    assert not torch.allclose(alone[0].hidden[1], alone[1].hidden[1], atol=1e-3)
+    engine = Engine(model)
+    model.asked.clear()
+    for scale in (1.0, 6.0):
+        engine.add(prompt, generation(), FULL, rope_scale=scale)
+    for tick in range(3):
+        engine.step()
+        for own, hidden in zip(alone, model.asked[2 * tick :], strict=False):
+            torch.testing.assert_close(hidden, own.hidden[tick], atol=1e-5, rtol=1e-4)
+
+
+def test_rope_is_stretched_once_prompt_and_response_pass_the_trained_length() -> None:
+    config = replace(LLADA, trained_length=24, head_dim=8)
+    engine = Engine(random_model(config))
+    fits = engine.add(random_prompt(config, 16), generation(), FULL)
+    longer = engine.add(random_prompt(config, 60), generation(), FULL)
+    forced = engine.add(random_prompt(config, 60), generation(), FULL, rope_scale=2.5)
+    assert engine[fits].settings.rope_scale == 1.0
+    assert engine[longer].settings.rope_scale == ntk_scale(8, 100.0, 24, 68) > 1
+    assert engine[forced].settings.rope_scale == 2.5
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ([], {}, "prompt is empty"),
+        ([1, 61], {}, "token id 61 is outside the vocabulary"),
+        ([-1], {}, "token id -1 is outside"),
+        ([1], {"budget": 0}, "budget 0: expected at least 1"),
+        ([1], {"budget": -3}, "budget -3"),
+        ([1], {"rope_scale": 0.5}, "rope_scale 0.5: expected a factor of at least 1"),
+        ([1], {"rope_scale": math.inf}, "rope_scale"),
+        ([1], {"rope_scale": math.nan}, "rope_scale"),
+    ],
+)
+def test_bad_input_is_refused(prompt: list[int], options: dict[str, float], message: str) -> None:
+    engine = Engine(random_model(LLADA))
+    with pytest.raises(InputError, match=message):
+        engine.add(prompt, generation(), FULL, **options)
+    assert engine.step() == []
+
+
+def test_numbers_are_never_used_twice() -> None:
+    engine = Engine(random_model(LLADA))
+    first = engine.add([1], generation(), FULL)
+    engine.remove(first)
+    assert engine.add([1], generation(), FULL) != first
+    with pytest.raises(KeyError):
+        engine[first]
+
+
+def test_steps_describe_what_happened() -> None:
+    model = random_model(LLADA)
+    engine = Engine(model)
+    number = engine.add(random_prompt(LLADA, 9), generation(steps=4), FULL)
+    left = 8
+    for index in range(4):
+        (step,) = engine.step()
+        left -= 2
+        assert (step.sequence, step.index, step.masks_left, step.finished) == (number, index, left, left == 0)
+        assert list(step.positions) == sorted(step.positions)
+        response = engine[number].response()
+        assert tuple(response[position] for position in step.positions) == step.tokens
+        assert all(0 < confidence <= 1 for confidence in step.confidences)
+    assert engine.step() == []
