@@ -17,7 +17,8 @@ from torch import Tensor
 
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
-from maskkv.models.transformer import Transformer
+from maskkv.models.transformer import StepCache, Transformer
+from maskkv.ops.rope import Rotation
 
 LLADA = ModelConfig(
     family="llada",
@@ -65,11 +66,11 @@ class RecordingTransformer(Transformer):
         self.asked: list[Tensor] = []
         self.rows_run: list[int] = []
 
-    def forward(self, tokens, rotation, cache):  # noqa: ANN001, ANN201
+    def forward(self, tokens: Tensor, rotation: Rotation, cache: StepCache) -> Tensor:
         self.rows_run.append(len(tokens))
         return super().forward(tokens, rotation, cache)
 
-    def logits(self, hidden):  # noqa: ANN001, ANN201
+    def logits(self, hidden: Tensor) -> Tensor:
         self.asked.append(hidden.clone())
         return super().logits(hidden)
 
@@ -321,8 +322,7 @@ class SlowBranch:
                 preference.append(to_prompt / (to_prompt + to_masks))
             mean = total / kv_heads
             shares = [
-                eviction.head_base * mean
-                + (1 - eviction.head_base) * kv_heads * mean * part / sum(preference)
+                eviction.head_base * mean + (1 - eviction.head_base) * kv_heads * mean * part / sum(preference)
                 for part in preference
             ]
         counts = plain_allocate(shares, total, evictable)

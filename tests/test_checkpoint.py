@@ -278,6 +278,7 @@ def test_a_config_that_does_not_describe_the_model_is_not_saved(tmp_path: Path) 
 
 def test_a_fingerprint_does_not_depend_on_how_a_bf16_file_is_loaded(tmp_path: Path) -> None:
     theirs = reference("llada", scale=0.02).bfloat16()
+    theirs.model.embed_tokens.weight.mul_(1e-4)  # fp16 holds such numbers with few bits or none
     folder = write(tmp_path, LLADA, published("llada", theirs))
     prints = {checkpoint.fingerprint(checkpoint.load(folder, "cpu", dtype)) for dtype in ("bf16", "fp16", "fp32")}
     assert len(prints) == 1

@@ -61,11 +61,7 @@ def test_constraints_pin_every_dependency_inside_its_range() -> None:
 
 
 def test_errors_are_the_documented_tree() -> None:
-    tree = {
-        name: cls
-        for name, cls in vars(errors).items()
-        if isinstance(cls, type) and issubclass(cls, BaseException)
-    }
+    tree = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, BaseException)}
     assert set(tree) == {"MaskKVError", "InputError", "CheckpointError", "ProfileError"}
     assert all(issubclass(cls, errors.MaskKVError) for cls in tree.values())
     assert errors.InputError.__bases__ == (errors.MaskKVError, ValueError)

@@ -11,9 +11,11 @@ FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
 PROMPT = [5, 6, 7, 8, 9]
 
 
-def sequence(family: str = "llada", policy: str = "full", budget: int | None = None, **options: object):  # noqa: ANN201
+def sequence(
+    family: str = "llada", policy: str = "full", budget: int | None = None, **options: object
+) -> RunningSequence:
     generation = Generation(**{"gen_length": 8, "block_length": 4, **options})
-    settings = Settings(generation, policies.named(policy), budget, 1.0)
+    settings = Settings(generation, policies.named(policy), None, 1.0)
     return RunningSequence(PROMPT, settings, CONFIGS[family], torch.device("cpu"))
 
 

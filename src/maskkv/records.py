@@ -27,10 +27,13 @@ def environment() -> dict[str, str | int | None]:
 
 
 def append(file: Path, record: dict[str, object]) -> None:
-    """Add one record at the end of a JSONL file, in one write."""
+    """Add one record at the end of a JSONL file, in place of a last line that was cut off while it was written."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    with file.open("a+b") as lines:
+        lines.seek(0)
+        lines.truncate(lines.read().rfind(b"\n") + 1)
+        lines.write(line)
 
 
 def read(file: Path) -> Iterator[dict[str, object]]:

@@ -15,7 +15,7 @@ from maskkv.cache import NoCache
 from maskkv.errors import InputError
 from maskkv.models.transformer import Transformer
 
-TINY = ["--shape", "tiny", "--prompt-length", "96", "--gen-length", "8", "--repeats", "2"]
+TINY = ["--shape", "tiny", "--prompt-length", "96", "--gen-length", "8", "--repeats", "1"]
 
 
 def test_it_prints_a_table_and_one_line_of_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_ratios_are_taken_within_a_repeat_and_parts_extrapolated() -> None:
 
 
 def test_random_weights_are_seeded_and_keep_activations_finite() -> None:
-    config = replace(shape("tiny"), num_layers=24)
+    config = replace(shape("tiny"), num_layers=12)
     tokens = torch.arange(60)
     hidden = []
     for seed in (0, 0, 1):

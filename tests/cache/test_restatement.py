@@ -2,6 +2,14 @@
 
 import pytest
 import torch
+from tests.reference import (
+    CONFIGS,
+    SlowEviction,
+    SlowStep,
+    random_model,
+    random_prompt,
+    slow_run,
+)
 
 from maskkv import policies
 from maskkv.cache import Refresh
@@ -13,14 +21,6 @@ from maskkv.eviction.scorers import Votes
 from maskkv.generation import Generation
 from maskkv.policies import mix
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
-from tests.reference import (
-    CONFIGS,
-    SlowEviction,
-    SlowStep,
-    random_model,
-    random_prompt,
-    slow_run,
-)
 
 FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
 FULL, MASKKV = policies.named("full"), policies.named("maskkv")
@@ -76,9 +76,7 @@ def assert_engine_agrees(
     ("prompt_interval", "response_interval", "transfer_ratio"),
     [(6, 3, 0.25), (50, 50, 0.5), (5, 3, 0.25), (4, 2, 0.0), (7, 4, 0.1), (3, 7, 0.9), (50, 6, 1.0)],
 )
-def test_full_is_dllm_cache(
-    family: str, prompt_interval: int, response_interval: int, transfer_ratio: float
-) -> None:
+def test_full_is_dllm_cache(family: str, prompt_interval: int, response_interval: int, transfer_ratio: float) -> None:
     generation = schedule(prompt_interval, response_interval, transfer_ratio)
     assert_engine_agrees(family, generation, FULL, None)
 
@@ -106,9 +104,7 @@ def test_maskkv_without_a_profile_measures_this_prompt(family: str) -> None:
 @FAMILIES
 def test_first_choice_stays_without_revote(family: str) -> None:
     generation = schedule(4, 2, 0.25)
-    kept_first = assert_engine_agrees(
-        family, generation, mix(MASKKV, revote=False), SlowEviction(3, revote=False)
-    )
+    kept_first = assert_engine_agrees(family, generation, mix(MASKKV, revote=False), SlowEviction(3, revote=False))
     kept_anew = assert_engine_agrees(family, generation, MASKKV, SlowEviction(3))
     assert kept_first[-1].kept == kept_first[0].kept
     assert kept_anew[-1].kept != kept_anew[0].kept, "the case is to be one where a new vote differs"
@@ -143,9 +139,7 @@ def test_stretched_positions(family: str) -> None:
 @pytest.mark.parametrize(
     ("layer_base", "head_base", "edge"), [(None, None, 1), (0.4, None, 1), (None, 0.1, 1), (0.0, 0.7, 2)]
 )
-def test_every_mix_of_budgets(
-    family: str, layer_base: float | None, head_base: float | None, edge: int
-) -> None:
+def test_every_mix_of_budgets(family: str, layer_base: float | None, head_base: float | None, edge: int) -> None:
     policy = Policy(
         name="mixed",
         paper="-",

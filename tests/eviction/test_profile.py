@@ -84,5 +84,5 @@ def test_belongs_to_one_model() -> None:
     PROFILE.check("ab" * 32, 3)
     with pytest.raises(ProfileError, match="3 layers and the model 4"):
         PROFILE.check("ab" * 32, 4)
-    with pytest.raises(ProfileError, match="another model.*tiny"):
+    with pytest.raises(ProfileError, match=r"another model.*tiny"):
         PROFILE.check("cd" * 32, 3)

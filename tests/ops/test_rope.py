@@ -76,9 +76,7 @@ def test_the_two_dtype_rules_differ_and_keep_the_heads_dtype() -> None:
         (1e6, 2048, 4096, 5),
     ],
 )
-def test_ntk_scale_is_that_of_the_published_table(
-    theta: float, trained: int, length: int, scale: float
-) -> None:
+def test_ntk_scale_is_that_of_the_published_table(theta: float, trained: int, length: int, scale: float) -> None:
     assert ntk_scale(128, theta, trained, length) == scale
 
 

@@ -29,9 +29,7 @@ def view_of(layer: int, *, lookback: int = 0, tie: bool = False) -> LayerView:
     queries = torch.randn(rows, 2 * KV_HEADS, 8, generator=generator) * (0 if tie else 2)
     keys, values = torch.randn(2, rows, KV_HEADS, 8, generator=generator) * (0 if tie else 1)
     masked = torch.arange(RESPONSE) % 3 > 0
-    return LayerView(
-        layer, NUM_LAYERS, keys, values, lambda span: queries[span], PROMPT - lookback, masked
-    )
+    return LayerView(layer, NUM_LAYERS, keys, values, lambda span: queries[span], PROMPT - lookback, masked)
 
 
 def test_the_files_are_the_names() -> None:
@@ -101,7 +99,7 @@ def test_more_budget_keeps_more_of_the_same_ranking(name: str) -> None:
 
 
 def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(InputError, match="unknown policy 'mask_kv': expected one of .*maskkv"):
+    with pytest.raises(InputError, match=r"unknown policy 'mask_kv': expected one of .*maskkv"):
         named("mask_kv")
     with pytest.raises(InputError):
         named("MaskKV")
@@ -121,9 +119,7 @@ def test_mix_exchanges_parts() -> None:
     assert mixed.name == "maskkv(layer_budget=uniform, voters=last:32, revote=False)"
 
 
-@pytest.mark.parametrize(
-    "parts", [{"layer_budget": "nosuch"}, {"head_budget": "nosuch"}, {"voters": "everyone"}]
-)
+@pytest.mark.parametrize("parts", [{"layer_budget": "nosuch"}, {"head_budget": "nosuch"}, {"voters": "everyone"}])
 def test_mix_refuses_unknown_parts(parts: dict[str, str]) -> None:
     with pytest.raises(InputError):
         mix(named("maskkv"), **parts)

@@ -111,7 +111,7 @@ def set_up(options: argparse.Namespace) -> Task:
 def measure(
     task: Task, cases: Sequence[Case], repeats: int, none_steps: int
 ) -> tuple[dict[Case, Cost], dict[Case, list[Timing]]]:
-    """Count each case once, which warms it up too, then time all of them in turn, in every repeat anew."""
+    """Count each case once, which warms it up too, then time all of them in turn, repeat by repeat."""
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("")
@@ -125,7 +125,8 @@ def measure(
             costs[case] = cost(task, case)
         whole = task.generation.num_steps
         for repeat in range(repeats):
-            for case in cases:
+            # Back and forth, so that a machine that slows down or speeds up favours nobody.
+            for case in cases if repeat % 2 == 0 else reversed(cases):
                 say(f"repeat {repeat + 1} of {repeats}", case)
                 timings[case].append(timing(task, case, whole if case.cached else min(none_steps, whole)))
     return costs, timings

@@ -98,10 +98,11 @@ def _cost_table(cases: Sequence[dict[str, Any]]) -> Table:
 
 def _notes(record: dict[str, Any]) -> str:
     lines = [
-        f"Timed: {record['repeats']} repeats, policies in turn in one process, each ratio within its repeat.",
+        f"Timed: policies in turn in one process, {record['repeats']} times; each ratio is within one turn.",
         "Peak live: tensors alive in a prompt refresh without the weights; inside fused kernels nothing is seen.",
         "GFLOP: one step of each kind counted, times the steps of that kind; none ÷ own bounds × none.",
         "Layer importance was measured before, as with a calibration profile.",
+        "By CPU time: the same ratio in seconds of this process's threads, which other programs hardly change.",
     ]
     for case in record["cases"]:
         if case["extrapolated"]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import maskkv
-from maskkv.cli import bench, calibrate, demo, doctor, generate, policies, sample
+from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, policies, sample
 from maskkv.errors import MaskKVError
 
 app = typer.Typer(
@@ -30,21 +30,26 @@ for _command in (
     doctor.doctor,
 ):
     app.command()(_command)
+app.command("eval")(evaluate.evaluate)
 
 # Typer's own word for a command line that it refuses is the base class of the only one that it exports.
 _Refused: Any = typer.BadParameter.__mro__[2]
 
 
-@app.callback(invoke_without_command=True)
-def _maskkv(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
-) -> None:
-    """Run diffusion language models under a KV budget."""
-    if version:
+def _print_version(asked: bool) -> bool:
+    if asked:
         print(f"maskkv {maskkv.__version__}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        print(context.get_help())
+    return asked
+
+
+@app.callback()
+def _maskkv(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run diffusion language models under a KV budget."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -52,10 +57,9 @@ def main(args: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    given = sys.argv[1:] if args is None else list(args)
     try:
-        status = typer.main.get_command(app).main(
-            args=sys.argv[1:] if args is None else list(args), prog_name="maskkv", standalone_mode=False
-        )
+        status = typer.main.get_command(app).main(args=given or ["--help"], prog_name="maskkv", standalone_mode=False)
     except MaskKVError as error:
         return _error(str(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,9 +51,17 @@ def waiting(what: str) -> Generator[None, None, None]:
         yield
 
 
+class Advance(Protocol):
+    """Move a progress bar."""
+
+    def __call__(self, done: int, what: str | None = None) -> None:
+        """Say how much is done, and perhaps what that is."""
+        ...
+
+
 @contextmanager
-def progress(what: str, total: int) -> Generator[Callable[[int], None], None, None]:
-    """Show a bar on a terminal and give the function that says how far things are; the bar goes at the end."""
+def progress(what: str, total: int) -> Generator[Advance, None, None]:
+    """Show a bar on a terminal and give the function that moves it; the bar goes at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -61,4 +69,8 @@ def progress(what: str, total: int) -> Generator[Callable[[int], None], None, No
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+
+        def advance(done: int, what: str | None = None) -> None:
+            bar.update(task, completed=done, description=what)
+
+        yield advance

@@ -32,9 +32,7 @@ class Sublayer(Enum):
 class StepCache(Protocol):
     """Answer a layer's questions during one pass. `span` counts the pass's fresh rows."""
 
-    def stale(
-        self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]
-    ) -> Int[Tensor, " fresh"] | None:
+    def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
         """Return the rows that must be recomputed, or None for all of them."""
         ...
 

@@ -1,0 +1,37 @@
+"""Tables of records, on numbers that a reader checks."""
+
+from maskkv.eval.table import retention_table, score_table
+
+
+def record(task, policy, budget, scores):
+    return {"task": task, "policy_name": policy, "budget": budget, "scores": scores, "length": 1024, "n": len(scores)}
+
+
+RECORDS = [
+    record("single-key", "full", None, [1.0, 1.0, 1.0, 1.0]),
+    record("single-key", "maskkv", 4, [1.0, 0.0, 1.0, 0.0]),
+    record("two-hop", "full", None, [0.0, 0.0, 0.0, 0.0]),
+]
+
+
+def test_scores_are_percent_with_binomial_error():
+    # Half right of four: sqrt(0.5 * 0.5 / 4) = 0.25.
+    assert score_table(RECORDS).markdown() == (
+        "| task | full | maskkv 4 |\n"
+        "| --- | ---: | ---: |\n"
+        "| single-key | 100.0 ± 0.0 | 50.0 ± 25.0 |\n"
+        "| two-hop | 0.0 ± 0.0 | – |\n"
+        "| mean | 50.0 | – |"
+    )
+
+
+def test_retention_is_relative_to_the_reference_and_absent_where_that_is_zero():
+    rows = retention_table(RECORDS, "full").rows
+    assert rows[0][:2] == ["single-key", "100.0 ± 0.0"]
+    assert rows[0][2].startswith("50.0 ± ")
+    assert rows[1] == ["two-hop", "–", "–"]
+
+
+def test_the_title_says_how_much_was_measured():
+    assert "1024 tokens" in score_table(RECORDS).title
+    assert "n = 4" in score_table(RECORDS).title

@@ -1,0 +1,219 @@
+"""The facade: what a user of the library is promised."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+import maskkv
+from maskkv import api, checkpoint, policies
+from maskkv.calibrate import calibrate
+from maskkv.errors import InputError, ProfileError
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.mini import sample, words
+from maskkv.text import Text
+from tests.cli.tiny import save_tiny, tiny_model
+from tests.reference import DREAM, SlowModel, random_model, random_prompt
+
+SAMPLE = sample("multi-key", 90, 11)
+IDS = [words.VOCABULARY.index(word) for word in SAMPLE.prompt.split()]
+SHORT = Generation(gen_length=16, block_length=8, prompt_interval=6, response_interval=3, stop_at_eos=False)
+TIMES = ("peak_memory_bytes", "latency_s", "tokens_per_s")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def llm(folder):
+    return maskkv.load(folder, policy="maskkv", budget=6)
+
+
+def same(one, other):
+    """Compare all but what the clock and the operating system say."""
+    blank = dict.fromkeys(TIMES, 0)
+    return replace(one, **blank) == replace(other, **blank)
+
+
+def test_result_adds_up(llm):
+    result = llm.generate_ids(IDS, SHORT)
+    assert (result.prompt_length, result.steps, len(result.tokens)) == (len(IDS), 16, 16)
+    assert (result.policy, result.budget) == ("maskkv", 6)
+    assert result.latency_s > 0
+    assert result.peak_memory_bytes > 10**7
+    config = llm.model.config
+    heads = [positions for layer in result.kept for positions in layer]
+    assert len(result.kept) == config.num_layers
+    assert len(heads) == config.num_layers * config.num_kv_heads
+    assert sum(map(len, heads)) == 6 * len(heads)
+    assert all(positions == sorted(set(positions)) for positions in heads)
+    assert all(0 <= position < len(IDS) for positions in heads for position in positions)
+
+
+def test_cache_bytes_are_pairs_and_response_features(llm):
+    result = llm.generate_ids(IDS, SHORT)
+    config = llm.model.config
+    pair = 2 * config.head_dim * 4
+    features = config.num_layers * 2 * 16 * config.hidden_size * 4
+    heads = config.num_layers * config.num_kv_heads
+    assert result.cache_bytes == heads * (6 + 16) * pair + features
+    assert result.full_cache_bytes == heads * (len(IDS) + 16) * pair + features
+
+
+def test_without_eviction_the_cache_has_its_full_size(llm):
+    result = llm.generate_ids(IDS, SHORT, policy="full", budget=None)
+    assert result.cache_bytes == result.full_cache_bytes
+    assert result.kept == [[list(range(len(IDS)))] * 2] * 3
+
+
+def test_without_a_cache_nothing_is_kept(llm):
+    result = llm.generate_ids(IDS, SHORT, policy="none", budget=None)
+    assert (result.cache_bytes, result.kept) == (0, [])
+    assert result.full_cache_bytes > 0
+
+
+def test_generate_puts_the_prompt_through_the_chat_template(llm):
+    answer = llm.generate(SAMPLE.content, SHORT)
+    assert same(answer, llm.generate_ids(IDS, SHORT))
+    assert same(answer, llm.chat([{"role": "user", "content": SAMPLE.content}], SHORT))
+    assert same(answer, llm.generate(SAMPLE.prompt, SHORT, raw=True))
+    assert not same(answer, llm.generate(SAMPLE.content, SHORT, raw=True))
+
+
+def test_text_ends_at_the_first_end_token(llm):
+    eos = llm.model.config.eos_ids[0]
+    for seed in range(200):
+        result = llm.generate_ids(IDS[-8:], SHORT, temperature=3.0, seed=seed)
+        if eos in result.tokens[1:]:
+            break
+    said = result.tokens[: result.tokens.index(eos)]
+    assert result.text.split() == [
+        words.VOCABULARY[token] for token in said if words.VOCABULARY[token] not in words.SPECIAL
+    ]
+    assert result.tokens_per_s == pytest.approx(len(said) / result.latency_s)
+
+
+def test_steps_of_the_stream_make_up_the_result(llm):
+    steps, stream = [], llm.stream(SAMPLE.content, SHORT)
+    while True:
+        try:
+            steps.append(next(stream))
+        except StopIteration as stop:
+            result = stop.value
+            break
+    response = dict(pair for step in steps for pair in zip(step.positions, step.tokens, strict=True))
+    assert [response[position] for position in range(16)] == result.tokens
+    assert [step.index for step in steps] == list(range(result.steps))
+    assert [step.finished for step in steps] == [False] * 15 + [True]
+    assert same(result, llm.generate(SAMPLE.content, SHORT))
+
+
+@pytest.mark.parametrize("budget", [None, 3, 1000])
+def test_policy_and_budget_of_a_call_replace_those_of_the_model(llm, folder, budget):
+    other = maskkv.load(folder, policy=policies.mix(policies.named("maskkv"), head_budget="uniform"), budget=budget)
+    expected = other.generate_ids(IDS, SHORT)
+    assert same(expected, llm.generate_ids(IDS, SHORT, policy=other.policy, budget=budget))
+    assert expected.budget == budget
+    assert not same(expected, llm.generate_ids(IDS, SHORT))
+
+
+def test_settings_of_a_call_replace_those_of_its_generation(llm):
+    assert llm.generate_ids(IDS, SHORT, gen_length=8, steps=4).steps == 4
+    assert same(llm.generate_ids(IDS, gen_length=8), llm.generate_ids(IDS, Generation(gen_length=8)))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda llm: llm.generate_ids(IDS, gen_lenght=8), "unknown setting 'gen_lenght': expected one of gen_length, "),
+        (lambda llm: llm.generate_ids(IDS, policy="maskvk"), "unknown policy 'maskvk': expected one of "),
+        (lambda llm: llm.generate_ids(IDS, budget=0), "budget 0: expected at least 1"),
+        (lambda llm: llm.generate_ids([]), "the prompt is empty"),
+        (lambda llm: llm.generate(" \n"), "empty"),
+        (lambda llm: llm.generate_ids([10**6]), "token id 1000000 is outside the vocabulary"),
+        (lambda llm: llm.logits([-1]), "token id -1 is outside the vocabulary"),
+        (lambda llm: llm.generate("a platypus holds 1 2 ."), "'platypus'"),
+    ],
+)
+def test_bad_input_is_refused_before_a_step_is_taken(llm, call, says):
+    with pytest.raises(InputError, match=says):
+        call(llm)
+
+
+def test_logits_are_those_of_the_plain_model(llm):
+    ids = [*IDS[:12], llm.model.config.mask_id]
+    slow = SlowModel(llm.model)
+    expected = torch.stack([slow.logits(row) for row in slow.run(ids)[0]])
+    torch.testing.assert_close(llm.logits(ids).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_logits_of_a_shifted_model_are_not_moved(folder):
+    model = random_model(DREAM)
+    ids = random_prompt(DREAM, 9)
+    slow = SlowModel(model)
+    expected = torch.stack([slow.logits(row) for row in slow.run(ids)[0]])
+    llm = api.LanguageModel(model, Text.load(folder))
+    torch.testing.assert_close(llm.logits(ids).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_profile_replaces_the_probing_pass(folder, tmp_path):
+    model = tiny_model(0)
+    profile = replace(calibrate(model, "tiny", [IDS]), importance=(0.0, 0.0, 1.0))
+    (tmp_path / "profile.json").write_text(profile.to_json(), encoding="utf-8")
+    from_file = maskkv.load(folder, budget=6, profile=tmp_path / "profile.json")
+    counts = [sum(map(len, layer)) for layer in from_file.generate_ids(IDS, SHORT).kept]
+    # 36 pairs: 4.8 to each layer, 21.6 more shared by the two boundary layers, by their summed importance.
+    assert counts == [16, 5, 15]
+    given = maskkv.load(folder, budget=6, profile=profile)
+    assert same(given.generate_ids(IDS, SHORT), from_file.generate_ids(IDS, SHORT))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"fingerprint": "0" * 16}, "was measured on another model"),
+        ({"importance": (1.0, 1.0), "spread": (0.0, 0.0)}, "has 2 layers and the model 3"),
+    ],
+)
+def test_a_profile_of_another_model_is_refused(folder, tmp_path, change, says):
+    profile = replace(calibrate(tiny_model(0), "tiny", [IDS]), **change)
+    (tmp_path / "profile.json").write_text(profile.to_json(), encoding="utf-8")
+    for given in (profile, tmp_path / "profile.json", str(tmp_path / "profile.json")):
+        with pytest.raises(ProfileError, match=says):
+            maskkv.load(folder, profile=given)
+
+
+def test_a_profile_that_is_not_there_is_refused(folder, tmp_path):
+    with pytest.raises(ProfileError, match=r"cannot read the layer profile .*none\.json"):
+        maskkv.load(folder, profile=tmp_path / "none.json")
+
+
+def test_the_shipped_profile_of_this_very_model_is_taken(folder, tmp_path, monkeypatch):
+    own = calibrate(tiny_model(0), "tiny", [IDS])
+    shipped = tmp_path / "profiles"
+    shipped.mkdir()
+    (shipped / "another.json").write_text(replace(own, fingerprint="0" * 16).to_json(), encoding="utf-8")
+    monkeypatch.setattr(api.resources, "files", lambda package: tmp_path)
+    assert maskkv.load(folder).profile is None
+    (shipped / "own.json").write_text(own.to_json(), encoding="utf-8")
+    assert maskkv.load(folder).profile == own
+
+
+def test_every_shipped_profile_is_readable():
+    for file in (api.resources.files("maskkv") / "profiles").iterdir():
+        assert LayerProfile.from_json(file.read_text(encoding="utf-8")).n > 0
+
+
+def test_result_has_the_promised_fields():
+    promised = (
+        "text tokens prompt_length steps policy budget cache_bytes full_cache_bytes "
+        "peak_memory_bytes latency_s tokens_per_s kept"
+    )
+    assert [field.name for field in fields(maskkv.Result)] == promised.split()
+
+
+def test_fingerprint_survives_saving(folder):
+    assert checkpoint.fingerprint(tiny_model(0)) == checkpoint.fingerprint(checkpoint.load(folder))
