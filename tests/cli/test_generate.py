@@ -1,40 +1,237 @@
 """`maskkv generate`: what it prints where, and which of its inputs it refuses."""
 
+import io
 import json
 from dataclasses import fields
 
 import pytest
 
 import maskkv
+from maskkv.cli.flags import GENERATION_HELP
+from maskkv.generation import Generation
 from maskkv.mini import sample
 
-DOCUMENT = sample("multi-key", 120, 3)
+SAMPLE = sample("multi-key", 120, 3)
 SHORT = ("--gen-length", 8)
+
+
+class Stdin:
+    def __init__(self, raw):
+        self.buffer = io.BytesIO(raw)
 
 
 @pytest.fixture
 def doc(tmp_path):
     path = tmp_path / "doc.txt"
-    path.write_text(DOCUMENT.document + "\n", encoding="utf-8")
+    path.write_text(SAMPLE.document + "\n", encoding="utf-8")
     return path
 
 
-def test_answer_is_all_of_stdout_and_the_summary_goes_to_stderr(run, tiny, doc):
-    ran = run("generate", "--model", tiny, "--file", doc, "--question", DOCUMENT.question, "--budget", 4, *SHORT)
-    llm = maskkv.load(tiny, policy="maskkv", budget=4)
-    expected = llm.generate(f"{DOCUMENT.document} {DOCUMENT.question}", gen_length=8)
+@pytest.fixture(scope="module")
+def expected(tiny):
+    return maskkv.load(tiny).generate(SAMPLE.content, policy="maskkv", budget=4, gen_length=8)
+
+
+def test_answer_is_all_of_stdout_and_the_summary_goes_to_stderr(run, tiny, doc, expected):
+    ran = run("generate", "--model", tiny, "--file", doc, "--question", SAMPLE.question, "--budget", 4, *SHORT)
     assert (ran.status, ran.out) == (0, expected.text + "\n")
-    assert ran.err.splitlines()[0].startswith(
-        f"maskkv: kept 4.0 of {expected.prompt_length} prompt pairs per KV head, cache "
-    )
-    assert len(ran.err.splitlines()) == 2
+    kept, cost = ran.err.splitlines()
+    assert kept.startswith(f"maskkv: kept 4.0 of {expected.prompt_length} prompt pairs per KV head, cache ")
+    assert cost.startswith("8 steps in ")
 
 
-def test_json_is_one_object_with_the_fields_of_result(run, tiny):
-    ran = run("generate", "--model", tiny, DOCUMENT.content, "--budget", 4, "--json", *SHORT)
+def test_json_is_one_object_with_the_fields_of_result(run, tiny, expected):
+    ran = run("generate", "--model", tiny, SAMPLE.content, "--budget", 4, "--json", *SHORT)
     printed = json.loads(ran.out)
+    assert (ran.status, ran.err, ran.out.count("\n")) == (0, "", 1)
     assert list(printed) == [field.name for field in fields(maskkv.Result)]
-    assert ran.err == ""
-    expected = maskkv.load(tiny).generate(DOCUMENT.content, policy="maskkv", budget=4, gen_length=8)
     for name in ("text", "tokens", "prompt_length", "steps", "policy", "budget", "cache_bytes", "kept"):
-        assert printed[name] == getattr(expected, name)
+        assert printed[name] == getattr(expected, name), name
+
+
+def test_dash_reads_standard_input(run, tiny, expected, monkeypatch):
+    # With the mark that some editors put in front of UTF-8.
+    monkeypatch.setattr("sys.stdin", Stdin(b"\xef\xbb\xbf" + SAMPLE.document.encode()))
+    ran = run("generate", "-", "--question", SAMPLE.question, "--model", tiny, "--budget", 4, *SHORT)
+    assert (ran.status, ran.out) == (0, expected.text + "\n")
+
+
+def test_raw_leaves_the_chat_template_out(run, tiny, expected):
+    ran = run("generate", SAMPLE.prompt, "--raw", "--model", tiny, "--budget", 4, *SHORT)
+    assert ran.out == expected.text + "\n"
+
+
+def test_without_a_cache_the_summary_says_so(run, tiny):
+    ran = run("generate", "anna holds 1 .", "--policy", "none", "--model", tiny, *SHORT)
+    assert ran.err.startswith("none: no cache (")
+
+
+@pytest.mark.parametrize(("policy", "budget"), [("maskkv", 256), ("full", None), ("none", None)])
+def test_default_budget_is_for_policies_that_evict(run, tiny, policy, budget):
+    ran = run("generate", "anna holds 1 .", "--policy", policy, "--model", tiny, "--json", *SHORT)
+    assert json.loads(ran.out)["budget"] == budget
+
+
+def test_parts_of_the_policy_are_flags(run, tiny):
+    flags = ("--layer-budget", "uniform", "--head-budget", "uniform", "--voters", "last:4", "--no-revote")
+    ran = run("generate", SAMPLE.content, "--model", tiny, "--budget", 3, "--json", *flags, *SHORT)
+    printed = json.loads(ran.out)
+    assert printed["policy"] == "maskkv(layer_budget=uniform, head_budget=uniform, voters=last:4, revote=False)"
+    assert [[len(head) for head in layer] for layer in printed["kept"]] == [[3, 3]] * 3
+
+
+def test_every_setting_has_a_flag_that_arrives(refused, tiny, monkeypatch):
+    """Give each field of `Generation` another value than its own, in two sets that are allowed."""
+    common = {"gen_length": 12, "steps": 6, "block_length": 6, "temperature": 0.5, "seed": 7, "prompt_interval": 9,
+              "response_interval": 3, "transfer_ratio": 0.5, "stop_at_eos": False, "cfg_scale": 1.5,
+              "logits_eos_inf": True}  # fmt: skip
+    sets = [
+        common | {"remasking": "random", "confidence_eos_eot_inf": True},
+        common | {"alg": "entropy", "alg_temp": 0.1, "eps": 0.01, "top_p": 0.9, "top_k": 5},
+        {"threshold": 0.9},
+        {"factor": 0.5},
+    ]
+    assert {name for each in sets for name in each} == {field.name for field in fields(Generation)}
+    got, llm = [], maskkv.load(tiny)
+
+    def stream(self, text, generation, **rest):
+        got.append(generation)
+        raise maskkv.InputError("enough")
+
+    monkeypatch.setattr("maskkv.api.load", lambda *args, **options: llm)
+    monkeypatch.setattr(maskkv.LanguageModel, "stream", stream)
+    for each in sets:
+        flags = [flag for name, value in each.items() for flag in as_flag(name, value)]
+        assert refused("generate", "anna", *flags) == "enough"
+        assert got.pop() == Generation(**each)
+
+
+def as_flag(name, value):
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", value]
+
+
+def test_help_explains_every_setting(run):
+    shown = run("generate", "--help")
+    assert shown.status == 0
+    assert list(GENERATION_HELP) == [field.name for field in fields(Generation)]
+    for name in GENERATION_HELP:
+        assert f"--{name.replace('_', '-')} " in shown.out
+
+
+def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
+    got = {}
+
+    def load(*args, **options):
+        got.update(options, model=args)
+        raise maskkv.InputError("enough")
+
+    monkeypatch.setattr("maskkv.api.load", load)
+    flags = {
+        "--device": "cpu",
+        "--dtype": "bf16",
+        "--rope-scale": 2.5,
+        "--profile": tmp_path / "p.json",
+        "--model": "a/b",
+    }
+    run("generate", "anna", *(part for pair in flags.items() for part in pair))
+    assert got == {
+        "model": ("a/b",), "device": "cpu", "dtype": "bf16", "rope_scale": 2.5, "profile": tmp_path / "p.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((), "there is no prompt: give TEXT, --file DOC, or - for standard input"),
+        ((" \n",), "the prompt is empty"),
+        (("anna", "--file", "doc.txt"), "both TEXT and --file are given"),
+        (("--file", "nowhere.txt"), "there is no file nowhere.txt: expected a text file"),
+        (("--file", "."), ". is a folder: expected a text file"),
+        (("anna", "--policy", "snapvk"), "unknown policy 'snapvk': expected one of "),
+        (("anna", "--voters", "everybody"), "voters 'everybody': expected mask, mask-last:N, "),
+        (("anna", "--policy", "full", "--voters", "mask"), "policy 'full' evicts nothing"),
+        (("anna", "--budget", "0"), "budget 0: expected at least 1"),
+        (("anna", "--budget", "many"), "invalid value for '--budget'"),
+        (("anna", "--gen-length", "12"), "gen_length must be a multiple of block_length=8: 8 or 16 would fit, not 12"),
+        (("anna", "--steps", "12"), "steps must be a multiple of the 8 blocks"),
+        (("anna", "--steps", "65"), "steps must be at most gen_length=64"),
+        (("anna", "--prompt-interval", "0"), "prompt_interval must be a whole number of at least 1, not 0"),
+        (("anna", "--response-interval", "0"), "response_interval must be a whole number of at least 1, not 0"),
+        (("anna", "--remasking", "sometimes"), "'sometimes' is not one of 'low_confidence', 'random'"),
+        (("anna", "--alg", "best"), "'best' is not one of 'maskgit_plus', "),
+        (("anna", "--gen-lenght", "8"), "no such option: --gen-lenght"),
+        (("anna", "bela"), "unexpected extra argument"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_before_a_model_is_loaded(refused, monkeypatch, tmp_path, args, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("maskkv.api.load", None)
+    assert says in refused("generate", *args)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--model", "nowhere/at-all"), "nowhere/at-all"),
+        (("--model", "{tmp}"), "has no tokenizer"),
+        (("--model", "{tiny}", "--device", "abacus"), "abacus"),
+        (("--model", "{tiny}", "--dtype", "int1"), "int1"),
+        (("--model", "{tiny}", "--rope-scale", "0.5"), "rope_scale 0.5: expected a factor of at least 1"),
+        (("--model", "{tiny}", "--profile", "{tmp}/none.json"), "cannot read the layer profile"),
+        (("--model", "{tiny}", "--profile", "{tmp}/broken.json"), "not a layer profile"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_refused_in_one_line(refused, tiny, tmp_path, args, says):
+    (tmp_path / "broken.json").write_text("{}", encoding="utf-8")
+    filled = [arg.format(tmp=tmp_path, tiny=tiny) for arg in args]
+    assert says in refused("generate", "anna holds 1 .", *filled, *SHORT)
+
+
+def test_unknown_words_are_named_with_what_to_do(refused, tiny):
+    said = refused("generate", "anna holds a platypus .", "--model", tiny)
+    assert "'platypus'" in said
+    assert "maskkv sample" in said
+    assert "--model" in said
+
+
+def test_a_document_that_is_not_utf_8_is_refused(refused, tmp_path):
+    (tmp_path / "latin.txt").write_bytes("anna liest für".encode("latin-1"))
+    said = refused("generate", "--file", tmp_path / "latin.txt")
+    assert said.endswith("latin.txt is not UTF-8 text (byte 0xfc at offset 12): save it as UTF-8")
+
+
+def test_an_empty_document_is_refused_whatever_the_question(refused, tmp_path):
+    (tmp_path / "empty.txt").write_bytes(b"\n")
+    assert "the prompt is empty" in refused("generate", "--file", tmp_path / "empty.txt", "--question", "what ?")
+
+
+def test_debug_shows_the_traceback_and_the_line(run):
+    ran = run("generate", "anna", "--budget", 0, "--debug")
+    assert ran.status == 2
+    assert ran.err.startswith("Traceback")
+    assert ran.err.splitlines()[-1].startswith("maskkv: error: budget 0")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")],
+    ids=repr,
+)
+def test_too_little_memory_is_said_in_one_line(refused, monkeypatch, error):
+    def load(*args, **options):
+        raise error
+
+    monkeypatch.setattr("maskkv.api.load", load)
+    assert "out of memory: a shorter prompt" in refused("generate", "anna")
+
+
+def test_a_bug_is_not_taken_for_bad_input(run, monkeypatch):
+    def load(*args, **options):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr("maskkv.api.load", load)
+    with pytest.raises(RuntimeError, match="no such luck"):
+        run("generate", "anna")

@@ -20,17 +20,17 @@ app = typer.Typer(
     rich_markup_mode=None,  # its panels cut long flags off at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (
-    generate.generate,
-    demo.demo,
-    sample.sample,
-    policies.policies,
-    calibrate.calibrate,
-    bench.bench,
-    doctor.doctor,
-):
-    app.command()(_command)
-app.command("eval")(evaluate.evaluate)
+for _name, _command in {
+    "generate": generate.generate,
+    "demo": demo.demo,
+    "sample": sample.sample,
+    "policies": policies.policies,
+    "calibrate": calibrate.calibrate,
+    "eval": evaluate.evaluate,
+    "bench": bench.bench,
+    "doctor": doctor.doctor,
+}.items():
+    app.command(_name)(_command)
 
 # Typer's own word for a command line that it refuses is the base class of the only one that it exports.
 _Refused: Any = typer.BadParameter.__mro__[2]
@@ -62,7 +62,7 @@ def main(args: Sequence[str] | None = None) -> int:
         status = typer.main.get_command(app).main(args=given or ["--help"], prog_name="maskkv", standalone_mode=False)
     except MaskKVError as error:
         return _error(str(error))
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort):  # older typers raise, newer ones return 130
         return 130
     except Exception as error:
         message = _refusal(error)
@@ -82,7 +82,8 @@ def _refusal(error: Any) -> str | None:
     if isinstance(error, _Refused):
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "maskkv"
-        message = error.format_message().rstrip(".")
+        # Where pydantic checks a value, it says whose exception that was.
+        message = error.format_message().rstrip(".").replace(" Value error,", "")
         return f"{message[:1].lower()}{message[1:]}: see `{where} --help`"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
         return "out of memory: a shorter prompt, --dtype bfloat16 or another --device needs less"

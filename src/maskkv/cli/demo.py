@@ -60,8 +60,8 @@ def demo(
             results[question, policy] = _answer(llm, document, question, policy, budget)
             advance(len(results))
     terminal.put(
-        f"A generated document of {words:,} words, {len(known)} facts among them. "
-        f"Budget of maskkv: {budget} pairs per head.\n"
+        f"A generated document of {words:,} words, with {len(known)} facts to ask for.\n"
+        f"Budget of maskkv: {budget} prompt pairs per KV head and layer, on average.\n"
     )
     _show_answers(results)
     terminal.put("")

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -191,18 +191,7 @@ def _flags(kind: Any) -> Iterator[inspect.Parameter]:
     for field in fields(kind):
         annotation = hints[field.name]
         if kind is Generation:
-            annotation = _generation_flag(field.name, annotation)
+            annotation = Annotated[annotation, typer.Option(help=GENERATION_HELP[field.name])]
         yield inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
         )
-
-
-def _generation_flag(name: str, annotation: Any) -> Any:
-    """Make the flag of one field; a choice of words is a string here, which `Generation` checks."""
-    words = [
-        word for each in (annotation, *get_args(annotation)) if get_origin(each) is Literal for word in get_args(each)
-    ]
-    if words:
-        annotation = str | None
-    metavar = "|".join(words) or None
-    return Annotated[annotation, typer.Option(metavar=metavar, help=GENERATION_HELP[name])]

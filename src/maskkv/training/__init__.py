@@ -1,0 +1,1 @@
+"""How the bundled dLLM was made, reproducible: `python -m maskkv.training.train --out DIR`."""

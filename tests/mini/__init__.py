@@ -1,0 +1,1 @@
+"""Tests of the bundled dLLM: its benchmark and its weights."""
