@@ -44,10 +44,10 @@ fix: $(INSTALLED)
 	$(BIN)/ruff format src tests
 	$(BIN)/ruff check --fix src tests
 
-bench: $(INSTALLED)
-	@$(BIN)/python -m maskkv.bench
-
 # OpenMP threads that spin while they wait slow a busy machine down tenfold.
+bench: $(INSTALLED)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m maskkv.bench
+
 train-mini: $(INSTALLED)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m maskkv.training.train --out build/mini
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, ImportanceProbe, NoCache, PackedCache, Refresh
-from maskkv.errors import InputError
+from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
@@ -47,7 +47,9 @@ class Engine:
 
     def __init__(self, model: Transformer, profile: LayerProfile | None = None) -> None:
         if profile is not None and len(profile.importance) != model.config.num_layers:
-            raise InputError("the layer profile's number of layers is not the model's")
+            raise ProfileError(
+                f"the layer profile has {len(profile.importance)} layers, the model {model.config.num_layers}"
+            )
         self.model = model
         self.profile = profile
         self._sequences: dict[int, RunningSequence] = {}

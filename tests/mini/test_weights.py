@@ -56,5 +56,5 @@ def test_unknown_words_are_named(text: Text) -> None:
 def test_it_answers_most_questions_about_short_documents() -> None:
     llm = maskkv.load(policy="none")
     samples = [mini.sample("multi-key", 200, seed) for seed in range(12)]
-    right = sum(mini.score(made, llm.generate(made.prompt, gen_length=made.gen_length).text) for made in samples)
+    right = sum(mini.score(made, llm.generate(made.content, gen_length=made.gen_length).text) for made in samples)
     assert right >= 9

@@ -1,10 +1,11 @@
 """Training batches: what is hidden, what it weighs, and that nothing of the benchmark is trained on."""
 
+import pytest
 import torch
 
 from maskkv import mini
 from maskkv.mini import words
-from maskkv.training.data import IDS, MIX, batch
+from maskkv.training.data import BROAD, IDS, LONG_ANSWERS, Mix, batch
 from maskkv.training.train import STAGES, draw
 
 MASK = IDS[words.MASK]
@@ -28,12 +29,20 @@ def test_masks_stand_exactly_where_targets_were_hidden() -> None:
 
 
 def test_each_response_weighs_the_same_however_many_masks_it_has() -> None:
-    """The weights of a batch add up: 1 for the responses, 0.5 for what is stated twice, 0.1 for stray masks."""
-    for seed in range(5):
-        drawn = batch(32, 264, seed)
-        torch.testing.assert_close(drawn.weights.sum().item(), 1.6, rtol=1e-4, atol=0)
-        # A lone mask of a response weighs 1/rows, more than any other can; of k masks each weighs 1/k of that.
-        assert drawn.weights.max() <= 1 / 32 + 1e-6
+    """The weight 1/k over k masks: the masks of a response add up to 1/rows."""
+    rows, length = 12, 136
+    drawn = batch(rows, length, 5)
+    whole = drawn.ids.flatten().clone()
+    whole[drawn.where] = drawn.targets
+    cue = [IDS["answer"], IDS[":"]]
+    starts = []
+    for ids in whole.view(rows, length).tolist():
+        starts.append(max(place for place in range(length) if ids[place : place + 2] == cue) + 2)
+    total = torch.zeros(rows)
+    for place, weight in zip(drawn.where.tolist(), drawn.weights.tolist(), strict=True):
+        if place % length >= starts[place // length]:
+            total[place // length] += weight
+    torch.testing.assert_close(total, torch.full((rows,), 1 / rows))
 
 
 def test_prompts_are_trained_too() -> None:
@@ -51,7 +60,8 @@ def test_training_draws_from_its_own_seeds() -> None:
             assert torch.equal(made.ids, batch(len(made.ids), length, seed).ids)
 
 
-def test_the_mix_covers_every_kind_of_the_benchmark() -> None:
-    trained = {(kind, placement) for kind, placement, _, _ in MIX}
+@pytest.mark.parametrize("mix", [BROAD, LONG_ANSWERS])
+def test_a_mix_covers_every_kind_of_the_benchmark(mix: Mix) -> None:
+    trained = {(kind, placement) for kind, placement, _, _ in mix}
     assert {(task.kind, task.placement) for task in mini.CATALOGUE.values()} <= trained
-    assert abs(sum(share for *_, share in MIX) - 1) < 1e-9
+    assert abs(sum(share for *_, share in mix) - 1) < 1e-9

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json_out is not None:
             append(options.json_out, record)
     except MaskKVError as error:
-        print(f"maskkv.bench: error: {error}", file=sys.stderr)
+        print(f"maskkv: error: {error}", file=sys.stderr)
         return 2
     show(record, Console())
     print(json.dumps(record))

@@ -110,9 +110,7 @@ class EvictingCache:
             self._pairs[layer] = RaggedKV(keys, values, self._keep(layer, keys, values, queries))
             return
         self._stored(layer).write_keys(keys, self._stale)
-        # ρ = 0 freezes the response: its values too stay those of the last refresh.
-        if self._stale is None or self._transfer_ratio > 0:
-            self._stored(layer).write_values(values)
+        self._stored(layer).write_values(values)
 
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice

@@ -36,7 +36,8 @@ def attention_mass(
     """
     pairs, kv_heads, head_dim = keys.shape
     folded = fold_groups(queries, kv_heads).float() * head_dim**-0.5
-    tile = max(1, TILE_ELEMENTS // max(1, folded.shape[0] * folded.shape[1]))
+    # Few rows against many keys: then the fp32 copy of the keys is what fills a tile.
+    tile = max(1, TILE_ELEMENTS // (kv_heads * max(folded.shape[1], head_dim)))
     tiles = [slice(start, min(start + tile, pairs)) for start in range(0, pairs, tile)]
 
     def scores(span: slice) -> Tensor:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
 from maskkv.eviction.view import LayerView
@@ -26,6 +27,13 @@ class BoundaryAware:
 
     layer_base: float = 0.4
     edge: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if not 0 <= self.layer_base <= 1:
+            raise InputError(f"layer_base {self.layer_base}: expected a share from 0 to 1")
+        if self.edge < 1:
+            raise InputError(f"edge {self.edge}: expected at least 1 layer at each end")
 
     def __call__(self, num_layers: int, importance: Sequence[float] | None) -> list[float]:
         """Return each layer's share of the model's pairs."""
@@ -52,6 +60,11 @@ class PromptPreference:
     """
 
     head_base: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the parameter."""
+        if not 0 <= self.head_base <= 1:
+            raise InputError(f"head_base {self.head_base}: expected a share from 0 to 1")
 
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"]) -> list[float]:
         """Return each KV head's share of the layer's pairs."""

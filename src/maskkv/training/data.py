@@ -18,7 +18,23 @@ from maskkv.mini.compose import Composition, Placement, compose
 IDS = {word: index for index, word in enumerate(words.VOCABULARY)}
 _EOS, _MASK = IDS[words.EOS], IDS[words.MASK]
 # (kind, placement, most questions at once, share of the samples)
-MIX: tuple[tuple[str, Placement, int, float], ...] = (
+Mix = tuple[tuple[str, Placement, int, float], ...]
+BROAD: Mix = (
+    ("lookup", "last", 1, 0.08),
+    ("lookup", "first", 1, 0.08),
+    ("lookup", "middle", 1, 0.06),
+    ("lookup", "instructed", 1, 0.06),
+    ("lookup", "last", 6, 0.12),
+    ("lookup", "first", 6, 0.09),
+    ("long", "last", 1, 0.10),
+    ("long", "first", 1, 0.08),
+    ("spread", "last", 1, 0.08),
+    ("chain", "last", 1, 0.08),
+    ("labels", "last", 1, 0.09),
+    ("passages", "last", 1, 0.08),
+)
+# More of the tasks whose answers are long, for they are mastered last.
+LONG_ANSWERS: Mix = (
     ("lookup", "last", 1, 0.06),
     ("lookup", "first", 1, 0.08),
     ("lookup", "middle", 1, 0.08),
@@ -60,9 +76,9 @@ class _Row:
     stray: list[int]
 
 
-def batch(rows: int, length: int, seed: int) -> Batch:
+def batch(rows: int, length: int, seed: int, mix: Mix = BROAD) -> Batch:
     """Make `rows` sequences of exactly `length` tokens; `seed` decides everything."""
-    made = [_row(length, Random(f"training/{seed}/{row}")) for row in range(rows)]
+    made = [_row(length, mix, Random(f"training/{seed}/{row}")) for row in range(rows)]
     groups = max(1, sum(row.groups for row in made))
     strays = max(1, sum(len(row.stray) for row in made))
     ids, where, targets, weights = [], [], [], []
@@ -79,8 +95,8 @@ def batch(rows: int, length: int, seed: int) -> Batch:
     return Batch(torch.tensor(ids), torch.tensor(where), torch.tensor(targets), torch.tensor(weights))
 
 
-def _row(length: int, rng: Random) -> _Row:
-    made = _composition(length, rng)
+def _row(length: int, mix: Mix, rng: Random) -> _Row:
+    made = _composition(length, mix, rng)
     prompt = [IDS[word] for word in made.prompt]
     said = [IDS[word] for word in made.answer]
     ids = prompt + said + [_EOS] * (length - len(prompt) - len(said))
@@ -98,10 +114,10 @@ def _row(length: int, rng: Random) -> _Row:
     return row
 
 
-def _composition(length: int, rng: Random) -> Composition:
+def _composition(length: int, mix: Mix, rng: Random) -> Composition:
     """Draw a task and make it fit prompt and response into `length` exactly, or draw another."""
     while True:
-        kind, placement, most, _ = rng.choices(MIX, [part[3] for part in MIX])[0]
+        kind, placement, most, _ = rng.choices(mix, [part[3] for part in mix])[0]
         questions = rng.randint(2, most) if most > 1 else 1
         # The answer's length is not known before the document is made: make it, then make it to measure.
         state = rng.getrandbits(64)

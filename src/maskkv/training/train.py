@@ -19,7 +19,7 @@ from maskkv.mini import FIRST_TRAINING_SEED, words
 from maskkv.models import llada
 from maskkv.models.transformer import Transformer
 from maskkv.training import forward
-from maskkv.training.data import IDS, Batch, batch
+from maskkv.training.data import BROAD, IDS, LONG_ANSWERS, Batch, Mix, batch
 from maskkv.training.export import config, export
 from maskkv.training.init import Shape, structured
 from maskkv.training.optim import Muon
@@ -42,12 +42,14 @@ class Stage:
     steps: int
     first: float
     last: float
+    mix: Mix = BROAD
 
 
 STAGES = (
     Stage((72, 136), 6144, 200, 0.7, 0.7),
     Stage((136, 264, 520), 8320, 240, 0.65, 0.55),
     Stage((1048, 264, 1056, 520), 8384, 860, 0.5, 0.0),
+    Stage((1048, 264, 1056, 520), 8384, 480, 0.32, 0.0, LONG_ANSWERS),
 )
 
 
@@ -139,7 +141,7 @@ def draw(stage: Stage, seed: int, step: int) -> list[Batch]:
     length = stage.lengths[step % len(stage.lengths)]
     rows = max(1, stage.tokens // length // _PARTS)
     first = FIRST_TRAINING_SEED + seed * 10**7 + step
-    return [batch(rows, length, first + part * _PART_SEEDS) for part in range(_PARTS)]
+    return [batch(rows, length, first + part * _PART_SEEDS, stage.mix) for part in range(_PARTS)]
 
 
 def train(trainer: Trainer, stages: Sequence[Stage], out: Path) -> list[float]:

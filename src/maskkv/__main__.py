@@ -1,0 +1,7 @@
+"""`python -m maskkv` is `maskkv`."""
+
+import sys
+
+from maskkv.cli import main
+
+sys.exit(main())
