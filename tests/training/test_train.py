@@ -35,7 +35,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     first = Trainer(SHAPE, seed=3, trained_length=96)
     train(first, SHORT[:1], tmp_path)
     second = Trainer(SHAPE, seed=3, trained_length=96)
-    second.load(tmp_path / "checkpoint.pt")
+    second.load(tmp_path / "checkpoint.safetensors")
     assert train(second, SHORT, tmp_path) == losses[10:]
     for name, weight in whole.master.items():
         assert torch.equal(second.master[name], weight), name

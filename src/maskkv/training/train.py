@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from maskkv.mini import FIRST_TRAINING_SEED, words
@@ -94,19 +96,29 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write what `load` needs, whole or not at all."""
-        state = {"step": self.step, "master": {name: w.detach() for name, w in self.master.items()}}
+        state = {f"master.{name}": weight.detach() for name, weight in self.master.items()}
+        state |= {f"muon.{index}": buffer for index, buffer in enumerate(self.muon.buffers)}
+        for index, moments in self.adam.state_dict()["state"].items():
+            state |= {f"adam.{index}.{name}": moment for name, moment in moments.items()}
         partial = path.with_suffix(".partial")
-        torch.save(state | {"muon": self.muon.buffers, "adam": self.adam.state_dict()}, partial)
+        save_file(state, partial, metadata={"step": str(self.step)})
         partial.replace(path)
 
     def load(self, path: Path) -> None:
         """Go on from where a run was saved."""
-        state = torch.load(path, weights_only=True)
-        self.step, self.muon.buffers = state["step"], state["muon"]
-        self.adam.load_state_dict(state["adam"])
+        with safe_open(path, framework="pt") as file:
+            self.step = int(file.metadata()["step"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        self.muon.buffers = [state[f"muon.{index}"] for index in range(len(self.muon.buffers))]
+        adam = self.adam.state_dict()
+        for key, moment in state.items():
+            if key.startswith("adam."):
+                _, index, name = key.split(".")
+                adam["state"].setdefault(int(index), {})[name] = moment
+        self.adam.load_state_dict(adam)
         with torch.no_grad():
             for name, weight in self.master.items():
-                weight.copy_(state["master"][name])
+                weight.copy_(state[f"master.{name}"])
         self._round()
 
     def export(self, folder: Path) -> None:
@@ -159,8 +171,8 @@ def train(trainer: Trainer, stages: Sequence[Stage], out: Path) -> list[float]:
                 flush=True,
             )
         if trainer.step % _SAVE_EVERY == 0:
-            trainer.save(out / "checkpoint.pt")
-    trainer.save(out / "checkpoint.pt")
+            trainer.save(out / "checkpoint.safetensors")
+    trainer.save(out / "checkpoint.safetensors")
     trainer.export(out)
     return losses
 
@@ -172,9 +184,10 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    trainer = Trainer(Shape(len(words.VOCABULARY)), given.seed, trained_length=1024)
+    longest = max(length for stage in STAGES for length in stage.lengths)
+    trainer = Trainer(Shape(len(words.VOCABULARY)), given.seed, trained_length=longest)
     if given.resume:
-        trainer.load(given.out / "checkpoint.pt")
+        trainer.load(given.out / "checkpoint.safetensors")
     train(trainer, STAGES, given.out)
 
 
