@@ -26,7 +26,7 @@ help:
 	@echo 'make train-mini  train the bundled dLLM from scratch into build/mini'
 
 demo: $(INSTALLED)
-	@$(BIN)/maskkv demo
+	@OMP_WAIT_POLICY=passive $(BIN)/maskkv demo
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n $(JOBS)
