@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maskkv import policies
 from maskkv.engine import Engine, Step, measure_importance
-from maskkv.errors import InputError
+from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
@@ -275,7 +275,7 @@ def test_a_profile_spares_the_probing_pass() -> None:
         engine.add(random_prompt(LLADA, 30), generation(), MASKKV, 4)
         engine.step()
         assert model.rows_run == [38] * passes
-    with pytest.raises(InputError, match="layers"):
+    with pytest.raises(ProfileError, match="layers"):
         Engine(model, replace(profile, importance=(0.5,), spread=(0.0,)))
 
 

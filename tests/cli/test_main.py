@@ -19,7 +19,12 @@ LONG = sample("multi-key", 200, 1).content
 
 
 def start(*args, **options):
-    return subprocess.Popen([*PROGRAM, *args], stdin=subprocess.DEVNULL, **options)
+    # A runner in the background ignores Ctrl-C and hands that down; a newcomer's shell does not.
+    return subprocess.Popen([*PROGRAM, *args], stdin=subprocess.DEVNULL, preexec_fn=heed_interrupts, **options)
+
+
+def heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_help_needs_neither_torch_nor_a_second(tmp_path):
