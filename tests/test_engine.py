@@ -191,6 +191,49 @@ def test_live_rows_of_all_sequences_run_in_one_pass() -> None:
 
 
 @FAMILIES
+@pytest.mark.parametrize("cfg_scale", [0.0, 0.5])
+def test_one_prompt_under_several_policies_is_read_once(family: str, cfg_scale: float) -> None:
+    """They share the first pass (and one probe), go apart, and each ends as it does alone."""
+    model = random_model(CONFIGS[family], seed=3, chunk_rows=13)
+    prompt = random_prompt(model.config, 30)
+    settings = generation(prompt_interval=3, response_interval=2, cfg_scale=cfg_scale)
+    members = [
+        (NONE, None),
+        (FULL, None),
+        (MASKKV, 2),
+        (MASKKV, 9),
+        (mix(MASKKV, layer_budget="uniform"), 5),
+        (mix(MASKKV, revote=False), 3),
+    ]
+    alone = [run(model, prompt, settings, policy, budget) for policy, budget in members]
+    model.rows_run.clear()
+    engine = Engine(model)
+    numbers = [engine.add(prompt, settings, policy, budget) for policy, budget in members]
+    engine.add(prompt, settings, FULL, rope_scale=2.0)
+    steps = engine.step()
+    probe, branches = [38], 2 if cfg_scale else 1
+    assert model.rows_run == probe + [38] * branches + [38] * branches
+    while any(not step.finished for step in steps[-len(members) - 1 :]):
+        steps += engine.step()
+    for number, own in zip(numbers, alone, strict=True):
+        mine = [step for step in steps if step.sequence == number]
+        assert [(step.positions, step.tokens) for step in mine] == [(step.positions, step.tokens) for step in own.steps]
+        assert engine[number].response() == own.response
+        assert engine[number].kept() == own.kept
+
+
+def test_equal_tokens_with_other_masks_do_not_share_a_pass() -> None:
+    """A prompt that ends in literal mask text makes the same tokens as a longer response."""
+    model = random_model(LLADA)
+    prompt = random_prompt(model.config, 20)
+    engine = Engine(model)
+    engine.add([*prompt, *[model.config.mask_id] * 4], generation(gen_length=4), FULL)
+    engine.add(prompt, generation(gen_length=8), FULL)
+    engine.step()
+    assert model.rows_run == [28, 28]
+
+
+@FAMILIES
 def test_logits_are_computed_for_the_masks_of_the_block_only(family: str) -> None:
     model = random_model(CONFIGS[family])
     seen = run(model, random_prompt(model.config, 30), generation(), MASKKV, 4)

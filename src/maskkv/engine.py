@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, ImportanceProbe, NoCache, PackedCache, Refresh
+from maskkv.cache import EvictingCache, ImportanceProbe, NoCache, PackedCache, Refresh, SharedRefresh
 from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -41,8 +41,9 @@ class Step:
 class Engine:
     """Advance sequences step by step; each has its own lengths, policy, schedule and phase.
 
-    Prompt refreshes (and sequences without a cache) run one sequence at a time, since they set the memory peak;
-    the live rows of all other sequences run together in one pass.
+    Prompt refreshes (and sequences without a cache) run one sequence at a time, since they set the memory peak, except
+    that sequences with equal tokens (one prompt under several policies) share a pass; the live rows of all other
+    sequences run together in one pass.
     """
 
     def __init__(self, model: Transformer, profile: LayerProfile | None = None) -> None:
@@ -94,22 +95,25 @@ class Engine:
     def step(self) -> list[Step]:
         """Advance every unfinished sequence by one step."""
         running = {number: each for number, each in self._sequences.items() if not each.finished}
-        together = {number: each for number, each in running.items() if each.first_row() > 0}
-        hidden = self._run_together(list(together.values()))
-        by_number = dict(zip(together, hidden, strict=True))
-        return [
-            self._commit(number, each, by_number.get(number) or self._run_alone(each))
-            for number, each in running.items()
-        ]
+        together = {number: each for number, each in running.items() if not each.reads_everything}
+        hidden = dict(zip(together, self._run_together(list(together.values())), strict=True))
+        for alike in _alike({number: each for number, each in running.items() if number not in together}):
+            hidden |= zip(alike, self._run_whole(list(alike.values())), strict=True)
+        return [self._commit(number, each, hidden[number]) for number, each in running.items()]
 
-    def _run_alone(self, sequence: RunningSequence) -> list[Tensor]:
-        """Run all rows of a sequence, once per branch, and return the hidden rows that its logits need."""
-        if not sequence.branches:
-            sequence.open_branches(self._importance(sequence))
-        rows, rotation, hidden = sequence.logit_rows(), self._rotation(sequence), []
-        for branch in sequence.branches:
-            cache = NoCache() if branch.cache is None else self._begun(branch.cache, sequence)
-            hidden.append(self.model(branch.tokens(0), rotation, cache)[rows])
+    def _run_whole(self, alike: list[RunningSequence]) -> list[list[Tensor]]:
+        """Run all rows of sequences with equal tokens, once per branch; return the hidden rows that each one needs."""
+        first, rotation = alike[0], self._rotation(alike[0])
+        new = [each for each in alike if not each.branches]
+        importance = self._importance(new, rotation)
+        for each in new:
+            each.open_branches(importance)
+        hidden: list[list[Tensor]] = [[] for _ in alike]
+        for index, branch in enumerate(first.branches):
+            caches = [self._begun(each.branches[index].cache, each) for each in alike if each.refresh is not None]
+            whole = self.model(branch.tokens(0), rotation, SharedRefresh(caches))
+            for own, each in zip(hidden, alike, strict=True):
+                own.append(whole[each.logit_rows()])
         return hidden
 
     def _run_together(self, sequences: list[RunningSequence]) -> list[list[Tensor]]:
@@ -138,14 +142,16 @@ class Engine:
         positions = torch.arange(sequence.first_row(), end, device=self.model.device)
         return self.model.rotation(positions, sequence.settings.rope_scale)
 
-    def _importance(self, sequence: RunningSequence) -> Sequence[float] | None:
-        """Return the layers' importance: the profile's, or this prompt's own from a pass that keeps no pairs."""
-        settings = sequence.settings
-        if not settings.policy.needs_importance(settings.budget, sequence.extent.evictable):
+    def _importance(self, alike: Sequence[RunningSequence], rotation: Rotation) -> Sequence[float] | None:
+        """Return the layers' importance if a sequence needs it: the profile's, or the prompt's own from a pass."""
+        needing = [
+            each for each in alike if each.settings.policy.needs_importance(each.settings.budget, each.extent.evictable)
+        ]
+        if not needing:
             return None
         if self.profile is not None:
             return self.profile.importance
-        return measure_importance(self.model, sequence.canvas.tokens, self._rotation(sequence))
+        return measure_importance(self.model, needing[0].canvas.tokens, rotation)
 
     def _commit(self, number: int, sequence: RunningSequence, hidden: list[Tensor]) -> Step:
         scale = sequence.settings.generation.cfg_scale
@@ -162,6 +168,17 @@ class Engine:
             masks_left=int(sequence.canvas.masked.sum()),
             finished=sequence.finished,
         )
+
+
+def _alike(sequences: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:
+    """Group sequences whose coming pass over all rows is the same: equal tokens, masks, positions and branches."""
+    groups: dict[tuple[object, ...], dict[int, RunningSequence]] = {}
+    for number, each in sequences.items():
+        settings = each.settings
+        guided = settings.generation.cfg_scale > 0
+        tokens, masked = each.canvas.tokens.tolist(), each.canvas.masked.tolist()
+        groups.setdefault((settings.rope_scale, guided, *tokens, *masked), {})[number] = each
+    return list(groups.values())
 
 
 def measure_importance(model: Transformer, tokens: Tensor, rotation: Rotation) -> tuple[float, ...]:

@@ -88,9 +88,14 @@ class RunningSequence:
             return Refresh.PROMPT
         return Refresh.RESPONSE if self.index % generation.response_interval == 0 else Refresh.PARTIAL
 
+    @property
+    def reads_everything(self) -> bool:
+        """Tell whether the next pass runs all rows, the prompt's included."""
+        return self.refresh in (None, Refresh.PROMPT)
+
     def first_row(self) -> int:
         """Return the first row of the next pass: 0 if the prompt is read, else the first live row."""
-        return 0 if self.refresh in (None, Refresh.PROMPT) else self.extent.evictable
+        return 0 if self.reads_everything else self.extent.evictable
 
     def logit_rows(self) -> Int[Tensor, " candidates"]:
         """Return the rows, counted in the next pass, that predict the positions which may be committed in it."""

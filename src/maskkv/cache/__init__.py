@@ -3,5 +3,6 @@
 from maskkv.cache.evicting import EvictingCache, Extent, Refresh
 from maskkv.cache.packed import PackedCache
 from maskkv.cache.plain import ImportanceProbe, NoCache
+from maskkv.cache.shared import SharedRefresh
 
-__all__ = ["EvictingCache", "Extent", "ImportanceProbe", "NoCache", "PackedCache", "Refresh"]
+__all__ = ["EvictingCache", "Extent", "ImportanceProbe", "NoCache", "PackedCache", "Refresh", "SharedRefresh"]

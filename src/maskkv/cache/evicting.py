@@ -107,7 +107,7 @@ class EvictingCache:
         """Store the live rows' new keys and values; in a prompt refresh choose what stays of the prompt first."""
         if self._refresh is Refresh.PROMPT:
             self._prompt_pass.hold(layer, keys, values, queries)
-            self._pairs[layer] = RaggedKV(keys, values, self._keep(layer, keys, values, queries))
+            self.choose(self.view(layer, keys, values, queries))
             return
         self._stored(layer).write_keys(keys, self._stale)
         self._stored(layer).write_values(values)
@@ -129,15 +129,43 @@ class EvictingCache:
         span: slice,
     ) -> Float[Tensor, "span hidden"]:
         """Remember the live rows' outputs, and reuse the remembered ones for rows that are not fresh."""
-        features = self._features_like(fresh)[layer, sublayer.value]
         if self._stale is not None:
+            features = self._features_like(fresh)[layer, sublayer.value]
             features[self._stale] = fresh
             return residual + features
+        self.remember(layer, sublayer, fresh, span)
+        return residual + fresh
+
+    def view(
+        self,
+        layer: int,
+        keys: Float[Tensor, "rows kv_heads head_dim"],
+        values: Float[Tensor, "rows kv_heads head_dim"],
+        queries: Queries,
+    ) -> LayerView:
+        """Show a layer of a prompt refresh as policies see it."""
+        assert self._masked is not None, "a pass begins before it runs"
+        return LayerView(
+            layer=layer,
+            num_layers=self._config.num_layers,
+            keys=keys,
+            values=values,
+            queries=queries,
+            evictable=self.extent.evictable,
+            masked=self._masked,
+        )
+
+    def choose(self, view: LayerView) -> None:
+        """Copy the pairs that the policy keeps of a layer, and the live rows' own."""
+        self._pairs[view.layer] = RaggedKV(view.keys, view.values, self._keep(view))
+
+    def remember(self, layer: int, sublayer: Sublayer, fresh: Float[Tensor, "span hidden"], span: slice) -> None:
+        """Keep the outputs of the live rows in `span`, all of them fresh."""
+        features = self._features_like(fresh)[layer, sublayer.value]
         first_live = self.extent.evictable if self._refresh is Refresh.PROMPT else 0
         start = max(span.start, first_live)
         if start < span.stop:
             features[start - first_live : span.stop - first_live] = fresh[start - span.start :]
-        return residual + fresh
 
     @property
     def nbytes(self) -> int:
@@ -160,25 +188,15 @@ class EvictingCache:
         assert pairs is not None, "the first pass of a sequence must be a prompt refresh"
         return pairs
 
-    def _keep(self, layer: int, keys: Tensor, values: Tensor, queries: Queries) -> Bool[Tensor, "kv_heads evictable"]:
-        first_choice = self._kept[layer]
+    def _keep(self, view: LayerView) -> Bool[Tensor, "kv_heads evictable"]:
+        first_choice = self._kept[view.layer]
         if first_choice is not None and not self._policy.revote:
-            keep = keys.new_zeros((keys.shape[1], self.extent.evictable), dtype=torch.bool)
-            keep[first_choice[0].to(keys.device), first_choice[1].to(keys.device)] = True
+            keep = view.keys.new_zeros((view.kv_heads, view.evictable), dtype=torch.bool)
+            keep[first_choice[0].to(keep.device), first_choice[1].to(keep.device)] = True
             return keep
-        assert self._masked is not None
-        view = LayerView(
-            layer=layer,
-            num_layers=self._config.num_layers,
-            keys=keys,
-            values=values,
-            queries=queries,
-            evictable=self.extent.evictable,
-            masked=self._masked,
-        )
-        keep = self._policy.keep(view, self._layer_pairs[layer])
-        everything = self._layer_pairs[layer] == keep.numel()
-        self._kept[layer] = None if everything else keep.nonzero().T.cpu()
+        keep = self._policy.keep(view, self._layer_pairs[view.layer])
+        everything = self._layer_pairs[view.layer] == keep.numel()
+        self._kept[view.layer] = None if everything else keep.nonzero().T.cpu()
         return keep
 
     def _features_like(self, fresh: Tensor) -> Float[Tensor, "layers sublayers live hidden"]:
