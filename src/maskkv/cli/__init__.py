@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import maskkv
-from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, policies, sample
+from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, plot, policies, sample
 from maskkv.errors import MaskKVError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for _name, _command in {
     "calibrate": calibrate.calibrate,
     "eval": evaluate.evaluate,
     "bench": bench.bench,
+    "plot": plot.plot,
     "doctor": doctor.doctor,
 }.items():
     app.command(_name)(_command)

@@ -1,0 +1,68 @@
+"""The figures, drawn from records alone: nothing here imports torch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskkv.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from maskkv.plots.source import Record
+
+FIGURES = {
+    "budget": "Fig. 3: score against budget per task, with the paper's curves",
+}
+"""Every figure, with what it shows; each is drawn by the module of its name."""
+
+
+def write(
+    figure: str, source: Path, out: Path, conditions: Sequence[str] = (), reference: str | None = None
+) -> list[Path]:
+    """Draw a figure from the records in `source` into the files that `out` names, and return those.
+
+    `conditions` (`FIELD=VALUE`) choose among the records; with a `reference` scores are in percent of that policy's.
+
+    Raises:
+        InputError: matplotlib is missing, the records do not make this figure, or `out` cannot be written.
+    """
+    _need_matplotlib()
+    from maskkv.plots.scores import against
+    from maskkv.plots.source import load, where
+    from maskkv.plots.style import files, save
+
+    made = files(out)
+    records = load(source)
+    chosen = where(records, conditions)
+    if not chosen:
+        raise InputError(f"none of the {len(records)} records in {source} has {' and '.join(conditions)}")
+    drawn = draw(figure, chosen if reference is None else against(chosen, reference))
+    for file in made:
+        save(drawn, file)
+    return made
+
+
+def draw(figure: str, records: Sequence[Record]) -> Figure:
+    """Draw a figure from the records that concern it.
+
+    Raises:
+        InputError: There is no such figure, matplotlib is missing, or the records do not make this figure.
+    """
+    if figure not in FIGURES:
+        raise InputError(f"unknown figure {figure!r}: expected one of {', '.join(FIGURES)}")
+    _need_matplotlib()
+    from maskkv.plots.style import settled
+
+    with settled():
+        drawn: Figure = importlib.import_module(f"{__name__}.{figure.replace('-', '_')}").draw(records)
+        return drawn
+
+
+def _need_matplotlib() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("figures need matplotlib: pip install 'maskkv[plot]'")

@@ -1,0 +1,141 @@
+"""Scores of measured cells, or what they retain of a reference policy's, with 95 % intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from maskkv.errors import InputError
+from maskkv.plots.source import Record, check_alike, check_distinct, grid, having, look_up, number, text, whole
+
+Z = 1.96
+"""Standard errors on either side of an estimate that make a 95 % interval."""
+
+FIELDS = ("policy_name", "policy", "budget", "task", "score")
+REFERENCE = "reference_scores"
+RETENTION = "retention_of"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Give a score in percent, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def error_bars(self) -> tuple[float, float]:
+        """Return how far the interval reaches below and above."""
+        return max(0.0, self.value - self.low), max(0.0, self.high - self.value)
+
+
+def cells(records: Iterable[Record], *coordinates: str) -> list[Record]:
+    """Return the records of measured cells, all of one model, no two with the same policy, budget, task, coordinates.
+
+    Raises:
+        InputError: There are none, or they cannot be compared.
+    """
+    found = having(records, FIELDS, "a measured cell of `maskkv eval`")
+    check_alike(found, ("model", "fingerprint"))
+    for task in dict.fromkeys(text(record, "task") for record in found):
+        check_alike([record for record in found if record["task"] == task], ("length", "first_seed"))
+    check_distinct(found, ("policy_name", "budget", "task", *coordinates))
+    return found
+
+
+def against(records: Sequence[Record], reference: str) -> list[Record]:
+    """Put beside each cell's scores those of the policy `reference` on the same documents.
+
+    Raises:
+        InputError: A cell has no counterpart, so nothing can be said of it.
+    """
+    found = having(records, (*FIELDS, "scores"), "a measured cell with the scores of its documents")
+    same = ("fingerprint", "task", "length", "depth", "n", "first_seed")
+    scores = {
+        tuple(str(look_up(record, name)) for name in same): record["scores"]
+        for record in found
+        if record["policy_name"] == reference
+    }
+    paired: list[Record] = []
+    for record in found:
+        key = tuple(str(look_up(record, name)) for name in same)
+        if key not in scores:
+            raise InputError(
+                f"no record of policy {reference} on the documents of {label(record)}, task {text(record, 'task')}: "
+                f"measure it with `maskkv eval {text(record, 'task')} --policy {reference}`"
+            )
+        paired.append({**record, REFERENCE: scores[key], RETENTION: reference})
+    return paired
+
+
+def quantity(records: Sequence[Record]) -> str:
+    """Say what the estimates of these records are."""
+    reference = records[0].get(RETENTION)
+    return "score, %" if reference is None else f"% of the score of {reference}"
+
+
+def estimate(records: Sequence[Record]) -> Estimate:
+    """Return the mean score over records of several tasks, or its ratio to the reference's mean score.
+
+    A single task whose documents are right or wrong gets Wilson's interval, anything else ± 1.96 standard errors: of a
+    mean over tasks, with the tasks as given; of a ratio, by the delta method on paired documents.
+    """
+    if RETENTION in records[0]:
+        ratio, error = _ratio(records)
+        return Estimate(100 * ratio, 100 * max(0.0, ratio - Z * error), 100 * (ratio + Z * error))
+    mean = math.fsum(number(record, "score") for record in records) / len(records)
+    if len(records) == 1 and _right_or_wrong(records[0]):
+        low, high = wilson(mean, len(grid(records[0], "scores", 1)))
+    else:
+        errors = [number(record, "standard_error") for record in records]
+        half = Z * math.sqrt(math.fsum(error**2 for error in errors)) / len(records)
+        low, high = mean - half, mean + half
+    return Estimate(100 * mean, 100 * low, 100 * high)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of n.
+
+    >>> [round(end, 3) for end in wilson(0.5, 10)]
+    [0.237, 0.763]
+    """
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def label(record: Record) -> str:
+    """Name a cell's policy, with its budget if it has one."""
+    budget = whole(record, "budget")
+    name = text(record, "policy_name")
+    return name if budget is None else f"{name} {budget}"
+
+
+def setting(records: Sequence[Record]) -> str:
+    """Say in one line what was measured: model, prompt lengths, documents."""
+    parts = [str(records[0].get("model", "unnamed model"))]
+    for field, form in (("length", "prompts of {} tokens"), ("n", "n = {}")):
+        values = {str(record[field]) for record in records if record.get(field) is not None}
+        if len(values) == 1:
+            parts.append(form.format(*values))
+    return ", ".join([*parts, "95 % intervals"])
+
+
+def _ratio(records: Sequence[Record]) -> tuple[float, float]:
+    """Return the ratio of two sums of mean scores on the same documents, and its standard error; NaN over 0."""
+    pairs = [(grid(record, "scores", 1), grid(record, REFERENCE, 1)) for record in records]
+    if any(len(own) != len(other) for own, other in pairs):
+        raise InputError("a cell and its reference have different numbers of scores: measure them on the same -n")
+    base = math.fsum(float(other.mean()) for _, other in pairs)
+    if base == 0:
+        return math.nan, math.nan
+    ratio = math.fsum(float(own.mean()) for own, _ in pairs) / base
+    if any(len(own) < 2 for own, _ in pairs):
+        return ratio, math.nan
+    variances = [float((own - ratio * other).var(ddof=1)) / len(own) for own, other in pairs]
+    return ratio, math.sqrt(math.fsum(variances)) / base
+
+
+def _right_or_wrong(record: Record) -> bool:
+    return "scores" in record and set(grid(record, "scores", 1).tolist()) <= {0.0, 1.0}

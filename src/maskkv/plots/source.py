@@ -1,0 +1,149 @@
+"""The records that a figure is made of: read, chosen, and looked into."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskkv import records
+from maskkv.errors import InputError
+
+Record = dict[str, object]
+MISSING = object()
+
+
+def load(path: Path) -> list[Record]:
+    """Read the records of a JSONL file, or of all those in a folder and below.
+
+    Raises:
+        InputError: There is nothing there, or a file is not one of JSON lines.
+    """
+    files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+    if not path.exists():
+        raise InputError(f"there is no {path}: expected a JSONL file, or a folder that holds some")
+    if not files:
+        raise InputError(f"{path} holds no records: expected JSONL files, as `maskkv eval` and `maskkv bench` write")
+    found: list[Record] = []
+    for file in files:
+        try:
+            found += records.read(file)
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"cannot read {file}: expected a text file of JSON lines") from None
+    return found
+
+
+def where(records: Iterable[Record], conditions: Sequence[str]) -> list[Record]:
+    """Keep the records that meet the conditions `FIELD=VALUE`; several about one field allow any of its values.
+
+    A value is spelled as in JSON, text without quotes; `schedule.prompt_interval=50` looks into a field.
+    """
+    allowed: dict[str, set[str]] = {}
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals or not name:
+            raise InputError(f"{condition!r} is no condition: expected FIELD=VALUE, as in length=1024")
+        allowed.setdefault(name, set()).add(value)
+    return [
+        record for record in records if all(_spelled(look_up(record, name)) in some for name, some in allowed.items())
+    ]
+
+
+def look_up(record: Record, name: str) -> object:
+    """Return a field, or `MISSING`; a dot in the name looks into a field."""
+    found: object = record
+    for part in name.split("."):
+        found = found.get(part, MISSING) if isinstance(found, dict) else MISSING
+    return found
+
+
+def having(records: Iterable[Record], fields: Sequence[str], what: str) -> list[Record]:
+    """Return the records that have all these fields; InputError, naming what is looked for, if there are none."""
+    found = [record for record in records if all(look_up(record, name) is not MISSING for name in fields)]
+    if not found:
+        raise InputError(f"no record here is {what} (they have the fields {', '.join(fields)})")
+    return found
+
+
+def check_alike(records: Sequence[Record], fields: Sequence[str]) -> None:
+    """Raise InputError, saying how to choose, if records that share a picture differ in one of the fields."""
+    for name in fields:
+        values = list(dict.fromkeys(_spelled(look_up(record, name)) for record in records))
+        if len(values) > 1:
+            inner = sorted({key for record in records for key in _keys(look_up(record, name))})
+            check_alike(records, [f"{name}.{key}" for key in inner])
+            some = ", ".join(values[:4]) + (", …" if len(values) > 4 else "")
+            raise InputError(f"the records differ in {name} ({some}): choose with --where {name}={values[0]}")
+
+
+def check_distinct(records: Sequence[Record], fields: Sequence[str]) -> None:
+    """Raise InputError if two records agree in all the fields, and so would be drawn on top of each other."""
+    seen: dict[str, Record] = {}
+    for record in records:
+        key = json.dumps([_spelled(look_up(record, name)) for name in fields])
+        if key in seen:
+            check_alike([seen[key], record], sorted((seen[key].keys() & record.keys()) - _MEASURED))
+            where_ = ", ".join(f"{name} {_spelled(look_up(record, name))}" for name in fields)
+            raise InputError(f"there are two records of {where_}: expected one")
+        seen[key] = record
+
+
+def number(record: Record, name: str) -> float:
+    """Return a field that must be a finite number."""
+    value = look_up(record, name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"a record's field {name} is {_shown(value)}: expected a number")
+    return float(value)
+
+
+def whole(record: Record, name: str) -> int | None:
+    """Return a field that must be an integer or null."""
+    value = look_up(record, name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"a record's field {name} is {_shown(value)}: expected an integer or null")
+    return value
+
+
+def text(record: Record, name: str) -> str:
+    """Return a field that must be text."""
+    value = look_up(record, name)
+    if not isinstance(value, str):
+        raise InputError(f"a record's field {name} is {_shown(value)}: expected text")
+    return value
+
+
+def grid(record: Record, name: str, axes: int) -> NDArray[np.float64]:
+    """Return a field that must be numbers in lists nested `axes` deep, of equal lengths."""
+    value = look_up(record, name)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.ndim != axes or not array.size or not np.isfinite(array).all():
+        raise InputError(f"a record's field {name} is {_shown(value)}: expected numbers in lists {axes} deep")
+    return array
+
+
+_MEASURED = {"score", "standard_error", "scores", "wall_s"}
+"""What differs from run to run, and so is nothing to choose by."""
+
+
+def _spelled(value: object) -> str:
+    if value is MISSING:
+        return "missing"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _keys(value: object) -> Iterable[str]:
+    return value.keys() if isinstance(value, dict) else ()
+
+
+def _shown(value: object) -> str:
+    spelled = _spelled(value)
+    return spelled if len(spelled) <= 40 else f"{spelled[:37]}..."

@@ -1,0 +1,151 @@
+"""How figures look: told apart in grey too, by markers, dashes and hatches, and by lightness."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+from maskkv.errors import InputError
+
+SUFFIXES = (".png", ".svg")
+COLUMNS = 4
+COLOUR_MAP = "cividis"
+"""Perceptually uniform, monotonous in lightness, the same to colour-blind readers."""
+
+SETTINGS: Any = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "figure.titlesize": 9.0,
+    "legend.fontsize": 7.5,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.0,
+    "errorbar.capsize": 1.5,
+    "hatch.linewidth": 0.6,
+    "svg.hashsalt": "maskkv",  # the same records make the same file
+    "svg.fonttype": "path",
+    "text.parse_math": False,  # a dollar in a name is a dollar
+}
+
+_COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#8c510a", "#999933", "#666666")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*", "h", "d")
+_DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+_HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "+++", "ooo")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Say how one series is drawn, whatever the kind of figure."""
+
+    color: str
+    marker: str
+    linestyle: str | tuple[int, tuple[int, ...]]
+    hatch: str
+
+    def line(self) -> dict[str, Any]:
+        """Return the keywords of a line with markers."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """Give each series a look of its own: by order of first appearance, no two alike for a hundred series."""
+    return {
+        name: Look(*(cycle[index % len(cycle)] for cycle in (_COLOURS, _MARKERS, _DASHES, _HATCHES)))  # type: ignore[arg-type]
+        for index, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def sheet(width: float, height: float) -> Figure:
+    """Return an empty figure of that size in inches, whose parts make room for each other."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panel_grid(count: int, size: tuple[float, float], xlabel: str, ylabel: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels of that size in inches, four in a row at most, and the panels."""
+    columns = min(COLUMNS, count)
+    rows = math.ceil(count / columns)
+    figure = sheet(max(4.8, size[0] * columns + 0.4), size[1] * rows + 0.7)
+    axes: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for index, axis in enumerate(axes):
+        if index % columns == 0:
+            axis.set_ylabel(ylabel)
+        if index >= count - columns:
+            axis.set_xlabel(xlabel)
+        if index >= count:
+            axis.remove()
+    return figure, axes[:count]
+
+
+def legend_below(figure: Figure, entries: Mapping[str, Artist]) -> None:
+    """Put one legend for all panels below them, in as many columns as there is room for; the figure grows to fit."""
+    labels = [textwrap.fill(label, 40, break_long_words=False, break_on_hyphens=False) for label in entries]
+    lines = [line for label in labels for line in label.splitlines()]
+    inches = 0.55 + 0.065 * max(map(len, lines))  # a handle, and letters of mean width
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / inches)))
+    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(lines) / columns) + 0.1)
+    figure.legend(entries.values(), labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def log_ticks(axis: Axes, values: Sequence[float]) -> None:
+    """Scale the x axis by powers of two, with ticks at those of the values that lie far enough apart to be read."""
+    if not values:
+        axis.set_xticks([])
+        return
+    apart = 0.13 * math.log2(max(values) / min(values))
+    shown: list[float] = []
+    for value in sorted(values):
+        if not shown or math.log2(value / shown[-1]) >= apart:
+            shown.append(value)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_locator(FixedLocator(shown))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def files(out: Path) -> list[Path]:
+    """Return what will be written: `out`, or a PNG and an SVG of that name if it has no suffix.
+
+    Raises:
+        InputError: The suffix is another one, or there is no such folder.
+    """
+    if out.is_dir() or not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: expected the name of a file in a folder that exists")
+    if out.suffix in SUFFIXES:
+        return [out]
+    if out.suffix:
+        raise InputError(f"cannot write {out}: expected a name that ends in .png or .svg, or without an ending (both)")
+    return [out.with_suffix(suffix) for suffix in SUFFIXES]
+
+
+def settled() -> AbstractContextManager[None]:
+    """Return a context in which matplotlib draws and writes with these settings."""
+    return mpl.rc_context(SETTINGS)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure; the suffix says in which format."""
+    # A date, or a version, would make it another file every time.
+    metadata = {"Date": None} if file.suffix == ".svg" else {"Software": None}
+    with settled():
+        try:
+            figure.savefig(file, dpi=200, metadata=metadata)
+        except OSError as error:
+            raise InputError(f"cannot write {file}: {error.strerror}") from None

@@ -1,0 +1,111 @@
+"""Estimates and intervals, worked by hand and against the retention that evaluation prints."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskkv.errors import InputError
+from maskkv.eval.retention import retention
+from maskkv.plots.scores import Z, against, cells, estimate, quantity, setting, wilson
+from tests.plots.pictures import cell
+
+
+def test_right_and_wrong_get_wilsons_interval():
+    # p = 3/4, n = 4: z² = 3.8416; centre (0.75 + 0.4802) / 1.9604, half 1.96 / 1.9604 · √(0.046875 + 0.060025)
+    point = estimate([cell("maskkv", 4, [1.0, 1.0, 1.0, 0.0])])
+    assert point.value == 75.0
+    assert (point.low, point.high) == pytest.approx((62.7525 - 32.6891, 62.7525 + 32.6891), abs=2e-3)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64])
+def test_wilsons_interval_ends_where_the_share_is_a_critical_distance_away(n):
+    for right in range(n + 1):
+        share = right / n
+        for end in wilson(share, n):
+            if 0 < end < 1:
+                assert abs(share - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / n))
+
+
+def test_none_right_is_not_certainly_none():
+    assert wilson(0.0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
+
+
+def test_graded_scores_get_their_standard_error():
+    point = estimate([cell("maskkv", 4, [0.2, 0.4])])  # deviation √0.02, error 0.1
+    assert (point.value, point.low, point.high) == pytest.approx((30.0, 30 - 19.6, 30 + 19.6))
+
+
+def test_a_mean_over_tasks_adds_the_variances():
+    some = [cell("maskkv", 4, [1.0, 1.0], "a"), cell("maskkv", 4, [0.2, 0.4], "b")]
+    point = estimate(some)  # (1 + 0.3) / 2, √(0² + 0.1²) / 2
+    assert (point.value, point.high - point.value) == pytest.approx((65.0, 9.8))
+
+
+scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 1)), min_size=2, max_size=20)
+
+
+@given(scores)
+def test_retention_of_one_task_is_the_ratio_that_evaluation_prints(pairs):
+    own, other = (list(each) for each in zip(*pairs, strict=True))
+    point = estimate(against([cell("full", None, other), cell("maskkv", 4, own)], "full")[1:])
+    ratio, error = retention(own, other)
+    assert point.value == pytest.approx(100 * ratio)
+    assert point.high == pytest.approx(100 * (ratio + Z * error))
+    assert 0 <= point.low <= point.value + 1e-9
+
+
+def test_retention_over_tasks_is_the_ratio_of_the_means():
+    records = [
+        cell("full", None, [1.0, 1.0], "a"), cell("full", None, [0.0, 0.5], "b"),
+        cell("maskkv", 4, [1.0, 0.0], "a"), cell("maskkv", 4, [0.5, 0.5], "b"),
+    ]  # fmt: skip
+    point = estimate(against(records, "full")[2:])
+    assert point.value == pytest.approx(100 * (0.5 + 0.5) / (1.0 + 0.25))
+    # Residuals own − 0.8 · full: a 0.2, −0.8 (variance 0.5), b 0.5, 0.1 (variance 0.08).
+    assert point.high == pytest.approx(80 + 196 * math.sqrt(0.5 / 2 + 0.08 / 2) / 1.25)
+    assert quantity(against(records, "full")) == "% of the score of full"
+    assert quantity(records) == "score, %"
+
+
+def test_a_reference_of_nothing_leaves_no_number():
+    point = estimate(against([cell("full", None, [0.0, 0.0]), cell("maskkv", 4, [1.0, 0.0])], "full")[1:])
+    assert math.isnan(point.value)
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        ([], "no record here is a measured cell"),
+        ([{"benchmark": "policies", "cases": []}], "no record here is a measured cell"),
+        ([cell("a", 4, [1.0]), cell("a", 4, [1.0], length=9)], "in length (64, 9): choose with --where length=64"),
+        ([cell("a", 4, [1.0]), cell("b", 4, [1.0], first_seed=9)], "differ in first_seed (0, 9)"),
+        ([cell("a", 4, [1.0]), cell("b", 4, [1.0], fingerprint="g")], "differ in fingerprint (f, g)"),
+        ([cell("a", 4, [1.0]), cell("a", 4, [1.0, 1.0])], "differ in n (1, 2): choose with --where n=1"),
+        ([cell("a", 4, [1.0]), cell("a", 4, [0.0])], "two records of policy_name a, budget 4, task multi-key"),
+        (
+            [cell("a", 4, [1.0], schedule={"x": 1, "y": 2}), cell("a", 4, [1.0], schedule={"x": 1, "y": 3})],
+            "differ in schedule.y (2, 3): choose with --where schedule.y=2",
+        ),
+    ],
+)  # fmt: skip
+def test_cells_that_make_no_picture_are_refused(records, says):
+    with pytest.raises(InputError) as caught:
+        cells(records)
+    assert says in str(caught.value)
+
+
+def test_lengths_may_differ_from_task_to_task():
+    assert len(cells([cell("a", 4, [1.0]), cell("a", 4, [1.0], "b", length=9)])) == 2
+
+
+def test_a_missing_reference_is_named_with_its_command():
+    records = [cell("full", None, [1.0], n=1), cell("maskkv", 4, [1.0], "two-hop")]
+    with pytest.raises(InputError, match=r"no record of policy full .* `maskkv eval two-hop --policy full`"):
+        against(records, "full")
+
+
+def test_a_setting_says_what_all_records_share():
+    assert setting([cell("a", 4, [1.0])]) == "mini, prompts of 64 tokens, n = 1, 95 % intervals"
+    assert setting([cell("a", 4, [1.0]), cell("a", 4, [1.0, 1.0], length=9)]) == "mini, 95 % intervals"
