@@ -171,13 +171,14 @@ class Engine:
 
 
 def _alike(sequences: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:
-    """Group sequences whose coming pass over all rows is the same: equal tokens, masks, positions and branches."""
+    """Group sequences whose coming pass over all rows is the same: equal tokens, masks, blocks, positions, branches."""
     groups: dict[tuple[object, ...], dict[int, RunningSequence]] = {}
     for number, each in sequences.items():
         settings = each.settings
         guided = settings.generation.cfg_scale > 0
         tokens, masked = each.canvas.tokens.tolist(), each.canvas.masked.tolist()
-        groups.setdefault((settings.rope_scale, guided, *tokens, *masked), {})[number] = each
+        blocks = settings.generation.block_length
+        groups.setdefault((settings.rope_scale, guided, blocks, *tokens, *masked), {})[number] = each
     return list(groups.values())
 
 

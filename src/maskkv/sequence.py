@@ -54,7 +54,7 @@ class RunningSequence:
         generation = settings.generation
         self.settings = settings
         self.config = config
-        self.extent = Extent(len(prompt), config.lookback, generation.gen_length)
+        self.extent = Extent(len(prompt), config.lookback, generation.gen_length, generation.block_length)
         self.canvas = Canvas(prompt, generation.gen_length, config.mask_id, device)
         self.sampler = Sampler(generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device)
         self.branches: tuple[Branch, ...] = ()

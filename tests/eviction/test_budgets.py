@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from tests.reference import plain_allocate
 
 from maskkv.eviction.budgets import UniformLayers, allocate
+from maskkv.eviction.view import ModelView
 
 share = st.one_of(st.just(0.0), st.floats(1e-6, 1e6), st.integers(1, 5).map(float))
 
@@ -79,4 +80,4 @@ def test_refuses_what_does_not_fit(total: int, high: int) -> None:
 
 def test_uniform_layers_need_no_importance() -> None:
     assert not UniformLayers().needs_importance
-    assert UniformLayers()(3, None) == [1.0, 1.0, 1.0]
+    assert UniformLayers()(ModelView(3, budget=8, evictable=100)) == [1.0, 1.0, 1.0]

@@ -12,6 +12,15 @@ VOTERS = {
     "mask-last:1": [15],
     "mask-last:2": [13, 15],
     "mask-last:9": [12, 13, 15],
+    "mask-first:1": [12],
+    "mask-first:9": [12, 13, 15],
+    "mask-part:1/1": [12, 13, 15],
+    "mask-part:1/3": [12],
+    "mask-part:3/3": [15],
+    "mask-part:1/2": [12, 13],
+    "mask-part:2/2": [13, 15],
+    "mask-part:7/9": [15],
+    "block": list(range(11, 16)),
     "last:1": [10],
     "last:4": [7, 8, 9, 10],
     "last:99": list(range(11)),
@@ -76,7 +85,25 @@ def test_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    "voters", ["", "masks", "mask:3", "last", "last:0", "mask-last", "mask-last:-1", "last:1.5", "all:2", "mask "]
+    "voters",
+    [
+        "",
+        "masks",
+        "mask:3",
+        "last",
+        "last:0",
+        "mask-last",
+        "mask-last:-1",
+        "last:1.5",
+        "all:2",
+        "mask ",
+        "mask-first:0",
+        "mask-part:0/4",
+        "mask-part:5/4",
+        "mask-part:1",
+        "block:2",
+        "mask-last:9999999999",
+    ],
 )
 def test_unknown_voters_are_refused(voters: str) -> None:
     with pytest.raises(InputError, match="expected mask, mask-last:N"):

@@ -8,6 +8,7 @@ import torch
 
 from maskkv import policies
 from maskkv.errors import InputError
+from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
 from maskkv.policies import mix, named, names
@@ -40,7 +41,7 @@ def test_the_files_are_the_names() -> None:
 def test_name_and_paper(name: str) -> None:
     policy = named(name)
     assert policy.name == name
-    assert policy.paper.startswith("arXiv ")
+    assert policy.paper.startswith("arXiv ") or name == "random"
 
 
 @EVERY
@@ -109,13 +110,13 @@ def test_mix_exchanges_parts() -> None:
     base = named("maskkv")
     assert mix(base) is base
     mixed = mix(base, layer_budget="uniform", voters="last:32", revote=False)
-    assert mixed.layer_budget(2, None) == [1.0, 1.0]
+    assert mixed.layer_budget == UniformLayers()
     assert mixed.head_budget == base.head_budget
     assert not mixed.revote
     assert mixed.scorer is not None
     assert mixed.scorer.voters == "last:32"
     assert mix(mixed, layer_budget="maskkv").layer_budget == base.layer_budget
-    assert mix(base, head_budget="uniform").head_budget(view_of(0), torch.zeros(KV_HEADS, PROMPT)) == [1.0] * 3
+    assert mix(base, head_budget="uniform").head_budget == UniformHeads()
     assert mixed.name == "maskkv(layer_budget=uniform, voters=last:32, revote=False)"
 
 

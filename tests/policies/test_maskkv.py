@@ -6,11 +6,15 @@ import pytest
 import torch
 
 from maskkv.eviction.scorers import Votes
-from maskkv.eviction.view import LayerView
+from maskkv.eviction.view import LayerView, ModelView
 from maskkv.policies import maskkv
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
 
 IMPORTANCE = (0.5, 0.1, 0.2, 0.7)
+
+
+def layers(*importance: float) -> ModelView:
+    return ModelView(len(importance), budget=8, evictable=100, importance=importance)
 
 
 def worked_view(evictable: int = 4) -> LayerView:
@@ -50,30 +54,30 @@ def test_pooled_votes_rank_all_heads_alike() -> None:
 
 def test_layer_budgets_eq_8_13() -> None:
     """β=0.4: each layer's base is 0.1. Boundary 1.2 and middle 0.3 share 0.6 as 0.48 and 0.12, by halves."""
-    assert BoundaryAware()(4, IMPORTANCE) == pytest.approx([0.34, 0.16, 0.16, 0.34])
+    assert BoundaryAware()(layers(*IMPORTANCE)) == pytest.approx([0.34, 0.16, 0.16, 0.34])
 
 
 def test_two_boundary_layers_at_each_end() -> None:
     """Six layers: boundary 0.5+0.1+0.2+0.2, middle 0.6+0.4; β=0: half of all to each group."""
-    shares = BoundaryAware(layer_base=0.0, edge=2)(6, (0.5, 0.1, 0.6, 0.4, 0.2, 0.2))
+    shares = BoundaryAware(layer_base=0.0, edge=2)(layers(0.5, 0.1, 0.6, 0.4, 0.2, 0.2))
     assert shares == pytest.approx([0.125, 0.125, 0.25, 0.25, 0.125, 0.125])
 
 
 def test_base_of_one_is_uniform() -> None:
-    assert BoundaryAware(layer_base=1.0)(4, IMPORTANCE) == pytest.approx([0.25] * 4)
+    assert BoundaryAware(layer_base=1.0)(layers(*IMPORTANCE)) == pytest.approx([0.25] * 4)
 
 
-@pytest.mark.parametrize(("num_layers", "importance"), [(2, (0.9, 0.1)), (1, (0.5,)), (4, (0.0,) * 4)])
-def test_no_middle_or_no_importance_is_uniform(num_layers: int, importance: tuple[float, ...]) -> None:
-    shares = BoundaryAware()(num_layers, importance)
-    assert len(shares) == num_layers
+@pytest.mark.parametrize("importance", [(0.9, 0.1), (0.5,), (0.0,) * 4])
+def test_no_middle_or_no_importance_is_uniform(importance: tuple[float, ...]) -> None:
+    shares = BoundaryAware()(layers(*importance))
+    assert len(shares) == len(importance)
     assert len(set(shares)) == 1
 
 
 def test_layer_budgets_need_importance() -> None:
     assert BoundaryAware().needs_importance
     with pytest.raises(ValueError, match="importance"):
-        BoundaryAware()(4, None)
+        BoundaryAware()(ModelView(4, budget=8, evictable=100))
 
 
 @pytest.mark.parametrize("evictable", [4, 3])
@@ -89,14 +93,14 @@ def test_preference_eq_14(evictable: int) -> None:
 def test_head_budgets_eq_15() -> None:
     """α=0.1: 0.05 to each head, and 0.9 split as 2/3 to 5/11, that is 22/37 to 15/37."""
     view = worked_view()
-    shares = PromptPreference()(view, view.votes("mask"))
+    shares = PromptPreference()(view, view.votes("mask"), 5)
     assert shares == pytest.approx([0.05 + 0.9 * 22 / 37, 0.05 + 0.9 * 15 / 37])
     assert math.fsum(shares) == pytest.approx(1)
 
 
 def test_head_base_of_one_is_uniform() -> None:
     view = worked_view()
-    assert PromptPreference(head_base=1.0)(view, view.votes("mask")) == pytest.approx([0.5, 0.5])
+    assert PromptPreference(head_base=1.0)(view, view.votes("mask"), 5) == pytest.approx([0.5, 0.5])
 
 
 def test_keep_eq_16() -> None:

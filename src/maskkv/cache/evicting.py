@@ -33,11 +33,15 @@ class Refresh(Enum):
 
 @dataclass(frozen=True)
 class Extent:
-    """Give the lengths of one cached sequence: its prompt, the last prompt rows that stay live, its response."""
+    """Give the lengths of one cached sequence: its prompt, the last prompt rows that stay live, its response.
+
+    `block_length` is that of the response's blocks; None: it is a single block.
+    """
 
     prompt_length: int
     lookback: int
     gen_length: int
+    block_length: int | None = None
 
     @property
     def live(self) -> int:
@@ -153,6 +157,7 @@ class EvictingCache:
             queries=queries,
             evictable=self.extent.evictable,
             masked=self._masked,
+            block_length=self.extent.block_length,
         )
 
     def choose(self, view: LayerView) -> None:

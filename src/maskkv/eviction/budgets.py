@@ -10,7 +10,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.eviction.view import LayerView
+from maskkv.eviction.view import LayerView, ModelView
 
 
 def allocate(shares: Sequence[float], total: int, high: int) -> list[int]:
@@ -61,15 +61,15 @@ class UniformLayers:
 
     needs_importance: ClassVar[bool] = False
 
-    def __call__(self, num_layers: int, importance: Sequence[float] | None) -> list[float]:
+    def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's share of the model's pairs."""
-        return [1.0] * num_layers
+        return [1.0] * view.num_layers
 
 
 @dataclass(frozen=True)
 class UniformHeads:
     """Give every KV head of a layer the same."""
 
-    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"]) -> list[float]:
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
         """Return each KV head's share of the layer's pairs."""
         return [1.0] * view.kv_heads

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.eviction.budgets import UniformHeads, UniformLayers, allocate
-from maskkv.eviction.view import LayerView
+from maskkv.eviction.view import LayerView, ModelView
 
 
 @runtime_checkable
@@ -30,7 +30,7 @@ class LayerBudget(Protocol):
     needs_importance: ClassVar[bool]
     """Whether the split depends on the layers' importance."""
 
-    def __call__(self, num_layers: int, importance: Sequence[float] | None) -> list[float]:
+    def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's share (any non-negative scale)."""
         ...
 
@@ -39,8 +39,8 @@ class LayerBudget(Protocol):
 class HeadBudget(Protocol):
     """Split a layer's pairs over its KV heads."""
 
-    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"]) -> list[float]:
-        """Return each KV head's share (any non-negative scale)."""
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
+        """Return each KV head's share (any non-negative scale) of the layer's `pairs`."""
         ...
 
 
@@ -81,7 +81,7 @@ class Policy:
         most = kv_heads * evictable
         if budget is None or not self._evicts(budget, evictable):
             return [most] * num_layers
-        shares = self.layer_budget(num_layers, importance)
+        shares = self.layer_budget(ModelView(num_layers, budget, evictable, importance))
         return allocate(shares, budget * kv_heads * num_layers, most)
 
     def keep(self, view: LayerView, pairs: int) -> Bool[Tensor, "kv_heads evictable"]:
@@ -89,7 +89,7 @@ class Policy:
         if self.scorer is None or pairs == view.kv_heads * view.evictable:
             return view.keys.new_ones((view.kv_heads, view.evictable), dtype=torch.bool)
         scores = self.scorer(view)
-        heads = allocate(self.head_budget(view, scores), pairs, view.evictable)
+        heads = allocate(self.head_budget(view, scores, pairs), pairs, view.evictable)
         return top_pairs(scores, torch.tensor(heads, device=scores.device))
 
     def _evicts(self, budget: int | None, evictable: int) -> bool:

@@ -3,28 +3,114 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.eviction.view import LayerView, check_voters
+from maskkv.errors import InputError
+from maskkv.eviction.view import LayerView, Tally, check_tally, check_voters
+
+Pooling = Literal["max", "avg"]
 
 
 @dataclass(frozen=True)
 class Votes:
     """Rank pairs by the attention that the voters give them (Eq. 6–7).
 
-    `pooled` ranks by the sum over all KV heads ("universal ranking") instead of per head.
+    `tally` says how a pair's votes become one number, `value_weighted` multiplies it by ‖v‖₂, `pooled` ranks by the
+    sum over all KV heads ("universal ranking") instead of per head, and a `kernel` above 1 lets a pair have the
+    votes of its neighbours by max pooling.
     """
 
     voters: str
+    tally: Tally = "sum"
+    value_weighted: bool = False
     pooled: bool = False
+    kernel: int = 1
 
     def __post_init__(self) -> None:
-        """Check the voters' spelling."""
+        """Check what is spelt."""
         check_voters(self.voters)
+        check_tally(self.tally)
+        check_pooling(self.kernel)
 
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return each pair's votes."""
-        votes = view.votes(self.voters)
-        return votes.sum(0, keepdim=True).expand_as(votes) if self.pooled else votes
+        votes = view.votes(self.voters, self.tally)
+        if self.value_weighted:
+            votes = votes * view.values[: view.evictable].float().norm(dim=-1).T
+        if self.pooled:
+            votes = votes.sum(0, keepdim=True).expand_as(votes)
+        return pool(votes, self.kernel)
+
+
+@dataclass(frozen=True)
+class ObservationWindow:
+    """Rank pairs by the pooled attention that the last `window` prompt rows give them (SnapKV, arXiv 2404.14469).
+
+    `protect_window` ranks the window's own pairs above all others, the latest first, and pools the votes of the others
+    only, as the original does; they count towards the budget like any pair.
+    """
+
+    window: int = 32
+    kernel: int = 7
+    pooling: Pooling = "max"
+    protect_window: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.window < 1:
+            raise InputError(f"window {self.window}: expected at least 1 row")
+        check_pooling(self.kernel, self.pooling)
+
+    def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
+        """Return each pair's pooled votes."""
+        votes = view.votes(f"last:{self.window}")
+        if not self.protect_window:
+            return pool(votes, self.kernel, self.pooling)
+        start = max(0, view.prompt_length - self.window)
+        others = pool(votes[:, :start], self.kernel, self.pooling).double()
+        above = 1 + votes.sum() + torch.arange(view.evictable - start, device=votes.device)
+        return torch.cat((others, above.double().expand(view.kv_heads, -1)), dim=1)
+
+
+def check_pooling(kernel: int, pooling: str = "max") -> None:
+    """Raise InputError unless pairs can be pooled so."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise InputError(f"kernel {kernel}: expected an odd number of pairs")
+    if pooling not in get_args(Pooling):
+        raise InputError(f"pooling {pooling!r}: expected one of {', '.join(get_args(Pooling))}")
+
+
+def pool(
+    scores: Float[Tensor, "kv_heads pairs"], kernel: int, pooling: Pooling = "max"
+) -> Float[Tensor, "kv_heads pairs"]:
+    """Replace each fp32 score by the largest or mean of the `kernel` around it; a mean counts zeros past the ends.
+
+    Max pooling makes plateaus: of two equal scores the one that was larger before is returned larger, by less than
+    fp32 resolves.
+    """
+    if kernel == 1 or scores.shape[1] == 0:
+        return scores
+    if pooling == "max":
+        pooled = F.max_pool1d(scores, kernel, stride=1, padding=kernel // 2)
+    else:
+        pooled = F.avg_pool1d(scores, kernel, stride=1, padding=kernel // 2)
+    return _settle_ties(pooled, scores)
+
+
+def _settle_ties(
+    scores: Float[Tensor, "kv_heads pairs"], by: Float[Tensor, "kv_heads pairs"]
+) -> Float[Tensor, "kv_heads pairs"]:
+    """Return fp32 scores in fp64, nudged so that equal ones are in the order of `by`.
+
+    Between two neighbouring fp32 numbers lie at least 2²⁹ fp64 numbers, and their order is that of their bits: the rank
+    of `by` is added to the bits.
+    """
+    rank = by.unique(return_inverse=True)[1]
+    wide = scores.double() + 0.0  # no negative zero, whose bits are out of order
+    bits = wide.view(torch.int64) + torch.where(wide >= 0, rank, -rank)
+    return bits.view(torch.float64)

@@ -1,25 +1,57 @@
-"""All that a policy may see of a layer while it decides what the layer keeps."""
+"""All that a policy may see while it decides what is kept: of the model, and of one layer."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.errors import InputError
-from maskkv.ops.attention import Queries, attention_mass
+from maskkv.ops.attention import Queries, attention_mass, attention_peak
 
-VOTERS = re.compile(r"(mask|prompt|all)|(mask-last|last):([1-9][0-9]*)")
+VOTERS = re.compile(
+    r"(?P<rows>mask|block|prompt|all)|(?P<end>mask-first|mask-last|last):(?P<count>[1-9][0-9]{0,8})"
+    r"|mask-part:(?P<part>[1-9][0-9]{0,8})/(?P<parts>[1-9][0-9]{0,8})"
+)
+
+Tally = Literal["sum", "max", "rising", "falling"]
+"""How the voters' votes become one number: their sum, their largest, or a sum in which later (`rising`) or earlier
+(`falling`) voters weigh more, linearly."""
 
 
-def check_voters(voters: str) -> str:
-    """Return `voters` if it names a set of rows, else raise InputError."""
-    if not VOTERS.fullmatch(voters):
-        raise InputError(f"voters {voters!r}: expected mask, mask-last:N, last:N, prompt or all (N ≥ 1)")
-    return voters
+def check_voters(voters: str) -> re.Match[str]:
+    """Return the parts of the spelling if `voters` names a set of rows, else raise InputError."""
+    spelt = VOTERS.fullmatch(voters)
+    if spelt is None or int(spelt["part"] or 1) > int(spelt["parts"] or 1):
+        raise InputError(
+            f"voters {voters!r}: expected mask, mask-last:N, mask-first:N, mask-part:I/N (I from 1 to N), block, "
+            "last:N, prompt or all (N ≥ 1)"
+        )
+    return spelt
+
+
+def check_tally(tally: str) -> None:
+    """Raise InputError unless `tally` is a way to count votes."""
+    if tally not in get_args(Tally):
+        raise InputError(f"tally {tally!r}: expected one of {', '.join(get_args(Tally))}")
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """Show what is known of a model's layers and of a prompt before the first layer evicts.
+
+    `budget` is below `evictable`; `importance` is given to policies that need it.
+    """
+
+    num_layers: int
+    budget: int
+    evictable: int
+    importance: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +69,10 @@ class LayerView:
     queries: Queries
     evictable: int
     masked: Bool[Tensor, " gen_length"]
+    block_length: int | None = None
+    """Length of the response's blocks; None: it is a single block."""
     chunk_rows: int = 1024
-    _mass: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _mass: dict[tuple[str, str], Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def kv_heads(self) -> int:
@@ -50,36 +84,60 @@ class LayerView:
         """Return the number of prompt pairs, live ones included."""
         return len(self.keys) - len(self.masked)
 
-    def votes(self, voters: str) -> Float[Tensor, "kv_heads evictable"]:
-        """Return the attention that each evictable pair gets from the voters, summed (Eq. 7)."""
-        return self.mass(voters)[:, : self.evictable]
+    def votes(self, voters: str, tally: Tally = "sum") -> Float[Tensor, "kv_heads evictable"]:
+        """Return the attention that each evictable pair gets from the voters (Eq. 7)."""
+        return self.mass(voters, tally)[:, : self.evictable]
 
-    def mass(self, voters: str) -> Float[Tensor, "kv_heads pairs"]:
-        """Return the attention that every pair, prompt and response, gets from the voters, summed (memoised).
+    def mass(self, voters: str, tally: Tally = "sum") -> Float[Tensor, "kv_heads pairs"]:
+        """Return the attention that every pair, prompt and response, gets from the voters (memoised).
 
-        Voters are `mask` (all undecoded positions), `mask-last:N` (the last N of them), `last:N` (the last N prompt
+        Voters are `mask` (all undecoded positions), `mask-first:N`, `mask-last:N`, `mask-part:I/N` (the I-th of N equal
+        parts of them), `block` (the response block with the first undecoded position), `last:N` (the last N prompt
         rows), `prompt` or `all`. The softmax runs over all pairs.
         """
-        if voters not in self._mass:
-            rows = self._rows(voters)
-            mass = self.keys.new_zeros((self.kv_heads, len(self.keys)), dtype=torch.float32)
-            for start in range(0, len(self.keys), self.chunk_rows):
-                stop = min(start + self.chunk_rows, len(self.keys))
-                inside = rows[(rows >= start) & (rows < stop)]
-                if len(inside):
-                    first, last = int(inside[0]), int(inside[-1]) + 1
-                    mass += attention_mass(self.queries(slice(first, last))[inside - first], self.keys)
-            self._mass[voters] = mass
-        return self._mass[voters]
+        if (voters, tally) not in self._mass:
+            self._mass[voters, tally] = self._counted(self.rows(voters), tally)
+        return self._mass[voters, tally]
 
-    def _rows(self, voters: str) -> Int[Tensor, " voters"]:
+    def _counted(self, rows: Int[Tensor, " voters"], tally: Tally) -> Float[Tensor, "kv_heads pairs"]:
+        weights = _weights(tally, rows)
+        mass = self.keys.new_zeros((self.kv_heads, len(self.keys)), dtype=torch.float32)
+        for start in range(0, len(self.keys), self.chunk_rows):
+            inside = (rows >= start) & (rows < start + self.chunk_rows)
+            if not inside.any():
+                continue
+            own = rows[inside]
+            queries = self.queries(slice(int(own[0]), int(own[-1]) + 1))[own - own[0]]
+            if tally == "max":
+                mass = torch.maximum(mass, attention_peak(queries, self.keys))
+            else:
+                mass += attention_mass(queries, self.keys, None if weights is None else weights[inside])
+        return mass
+
+    def rows(self, voters: str) -> Int[Tensor, " voters"]:
         """Return the voters' rows in increasing order."""
-        kind, _, number = check_voters(voters).partition(":")
+        spelt = check_voters(voters)
         every = torch.arange(len(self.keys), device=self.keys.device)
-        if kind in ("mask", "mask-last"):
-            rows = every[self.prompt_length :][self.masked]
-        elif kind in ("prompt", "last"):
-            rows = every[: self.prompt_length]
-        else:
-            rows = every
-        return rows[-int(number) :] if number else rows
+        prompt, response = every[: self.prompt_length], every[self.prompt_length :]
+        masks = response[self.masked]
+        if spelt["end"]:
+            rows, count = (prompt if spelt["end"] == "last" else masks), int(spelt["count"])
+            return rows[:count] if spelt["end"] == "mask-first" else rows[-count:]
+        if spelt["part"]:
+            part, parts = int(spelt["part"]), int(spelt["parts"])
+            # Rounded outwards, so that no part is empty while there is a mask.
+            return masks[len(masks) * (part - 1) // parts : -(-len(masks) * part // parts)]
+        named = {"mask": masks, "block": self._block(response), "prompt": prompt, "all": every}
+        return named[spelt["rows"]]
+
+    def _block(self, response: Int[Tensor, " gen_length"]) -> Int[Tensor, " block"]:
+        if self.block_length is None:
+            return response
+        start = int(self.masked.nonzero()[0]) // self.block_length * self.block_length
+        return response[start : start + self.block_length]
+
+
+def _weights(tally: Tally, rows: Int[Tensor, " voters"]) -> Float[Tensor, " voters"] | None:
+    """Return the voters' weights, from 1 / voters to 1 or the other way round; None if they weigh the same."""
+    rising = torch.arange(1, len(rows) + 1, device=rows.device) / len(rows)
+    return {"rising": rising, "falling": rising.flip(0)}.get(tally)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -28,11 +28,37 @@ def attention(
 
 
 def attention_mass(
-    queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
+    queries: Float[Tensor, "rows heads head_dim"],
+    keys: Float[Tensor, "pairs kv_heads head_dim"],
+    weights: Float[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "kv_heads pairs"]:
     """Sum `softmax(q Kᵀ / √d)` over the rows and over the query heads of each KV head (Eq. 6–7), in fp32.
 
-    Two sweeps over tiles of keys: the first finds each row's log-sum-exp, the second adds `exp(qk − lse)`.
+    With `weights` it is the rows' weighted sum.
+    """
+    mass = torch.empty((keys.shape[1], len(keys)), dtype=torch.float32, device=keys.device)
+    group = queries.shape[1] // keys.shape[1]
+    for span, attended in _attended(queries, keys):
+        mass[:, span] = attended.sum(1) if weights is None else weights.float().repeat(group) @ attended
+    return mass
+
+
+def attention_peak(
+    queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
+) -> Float[Tensor, "kv_heads pairs"]:
+    """Return the largest `softmax(q Kᵀ / √d)` over the rows and the query heads of each KV head, in fp32."""
+    peak = torch.empty((keys.shape[1], len(keys)), dtype=torch.float32, device=keys.device)
+    for span, attended in _attended(queries, keys):
+        peak[:, span] = attended.amax(1)
+    return peak
+
+
+def _attended(
+    queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
+) -> Iterator[tuple[slice, Float[Tensor, "kv_heads group_rows tile"]]]:
+    """Yield tiles of keys with the attention they get from every row.
+
+    Two sweeps over the tiles: the first finds each row's log-sum-exp, the second computes `exp(qk − lse)`.
     """
     pairs, kv_heads, head_dim = keys.shape
     folded = fold_groups(queries, kv_heads).float() * head_dim**-0.5
@@ -43,16 +69,14 @@ def attention_mass(
     def scores(span: slice) -> Tensor:
         return folded @ keys[span].permute(1, 2, 0).float()
 
-    mass = folded.new_zeros((kv_heads, pairs))
     if len(tiles) == 1:
-        mass[:] = scores(tiles[0]).softmax(-1).sum(1)
-        return mass
+        yield tiles[0], scores(tiles[0]).softmax(-1)
+        return
     lse = folded.new_full(folded.shape[:2], -torch.inf)
     for span in tiles:
         lse = torch.logaddexp(lse, scores(span).logsumexp(-1))
     for span in tiles:
-        mass[:, span] = (scores(span) - lse[..., None]).exp().sum(1)
-    return mass
+        yield span, (scores(span) - lse[..., None]).exp()
 
 
 def fold_groups(

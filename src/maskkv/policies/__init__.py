@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypedDict, Unpack
 
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
+from maskkv.eviction.view import Tally
 
 
 def names() -> list[str]:
@@ -25,32 +27,92 @@ def named(name: str) -> Policy:
     return policy
 
 
-def mix(
-    policy: Policy,
-    *,
-    layer_budget: str | None = None,
-    head_budget: str | None = None,
-    voters: str | None = None,
-    revote: bool | None = None,
-) -> Policy:
-    """Exchange parts of a policy: budgets for those of another policy (or `uniform`), scores for votes.
+class Changes(TypedDict, total=False):
+    """What can be exchanged in a policy; None changes nothing.
 
-    Every row of the paper's Table 2 is such an exchange. The new policy's name says what was exchanged.
+    `layer_budget` and `head_budget` are names of policies whose part is taken, or `uniform`; `voters` makes votes the
+    scorer. The others are parameters of the parts, by their own names.
     """
-    asked = {"layer_budget": layer_budget, "head_budget": head_budget, "voters": voters, "revote": revote}
-    changes = [f"{part}={value}" for part, value in asked.items() if value is not None]
-    if not changes:
+
+    layer_budget: str | None
+    head_budget: str | None
+    voters: str | None
+    tally: Tally | None
+    value_weighted: bool | None
+    pooled: bool | None
+    kernel: int | None
+    protect_window: bool | None
+    layer_base: float | None
+    edge: int | None
+    head_base: float | None
+    revote: bool | None
+
+
+PARAMETERS = {
+    "tally": "scorer",
+    "value_weighted": "scorer",
+    "pooled": "scorer",
+    "kernel": "scorer",
+    "protect_window": "scorer",
+    "layer_base": "layer_budget",
+    "edge": "layer_budget",
+    "head_base": "head_budget",
+}
+"""The part of a policy that a parameter belongs to."""
+
+
+def mix(policy: Policy, **changes: Unpack[Changes]) -> Policy:
+    """Exchange parts of a policy: budgets for those of another policy (or `uniform`), scores for votes, parameters.
+
+    Every row of the paper's Tables 2, 7 and 8 is one such exchange. The new policy's name says what was exchanged.
+
+    Raises:
+        InputError: The policy evicts nothing, a name is unknown, or no part has a parameter of that name.
+    """
+    asked = {name: changes.get(name) for name in Changes.__annotations__ if changes.get(name) is not None}
+    if not asked:
         return policy
+    said = ", ".join(f"{name}={value}" for name, value in asked.items())
     if policy.scorer is None:
-        raise InputError(f"policy {policy.name!r} evicts nothing: {changes[0]} needs a policy that does")
-    if layer_budget is not None:
-        part = UniformLayers() if layer_budget == "uniform" else named(layer_budget).layer_budget
+        raise InputError(f"policy {policy.name!r} evicts nothing: {said} needs a policy that does")
+    mixed = _with_parts(policy, **changes)
+    for name, value in asked.items():
+        if name in PARAMETERS:
+            mixed = _with_parameter(mixed, name, value)
+    return replace(mixed, name=f"{policy.name}({said})")
+
+
+def _with_parts(policy: Policy, **changes: Unpack[Changes]) -> Policy:
+    layers, heads = changes.get("layer_budget"), changes.get("head_budget")
+    voters, revote = changes.get("voters"), changes.get("revote")
+    if layers is not None:
+        part = UniformLayers() if layers == "uniform" else named(layers).layer_budget
         policy = replace(policy, layer_budget=part)
-    if head_budget is not None:
-        heads = UniformHeads() if head_budget == "uniform" else named(head_budget).head_budget
-        policy = replace(policy, head_budget=heads)
+    if heads is not None:
+        policy = replace(policy, head_budget=UniformHeads() if heads == "uniform" else named(heads).head_budget)
     if voters is not None:
-        policy = replace(policy, scorer=Votes(voters))
+        votes = _changed(policy.scorer, "voters", voters) if _has(policy.scorer, "voters") else Votes(voters)
+        policy = replace(policy, scorer=votes)
     if revote is not None:
         policy = replace(policy, revote=revote)
-    return replace(policy, name=f"{policy.name}({', '.join(changes)})")
+    return policy
+
+
+def _with_parameter(policy: Policy, name: str, value: object) -> Policy:
+    kind = PARAMETERS[name]
+    part = getattr(policy, kind)
+    if not _has(part, name):
+        having = ", ".join(each for each in names() if _has(getattr(named(each), kind), name))
+        raise InputError(
+            f"{name}={value}: the {kind.replace('_', ' ')} of {policy.name!r} is {part!r}, which has no {name}; "
+            f"that of these has: {having}"
+        )
+    return _changed(policy, kind, _changed(part, name, value))
+
+
+def _has(part: object, name: str) -> bool:
+    return is_dataclass(part) and name in {field.name for field in fields(part)}
+
+
+def _changed(whole: Any, name: str, value: object) -> Any:
+    return replace(whole, **{name: value})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
-from maskkv.eviction.view import LayerView
+from maskkv.eviction.view import LayerView, ModelView
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class BoundaryAware:
         if self.edge < 1:
             raise InputError(f"edge {self.edge}: expected at least 1 layer at each end")
 
-    def __call__(self, num_layers: int, importance: Sequence[float] | None) -> list[float]:
+    def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's share of the model's pairs."""
+        num_layers, importance = view.num_layers, view.importance
         if importance is None:
             raise ValueError("boundary-aware layer budgets need the layers' importance")
         boundary = [layer < self.edge or layer >= num_layers - self.edge for layer in range(num_layers)]
@@ -66,7 +66,7 @@ class PromptPreference:
         if not 0 <= self.head_base <= 1:
             raise InputError(f"head_base {self.head_base}: expected a share from 0 to 1")
 
-    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"]) -> list[float]:
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
         """Return each KV head's share of the layer's pairs."""
         preference = self.preference(view)
         even = self.head_base / view.kv_heads

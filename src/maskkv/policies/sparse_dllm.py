@@ -1,0 +1,34 @@
+"""Sparse-dLLM (arXiv 2508.02558): the block's mean query votes for one set of pairs that all heads share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.scorers import check_pooling, pool
+from maskkv.eviction.view import LayerView
+
+
+@dataclass(frozen=True)
+class BlockQuery:
+    """Rank pairs by q̄ · k, averaged over all query heads and max-pooled, where q̄ is the mean query of the block."""
+
+    kernel: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the parameter."""
+        check_pooling(self.kernel)
+
+    def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
+        """Return each pair's mean logit, the same for every head, in fp32."""
+        rows = view.rows("block")
+        query = view.queries(slice(int(rows[0]), int(rows[-1]) + 1)).float().mean(0)
+        by_group = query.view(view.kv_heads, -1, query.shape[-1]).sum(1)
+        logits = (view.keys[: view.evictable].float() * by_group).sum((1, 2)) / len(query)
+        return pool(logits[None], self.kernel).expand(view.kv_heads, -1)
+
+
+POLICY = Policy(name="sparse-dllm", paper="arXiv 2508.02558", scorer=BlockQuery())
