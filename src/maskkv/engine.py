@@ -55,6 +55,7 @@ class Engine:
         self.profile = profile
         self._sequences: dict[int, RunningSequence] = {}
         self._next = 0
+        self._packed: PackedCache | None = None
 
     def add(
         self,
@@ -90,16 +91,23 @@ class Engine:
     def remove(self, number: int) -> None:
         """Forget a sequence and all its memory."""
         del self._sequences[number]
+        self._packed = None
 
     @torch.inference_mode()
     def step(self) -> list[Step]:
         """Advance every unfinished sequence by one step."""
         running = {number: each for number, each in self._sequences.items() if not each.finished}
+        for each in running.values():
+            each.begin()
         together = {number: each for number, each in running.items() if not each.reads_everything}
         hidden = dict(zip(together, self._run_together(list(together.values())), strict=True))
         for alike in _alike({number: each for number, each in running.items() if number not in together}):
             hidden |= zip(alike, self._run_whole(list(alike.values())), strict=True)
-        return [self._commit(number, each, hidden[number]) for number, each in running.items()]
+        steps = [self._commit(number, each, hidden[number]) for number, each in running.items()]
+        for number in (step.sequence for step in steps if step.finished):
+            self._packed = None
+            self._sequences[number].leave()
+        return steps
 
     def _run_whole(self, alike: list[RunningSequence]) -> list[list[Tensor]]:
         """Run all rows of sequences with equal tokens, once per branch; return the hidden rows that each one needs."""
@@ -108,9 +116,10 @@ class Engine:
         importance = self._importance(new, rotation)
         for each in new:
             each.open_branches(importance)
+            each.begin()
         hidden: list[list[Tensor]] = [[] for _ in alike]
         for index, branch in enumerate(first.branches):
-            caches = [self._begun(each.branches[index].cache, each) for each in alike if each.refresh is not None]
+            caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
             whole = self.model(branch.tokens(0), rotation, SharedRefresh(caches))
             for own, each in zip(hidden, alike, strict=True):
                 own.append(whole[each.logit_rows()])
@@ -118,29 +127,36 @@ class Engine:
 
     def _run_together(self, sequences: list[RunningSequence]) -> list[list[Tensor]]:
         """Run the live rows of many sequences in one pass, and return the hidden rows that each one's logits need."""
-        if not sequences:
-            return []
         branches = [(each, branch) for each in sequences for branch in each.branches]
+        cache = self._joined([branch.cache for _, branch in branches if branch.cache is not None])
+        if cache is None:
+            return []
         tokens = [branch.tokens(each.first_row()) for each, branch in branches]
-        rotations = [self._rotation(each) for each, _ in branches]
+        rotations = [self._live_rotation(each) for each, _ in branches]
         joined = Rotation(
             torch.cat([rotation.cos for rotation in rotations]),
             torch.cat([rotation.sin for rotation in rotations]),
         )
-        cache = PackedCache([self._begun(branch.cache, each) for each, branch in branches])
         hidden = iter(self.model(torch.cat(tokens), joined, cache).split([len(own) for own in tokens]))
         return [[next(hidden)[each.logit_rows()] for _ in each.branches] for each in sequences]
 
-    def _begun(self, cache: EvictingCache | None, sequence: RunningSequence) -> EvictingCache:
-        assert cache is not None
-        assert sequence.refresh is not None
-        cache.begin(sequence.refresh, sequence.canvas.masked)
-        return cache
+    def _joined(self, caches: list[EvictingCache]) -> PackedCache | None:
+        """Return the caches as one, the one of the last step if they are the same."""
+        if self._packed is None or not self._packed.holds(caches):
+            # The old one goes first: what it joined must not be held twice.
+            self._packed = None
+            self._packed = PackedCache(caches) if caches else None
+        return self._packed
 
     def _rotation(self, sequence: RunningSequence) -> Rotation:
         end = len(sequence.canvas.tokens)
         positions = torch.arange(sequence.first_row(), end, device=self.model.device)
         return self.model.rotation(positions, sequence.settings.rope_scale)
+
+    def _live_rotation(self, sequence: RunningSequence) -> Rotation:
+        if sequence.live_rotation is None:
+            sequence.live_rotation = self._rotation(sequence)
+        return sequence.live_rotation
 
     def _importance(self, alike: Sequence[RunningSequence], rotation: Rotation) -> Sequence[float] | None:
         """Return the layers' importance if a sequence needs it: the profile's, or the prompt's own from a pass."""

@@ -14,6 +14,7 @@ from maskkv.canvas import Canvas
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
+from maskkv.ops.rope import Rotation
 from maskkv.sampler import Commit, Sampler, finished
 
 
@@ -58,12 +59,26 @@ class RunningSequence:
         self.canvas = Canvas(prompt, generation.gen_length, config.mask_id, device)
         self.sampler = Sampler(generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device)
         self.branches: tuple[Branch, ...] = ()
+        self.live_rotation: Rotation | None = None
+        """Of the live rows, once they have run."""
         self.index = 0
 
     def open_branches(self, importance: Sequence[float] | None) -> None:
         """Set up the caches, once the layers' importance is known (or decides nothing)."""
         masks = (None, self.config.mask_id) if self.settings.generation.cfg_scale else (None,)
         self.branches = tuple(Branch(self.canvas, mask_id, self._cache(importance)) for mask_id in masks)
+
+    def begin(self) -> None:
+        """Tell the caches what the coming step recomputes."""
+        for branch in self.branches:
+            if branch.cache is not None and self.refresh is not None:
+                branch.cache.begin(self.refresh, self.canvas.masked)
+
+    def leave(self) -> None:
+        """Stop sharing memory with the sequences that ran together with this one."""
+        for branch in self.branches:
+            if branch.cache is not None:
+                branch.cache.leave()
 
     def _cache(self, importance: Sequence[float] | None) -> EvictingCache | None:
         settings, config = self.settings, self.config

@@ -69,9 +69,13 @@ def test_nothing_of_the_prompt_beside_the_kept_pairs_survives_a_step(family: str
             assert not [each for each in live.alive() if max(each.shape, default=0) >= PROMPT - 1]
             assert not [shape for shape in float_tensors() if max(shape, default=0) >= PROMPT - 1]
             kept = sum(len(heads) for layer in engine[number].kept() for heads in layer)
-            # Beside the pairs and features: where they came from, where the tail lies, which rows drifted last.
-            integers = 16 * kept + engine.model.config.num_layers * engine.model.config.num_kv_heads * 9 * 8
-            assert live.now <= engine[number].cache_bytes + 2 * (integers + 64)
+            # Beside the pairs and features: where they came from, where the tail lies and each segment for two kinds of
+            # passes, which rows drifted last and of which sequence, and the angles of the live rows.
+            config, live_rows = engine.model.config, 2 * 9
+            segments = 2 * config.num_kv_heads
+            integers = 2 * 2 * kept + config.num_layers * (config.num_kv_heads * live_rows + 2 * 3 * segments)
+            angles = 9 * config.head_dim
+            assert live.now <= engine[number].cache_bytes + 8 * (integers + 2 * live_rows) + 4 * angles + 2 * 64
 
 
 def test_a_removed_sequence_leaves_nothing() -> None:

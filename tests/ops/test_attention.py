@@ -76,3 +76,10 @@ def test_query_heads_that_share_a_kv_head_are_neighbours() -> None:
     """Heads 0–2 read KV head 0, heads 3–5 KV head 1 (published GQA order)."""
     queries = torch.arange(6.0).view(1, 6, 1).expand(2, 6, 1)
     assert fold_groups(queries, 2)[:, :, 0].tolist() == [[0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]]
+
+
+def test_folding_several_sequences_is_folding_each() -> None:
+    queries = random_heads(6, 4, 0)
+    folded = fold_groups(queries, 2, 3)
+    assert torch.equal(folded, torch.cat([fold_groups(own, 2) for own in queries.split(2)]))
+    assert torch.equal(unfold_groups(folded, 4, 3), queries)

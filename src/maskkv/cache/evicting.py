@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from maskkv.cache.plain import NoCache
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
 from maskkv.models.config import ModelConfig
@@ -54,12 +52,42 @@ class Extent:
         return self.prompt_length - self.lookback
 
 
+@dataclass(eq=False)
+class LiveState:
+    """Hold what one layer remembers: the kept pairs with the live rows' behind them, and the live rows' outputs."""
+
+    pairs: RaggedKV
+    outputs: Float[Tensor, "sublayers live hidden"]
+
+    @classmethod
+    def join(cls, parts: Sequence[LiveState]) -> LiveState:
+        """Lay the states of several sequences end to end; each part becomes a view of the whole."""
+        if len(parts) == 1:
+            return parts[0]
+        pairs = RaggedKV.join([part.pairs for part in parts])
+        outputs = torch.cat([part.outputs for part in parts], dim=1)
+        for part, own in zip(parts, outputs.split([part.outputs.shape[1] for part in parts], dim=1), strict=True):
+            part.outputs = own
+        return cls(pairs, outputs)
+
+    def leave(self) -> None:
+        """Copy what is a view of a larger whole."""
+        self.pairs.leave()
+        if self.outputs.untyped_storage().nbytes() > self.outputs.nbytes:
+            self.outputs = self.outputs.clone()
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of pairs and outputs."""
+        return self.pairs.nbytes + self.outputs.nbytes
+
+
 class EvictingCache:
     """Keep the policy's choice of prompt pairs and the live rows' features of one sequence.
 
-    Stored: per layer the kept pairs with the live rows' keys and values behind them (`RaggedKV`), and in one tensor
-    the live rows' attention and MLP outputs. Nothing else of the prompt outlives its refresh, and during a
-    refresh only the running layer's prompt keys and values exist.
+    Stored per layer: the kept pairs with the live rows' keys and values behind them, and the live rows' attention and
+    MLP outputs. Nothing else of the prompt outlives its refresh. A prompt refresh (`SharedRefresh`) fills the cache,
+    between refreshes `PackedCache` reads and writes it.
     """
 
     def __init__(
@@ -71,74 +99,36 @@ class EvictingCache:
         transfer_ratio: float,
     ) -> None:
         self.extent = extent
+        self.refresh = Refresh.PROMPT
+        self.layers: list[LiveState | None] = [None] * config.num_layers
         self._config = config
         self._policy = policy
         self._layer_pairs = tuple(layer_pairs)
         self._transfer_ratio = transfer_ratio
-        self._pairs: list[RaggedKV | None] = [None] * config.num_layers
         self._kept: list[Int[Tensor, "2 pairs"] | None] = [None] * config.num_layers
-        self._features: Float[Tensor, "layers sublayers live hidden"] | None = None
-        self._prompt_pass = NoCache()
-        self._refresh = Refresh.PROMPT
         self._masked: Bool[Tensor, " gen_length"] | None = None
-        self._stale: Int[Tensor, " fresh"] | None = None
 
     def begin(self, refresh: Refresh, masked: Bool[Tensor, " gen_length"]) -> None:
         """Say what the coming pass recomputes, and which response positions are undecided in it.
 
-        A prompt refresh runs all rows of the sequence, any other pass its live rows.
+        A prompt refresh runs all rows of the sequence and starts from nothing, any other pass its live rows.
         """
-        self._refresh = refresh
+        self.refresh = refresh
         self._masked = masked
+        if refresh is Refresh.PROMPT:
+            self.layers = [None] * len(self.layers)
 
-    def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
-        """Pick the `⌊ρ · live⌋` live rows whose values moved most since the last step; layer 0 recomputes all."""
-        self._stale = None
-        if self._refresh is Refresh.PARTIAL and layer > 0:
-            before = self._stored(layer).tail_values().flatten(1).float()
-            similarity = F.cosine_similarity(before, values.flatten(1).float(), dim=-1)
-            count = int(self.extent.live * self._transfer_ratio)
-            self._stale = similarity.sort(stable=True).indices[:count].sort().values
-        return self._stale
+    @property
+    def fresh(self) -> int:
+        """Return how many live rows a layer past the first recomputes: all, or in a partial step `⌊ρ · live⌋`."""
+        partial = self.refresh is Refresh.PARTIAL
+        return int(self.extent.live * self._transfer_ratio) if partial else self.extent.live
 
-    def hold(
-        self,
-        layer: int,
-        keys: Float[Tensor, "fresh kv_heads head_dim"],
-        values: Float[Tensor, "rows kv_heads head_dim"],
-        queries: Queries,
-    ) -> None:
-        """Store the live rows' new keys and values; in a prompt refresh choose what stays of the prompt first."""
-        if self._refresh is Refresh.PROMPT:
-            self._prompt_pass.hold(layer, keys, values, queries)
-            self.choose(self.view(layer, keys, values, queries))
-            return
-        self._stored(layer).write_keys(keys, self._stale)
-        self._stored(layer).write_values(values)
-
-    def attend(
-        self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
-    ) -> Float[Tensor, "span heads head_dim"]:
-        """Attend to the whole sequence in a prompt refresh, else to the kept pairs and the response."""
-        if self._refresh is Refresh.PROMPT:
-            return self._prompt_pass.attend(layer, queries, span)
-        return self._stored(layer).attend(queries)
-
-    def add(
-        self,
-        layer: int,
-        sublayer: Sublayer,
-        residual: Float[Tensor, "span hidden"],
-        fresh: Float[Tensor, "taken hidden"],
-        span: slice,
-    ) -> Float[Tensor, "span hidden"]:
-        """Remember the live rows' outputs, and reuse the remembered ones for rows that are not fresh."""
-        if self._stale is not None:
-            features = self._features_like(fresh)[layer, sublayer.value]
-            features[self._stale] = fresh
-            return residual + features
-        self.remember(layer, sublayer, fresh, span)
-        return residual + fresh
+    def state(self, layer: int) -> LiveState:
+        """Return what a layer remembers."""
+        state = self.layers[layer]
+        assert state is not None, "the first pass of a sequence must be a prompt refresh"
+        return state
 
     def view(
         self,
@@ -162,21 +152,27 @@ class EvictingCache:
 
     def choose(self, view: LayerView) -> None:
         """Copy the pairs that the policy keeps of a layer, and the live rows' own."""
-        self._pairs[view.layer] = RaggedKV(view.keys, view.values, self._keep(view))
+        pairs = RaggedKV.pack(view.keys, view.values, self._keep(view))
+        outputs = view.keys.new_empty((len(Sublayer), self.extent.live, self._config.hidden_size))
+        self.layers[view.layer] = LiveState(pairs, outputs)
 
     def remember(self, layer: int, sublayer: Sublayer, fresh: Float[Tensor, "span hidden"], span: slice) -> None:
-        """Keep the outputs of the live rows in `span`, all of them fresh."""
-        features = self._features_like(fresh)[layer, sublayer.value]
-        first_live = self.extent.evictable if self._refresh is Refresh.PROMPT else 0
+        """Keep the outputs of the live rows in `span`, which counts all rows of a prompt refresh."""
+        outputs, first_live = self.state(layer).outputs[sublayer.value], self.extent.evictable
         start = max(span.start, first_live)
         if start < span.stop:
-            features[start - first_live : span.stop - first_live] = fresh[start - span.start :]
+            outputs[start - first_live : span.stop - first_live] = fresh[start - span.start :]
+
+    def leave(self) -> None:
+        """Stop sharing memory with the sequences that ran together with this one."""
+        for state in self.layers:
+            if state is not None:
+                state.leave()
 
     @property
     def nbytes(self) -> int:
         """Return the bytes of the stored pairs and response features."""
-        features = 0 if self._features is None else self._features.nbytes
-        return features + sum(pairs.nbytes for pairs in self._pairs if pairs is not None)
+        return sum(state.nbytes for state in self.layers if state is not None)
 
     def kept(self) -> list[list[list[int]]]:
         """Return the prompt positions kept by the latest vote: per layer and KV head, sorted."""
@@ -188,11 +184,6 @@ class EvictingCache:
             return [list(range(self.extent.evictable)) for _ in range(self._config.num_kv_heads)]
         return [kept[1, kept[0] == head].tolist() for head in range(self._config.num_kv_heads)]
 
-    def _stored(self, layer: int) -> RaggedKV:
-        pairs = self._pairs[layer]
-        assert pairs is not None, "the first pass of a sequence must be a prompt refresh"
-        return pairs
-
     def _keep(self, view: LayerView) -> Bool[Tensor, "kv_heads evictable"]:
         first_choice = self._kept[view.layer]
         if first_choice is not None and not self._policy.revote:
@@ -203,9 +194,3 @@ class EvictingCache:
         everything = self._layer_pairs[view.layer] == keep.numel()
         self._kept[view.layer] = None if everything else keep.nonzero().T.cpu()
         return keep
-
-    def _features_like(self, fresh: Tensor) -> Float[Tensor, "layers sublayers live hidden"]:
-        if self._features is None:
-            shape = (self._config.num_layers, len(Sublayer), self.extent.live, self._config.hidden_size)
-            self._features = fresh.new_zeros(shape)
-        return self._features

@@ -1,40 +1,50 @@
-"""The caches of several sequences, seen as one by the transformer."""
+"""The caches of several sequences, joined into one for the passes over their live rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.cache.evicting import EvictingCache
+from maskkv.cache.evicting import EvictingCache, LiveState, Refresh
 from maskkv.models.transformer import Sublayer
 from maskkv.ops.attention import Queries
 
 
 class PackedCache:
-    """Run the live rows of several sequences, laid end to end, through one pass."""
+    """Run the live rows of several sequences, laid end to end, through one pass after the other.
+
+    What the sequences remember is laid end to end as well, once, when they come together; each part is then a view.
+    """
 
     def __init__(self, parts: Sequence[EvictingCache]) -> None:
         self._parts = tuple(parts)
-        self._stale: list[Int[Tensor, " fresh"] | None] = []
-        self._live = [part.extent.live for part in parts]
-        self._fresh = list(self._live)
+        self._live = tuple(part.extent.live for part in parts)
+        layers = range(len(parts[0].layers))
+        self._layers = [LiveState.join([part.state(layer) for part in parts]) for layer in layers]
+        self._fresh = self._live
+        self._rows: Int[Tensor, " fresh"] | None = None
+        self._groups: dict[tuple[int, ...], list[tuple[int, Int[Tensor, "sequences live"]]]] = {}
+
+    def holds(self, parts: Sequence[EvictingCache]) -> bool:
+        """Tell whether these caches are the ones joined here, in this order."""
+        return len(parts) == len(self._parts) and all(map(lambda a, b: a is b, parts, self._parts))
 
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
-        """Join the rows that each sequence calls stale."""
-        live = self._live
-        parts = zip(self._parts, values.split(live), strict=True)
-        self._stale = [part.stale(layer, own) for part, own in parts]
-        self._fresh = [rows if stale is None else len(stale) for rows, stale in zip(live, self._stale, strict=True)]
-        if all(stale is None for stale in self._stale):
-            return None
-        every = torch.arange(len(values), device=values.device).split(live)
-        return torch.cat(
-            [rows if stale is None else rows[stale] for rows, stale in zip(every, self._stale, strict=True)]
-        )
+        """Pick the `⌊ρ · live⌋` rows of each sequence whose values moved most since the last step.
+
+        Layer 0 recomputes all rows, and so does every layer of a sequence whose response is refreshed.
+        """
+        self._fresh, self._rows = self._live, None
+        if layer > 0 and any(part.refresh is Refresh.PARTIAL for part in self._parts):
+            self._fresh = tuple(part.fresh for part in self._parts)
+            before = self._layers[layer].pairs.tail_values().flatten(1).float()
+            self._rows = self._drifted(F.cosine_similarity(before, values.flatten(1).float(), dim=-1))
+        return self._rows
 
     def hold(
         self,
@@ -43,22 +53,16 @@ class PackedCache:
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
     ) -> None:
-        """Give each sequence its own keys and values; nobody votes here, so `queries` is nobody's."""
-        own_keys = keys.split(self._fresh)
-        own_values = values.split(self._live)
-        for part, part_keys, part_values in zip(self._parts, own_keys, own_values, strict=True):
-            part.hold(layer, part_keys, part_values, queries)
+        """Store the live rows' new keys and values; nobody votes here, so `queries` is nobody's."""
+        pairs = self._layers[layer].pairs
+        pairs.write_keys(keys, self._rows)
+        pairs.write_values(values)
 
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
-        """Let each sequence's rows attend to its own pairs."""
-        read = [
-            self._parts[index].attend(layer, queries[inside], own)
-            for index, own, inside in self._shared(span)
-            if own.start < own.stop
-        ]
-        return torch.cat(read) if read else queries
+        """Attend from each sequence's rows to its own pairs."""
+        return self._layers[layer].pairs.attend(queries, self._inside(span))
 
     def add(
         self,
@@ -68,19 +72,36 @@ class PackedCache:
         fresh: Float[Tensor, "taken hidden"],
         span: slice,
     ) -> Float[Tensor, "span hidden"]:
-        """Join each sequence's outputs with its own residual rows."""
-        some_reused = any(stale is not None for stale in self._stale)
-        by_sequence = residual.split(self._live) if some_reused else ()
-        joined = []
-        for index, own, inside in self._shared(span):
-            rows = by_sequence[index] if some_reused else residual[inside]
-            joined.append(self._parts[index].add(layer, sublayer, rows, fresh[inside], own))
-        return torch.cat(joined)
+        """Remember the fresh rows' outputs, and reuse the remembered ones for the others."""
+        outputs = self._layers[layer].outputs[sublayer.value]
+        if self._rows is not None:
+            outputs[self._rows] = fresh
+            return residual + outputs
+        outputs[span] = fresh
+        return residual + fresh
 
-    def _shared(self, span: slice) -> Iterator[tuple[int, slice, slice]]:
-        """Yield each sequence, its own fresh rows inside `span`, and where in the span they lie."""
-        starts = accumulate(self._fresh, initial=0)
-        for index, (start, count) in enumerate(zip(starts, self._fresh, strict=False)):
-            low = max(span.start, start)
-            high = max(low, min(span.stop, start + count))
-            yield index, slice(low - start, high - start), slice(low - span.start, high - span.start)
+    def _drifted(self, similarity: Float[Tensor, " rows"]) -> Int[Tensor, " fresh"]:
+        """Return the rows least similar to before, in increasing order; ties go to the earlier row."""
+        if self._fresh not in self._groups:
+            self._groups[self._fresh] = self._group(similarity.device)
+        chosen = []
+        for count, rows in self._groups[self._fresh]:
+            least = similarity[rows].sort(dim=1, stable=True).indices[:, :count]
+            chosen.append(rows.gather(1, least).flatten())
+        return torch.cat(chosen).sort().values
+
+    def _group(self, device: torch.device) -> list[tuple[int, Int[Tensor, "sequences live"]]]:
+        """Group the sequences with equally many live and fresh rows; return each group's number of fresh rows."""
+        starts = torch.tensor([0, *accumulate(self._live)], device=device)
+        kinds = list(zip(self._live, self._fresh, strict=True))
+        groups = []
+        for live, count in sorted(set(kinds)):
+            members = [index for index, kind in enumerate(kinds) if kind == (live, count)]
+            groups.append((count, starts[members][:, None] + torch.arange(live, device=device)))
+        return groups
+
+    def _inside(self, span: slice) -> tuple[int, ...]:
+        """Count the fresh rows of each sequence that lie inside `span`."""
+        stops = accumulate(self._fresh)
+        inside = zip(stops, self._fresh, strict=True)
+        return tuple(max(0, min(span.stop, stop) - max(span.start, stop - own)) for stop, own in inside)

@@ -26,8 +26,7 @@ class SharedRefresh:
 
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> None:
         """Recompute every row."""
-        for part in self._parts:
-            part.stale(layer, values)
+        return
 
     def hold(
         self,

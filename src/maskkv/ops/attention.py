@@ -80,20 +80,22 @@ def _attended(
 
 
 def fold_groups(
-    heads: Float[Tensor, "rows heads head_dim"], kv_heads: int
-) -> Float[Tensor, "kv_heads group_rows head_dim"]:
-    """Lay the query heads that share a KV head end to end along the rows."""
+    heads: Float[Tensor, "rows heads head_dim"], kv_heads: int, sequences: int = 1
+) -> Float[Tensor, "segments group_rows head_dim"]:
+    """Lay the query heads that share a KV head end to end along the rows, sequence by sequence.
+
+    Every sequence has equally many of the rows, and `kv_heads` of the segments.
+    """
     rows, num_heads, head_dim = heads.shape
-    group = num_heads // kv_heads
-    grouped = heads.view(rows, kv_heads, group, head_dim)
-    return grouped.permute(1, 2, 0, 3).reshape(kv_heads, group * rows, head_dim)
+    group_rows = rows // sequences * (num_heads // kv_heads)
+    by_head = heads.view(sequences, rows // sequences, num_heads, head_dim).transpose(1, 2)
+    return by_head.reshape(sequences * kv_heads, group_rows, head_dim)
 
 
 def unfold_groups(
-    folded: Float[Tensor, "kv_heads group_rows head_dim"], num_heads: int
+    folded: Float[Tensor, "segments group_rows head_dim"], num_heads: int, sequences: int = 1
 ) -> Float[Tensor, "rows heads head_dim"]:
     """Undo `fold_groups`."""
-    kv_heads, group_rows, head_dim = folded.shape
-    group = num_heads // kv_heads
-    grouped = folded.view(kv_heads, group, group_rows // group, head_dim)
-    return grouped.permute(2, 0, 1, 3).flatten(1, 2)
+    segments, group_rows, head_dim = folded.shape
+    rows = segments * group_rows // (num_heads * sequences)
+    return folded.view(sequences, num_heads, rows, head_dim).transpose(1, 2).flatten(0, 1)

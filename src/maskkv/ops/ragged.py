@@ -2,67 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from maskkv.ops.attention import fold_groups, unfold_groups
+from maskkv.ops.segments import BucketedAttention, PackedAttention
 
 
 class RaggedKV:
-    """Hold one segment per KV head: the kept prompt pairs, then a writable tail for the live rows.
+    """Hold one segment per sequence and KV head: the kept prompt pairs, then a writable tail for the live rows.
 
-    Segment h lies in rows `offsets[h]:offsets[h + 1]` of `keys` and `values` (`offsets` is the `cu_seqlens` of
-    variable-length attention). Keys are rotated at their original positions, so their order does not matter.
+    Segments of a sequence lie side by side, segment i in rows `offsets[i]:offsets[i + 1]` of `keys` and `values`
+    (`offsets` is the `cu_seqlens` of variable-length attention). Keys are rotated at their original positions, so
+    their order does not matter. Live rows count through all sequences.
     """
 
     def __init__(
         self,
+        keys: Float[Tensor, "pairs head_dim"],
+        values: Float[Tensor, "pairs head_dim"],
+        lengths: Sequence[int],
+        live: Sequence[int],
+    ) -> None:
+        self.keys = keys
+        self.values = values
+        self.lengths = tuple(lengths)
+        self.live = tuple(live)
+        self._attention: dict[tuple[int, ...], BucketedAttention | PackedAttention] = {}
+
+    @classmethod
+    def pack(
+        cls,
         keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
         values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
         keep: Bool[Tensor, "kv_heads prompt"],
-    ) -> None:
-        """Copy the kept pairs and the tail (every pair past those that `keep` speaks of); keep no other."""
+    ) -> RaggedKV:
+        """Copy one sequence's kept pairs and tail (every pair past those that `keep` speaks of), and no other."""
         tail = len(keys) - keep.shape[1]
         stays = torch.cat((keep, keep.new_ones((len(keep), tail))), dim=1)
-        self.keys: Float[Tensor, "pairs head_dim"] = keys.transpose(0, 1)[stays]
-        self.values: Float[Tensor, "pairs head_dim"] = values.transpose(0, 1)[stays]
-        self.lengths: list[int] = stays.sum(1).tolist()
-        self.offsets = [0, *accumulate(self.lengths)]
-        ends = torch.tensor(self.offsets[1:], device=keys.device)
-        self.tail: Int[Tensor, "kv_heads tail"] = ends[:, None] - tail + torch.arange(tail, device=keys.device)
+        return cls(keys.transpose(0, 1)[stays], values.transpose(0, 1)[stays], stays.sum(1).tolist(), [tail])
+
+    @classmethod
+    def join(cls, parts: Sequence[RaggedKV]) -> RaggedKV:
+        """Lay the segments of several sequences end to end; each part becomes a view of the whole."""
+        if len(parts) == 1:
+            return parts[0]
+        keys, values = torch.cat([part.keys for part in parts]), torch.cat([part.values for part in parts])
+        ends = list(accumulate(len(part.keys) for part in parts))
+        for part, start, stop in zip(parts, [0, *ends], ends, strict=False):
+            part.keys, part.values = keys[start:stop], values[start:stop]
+        lengths = [length for part in parts for length in part.lengths]
+        return cls(keys, values, lengths, [live for part in parts for live in part.live])
+
+    def leave(self) -> None:
+        """Copy the pairs if they are a view of a larger whole."""
+        if self.keys.untyped_storage().nbytes() > self.keys.nbytes:
+            self.keys, self.values = self.keys.clone(), self.values.clone()
+
+    @property
+    def offsets(self) -> list[int]:
+        """Return where each segment starts, and the number of pairs last."""
+        return [0, *accumulate(self.lengths)]
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of all pairs held, tail included."""
+        """Return the bytes of all pairs held, tails included."""
         return self.keys.nbytes + self.values.nbytes
 
-    def tail_values(self) -> Float[Tensor, "tail kv_heads head_dim"]:
+    @cached_property
+    def _tail(self) -> Int[Tensor, "kv_heads live"]:
+        """Return where the pairs of the live rows lie."""
+        device = self.keys.device
+        ends = torch.tensor(self.offsets[1:], device=device).view(len(self.live), -1)
+        live = torch.tensor(self.live, device=device)
+        rows = torch.arange(sum(self.live), device=device) - live.cumsum(0).repeat_interleave(live)
+        return ends.T.repeat_interleave(live, dim=1) + rows
+
+    def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
         """Gather the values of the live rows."""
-        return self.values[self.tail].transpose(0, 1)
+        return self.values[self._tail.T]
 
     def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
         """Replace the keys of some live rows (None: of all)."""
-        self.keys[self.tail if rows is None else self.tail[:, rows]] = keys.transpose(0, 1)
+        self.keys[self._tail.T if rows is None else self._tail.T[rows]] = keys
 
-    def write_values(self, values: Float[Tensor, "tail kv_heads head_dim"]) -> None:
+    def write_values(self, values: Float[Tensor, "live kv_heads head_dim"]) -> None:
         """Replace the values of every live row."""
-        self.values[self.tail] = values.transpose(0, 1)
+        self.values[self._tail.T] = values
 
-    def attend(self, queries: Float[Tensor, "rows heads head_dim"]) -> Float[Tensor, "rows heads head_dim"]:
-        """Attend from every row to all pairs of each head's own segment."""
-        folded = fold_groups(queries, len(self.lengths))
-        if len(set(self.lengths)) == 1:
-            keys, values = (pairs.view(len(self.lengths), -1, pairs.shape[-1]) for pairs in (self.keys, self.values))
-            read = F.scaled_dot_product_attention(folded[None], keys[None], values[None])[0]
-        else:
-            read = torch.stack([self._attend_segment(head, folded[head]) for head in range(len(folded))])
-        return unfold_groups(read, queries.shape[1])
-
-    def _attend_segment(self, head: int, queries: Tensor) -> Float[Tensor, "group_rows head_dim"]:
-        start, stop = self.offsets[head], self.offsets[head + 1]
-        keys, values = self.keys[start:stop], self.values[start:stop]
-        return F.scaled_dot_product_attention(queries[None, None], keys[None, None], values[None, None])[0, 0]
+    def attend(
+        self, queries: Float[Tensor, "rows heads head_dim"], counts: Sequence[int]
+    ) -> Float[Tensor, "rows heads head_dim"]:
+        """Attend from each sequence's rows (`counts` says how many it has) to each head's own segment."""
+        if len(queries) == 0:
+            return queries
+        key = tuple(counts)
+        if key not in self._attention:
+            packed = queries.is_cuda and queries.dtype in (torch.float16, torch.bfloat16)
+            self._attention[key] = (
+                PackedAttention(self.lengths, key, queries.shape[1], queries.device)
+                if packed
+                else BucketedAttention(self.lengths, key, queries.device)
+            )
+        return self._attention[key](queries, self.keys, self.values)

@@ -1,0 +1,182 @@
+"""Attention of many sequences' rows, each head to its own segment of pairs, in a few operations.
+
+Segments lie end to end in one tensor of pairs: those of a sequence's KV heads side by side, sequence after sequence.
+`counts[s]` rows, also end to end, belong to sequence s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+
+from maskkv.ops.attention import fold_groups, unfold_groups
+
+TILE_PAIRS = 1 << 14
+"""Pairs that are gathered at a time, unless one segment has more."""
+
+
+class BucketedAttention:
+    """Attend bucket by bucket: segments of about equal length are gathered, padded and read in one kernel call."""
+
+    def __init__(self, lengths: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
+        kv_heads = len(lengths) // len(counts)
+        starts = torch.tensor([0, *accumulate(counts)])
+        self._groups: list[RowGroup] = []
+        for count in sorted(set(counts) - {0}):
+            members = [index for index, own in enumerate(counts) if own == count]
+            alone = len(members) == len(counts)
+            rows = None if alone else (starts[members][:, None] + torch.arange(count)).flatten().to(device)
+            segments = [member * kv_heads + head for member in members for head in range(kv_heads)]
+            self._groups.append(RowGroup(kv_heads, rows, len(members), bucketed(lengths, segments, device)))
+
+    def __call__(
+        self,
+        queries: Float[Tensor, "rows heads head_dim"],
+        keys: Float[Tensor, "pairs head_dim"],
+        values: Float[Tensor, "pairs head_dim"],
+    ) -> Float[Tensor, "rows heads head_dim"]:
+        """Return what every row reads."""
+        out = torch.empty_like(queries)
+        for group in self._groups:
+            if group.rows is None:
+                return group.read(queries, keys, values)
+            out[group.rows] = group.read(queries[group.rows], keys, values)
+        return out
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Hold the sequences that bring equally many rows; `rows` None says that there are no others."""
+
+    kv_heads: int
+    rows: Int[Tensor, " rows"] | None
+    sequences: int
+    buckets: list[Bucket]
+
+    def read(
+        self,
+        queries: Float[Tensor, "rows heads head_dim"],
+        keys: Float[Tensor, "pairs head_dim"],
+        values: Float[Tensor, "pairs head_dim"],
+    ) -> Float[Tensor, "rows heads head_dim"]:
+        """Return what the group's rows read."""
+        folded = fold_groups(queries, self.kv_heads, self.sequences)
+        read = torch.empty_like(folded)
+        for bucket in self.buckets:
+            own = folded[bucket.places][None]
+            read[bucket.places] = F.scaled_dot_product_attention(
+                own, bucket.take(keys)[None], bucket.take(values)[None], bucket.mask()
+            )[0]
+        return unfold_groups(read, queries.shape[1], self.sequences)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Hold segments of about equal length; `places` counts them among those of their row group.
+
+    `run` spans their pairs if they are of equal length and side by side: then nothing is copied.
+    """
+
+    places: Int[Tensor, " segments"]
+    first: Int[Tensor, "segments 1"]
+    last: Int[Tensor, "segments 1"]
+    width: int
+    even: bool
+    run: slice | None
+
+    def take(self, pairs: Float[Tensor, "pairs head_dim"]) -> Float[Tensor, "segments width head_dim"]:
+        """Lay the segments below each other, each filled up with its last pair."""
+        if self.run is not None:
+            return pairs[self.run].unflatten(0, (len(self.places), self.width))
+        rows = torch.minimum(self.first + torch.arange(self.width, device=self.first.device), self.last)
+        return pairs.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+    def mask(self) -> Bool[Tensor, "segments 1 width"] | None:
+        """Return which pairs are no filling; None if none is."""
+        if self.even:
+            return None
+        return (torch.arange(self.width, device=self.first.device) <= self.last - self.first)[:, None]
+
+
+def bucketed(lengths: Sequence[int], segments: Sequence[int], device: torch.device) -> list[Bucket]:
+    """Put the chosen segments, of all that there are, into buckets."""
+    offsets = [0, *accumulate(lengths)]
+    buckets = []
+    for places in near_lengths([lengths[segment] for segment in segments]):
+        chosen = [segments[place] for place in places]
+        first = [offsets[segment] for segment in chosen]
+        last = [offsets[segment + 1] - 1 for segment in chosen]
+        width = lengths[chosen[-1]]
+        even = lengths[chosen[0]] == width
+        side_by_side = even and chosen[-1] - chosen[0] == len(chosen) - 1
+        buckets.append(
+            Bucket(
+                places=torch.tensor(places, device=device),
+                first=torch.tensor(first, device=device)[:, None],
+                last=torch.tensor(last, device=device)[:, None],
+                width=width,
+                even=even,
+                run=slice(first[0], last[-1] + 1) if side_by_side else None,
+            )
+        )
+    return buckets
+
+
+def near_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Group lengths, by index and in increasing order, so that none is padded by more than a quarter and 4.
+
+    A group's padded lengths sum to at most `TILE_PAIRS`, unless it has one member.
+
+    >>> near_lengths([30, 8, 14, 31, 15, 8])
+    [[1, 5, 2], [4], [0, 3]]
+    """
+    groups: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[index]
+        if length > longest or (len(groups[-1]) + 1) * length > TILE_PAIRS:
+            groups.append([])
+            longest = length * 5 // 4 + 4
+        groups[-1].append(index)
+    return groups
+
+
+class PackedAttention:
+    """Attend in one call of the variable-length kernel, for half precision on CUDA.
+
+    The query heads that share a KV head are folded into rows, so that every segment is a sequence with one head.
+    """
+
+    def __init__(self, lengths: Sequence[int], counts: Sequence[int], heads: int, device: torch.device) -> None:
+        kv_heads = len(lengths) // len(counts)
+        rows = [count * heads // kv_heads for count in counts for _ in range(kv_heads)]
+        self._longest = max(rows), max(lengths)
+        self._row_offsets = torch.tensor([0, *accumulate(rows)], dtype=torch.int32, device=device)
+        self._pair_offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+        # Row i of sequence s and query head h come `h * counts[s] + i` places after the sequence's first.
+        own = torch.tensor(counts)
+        start = (own.cumsum(0) - own).repeat_interleave(own)
+        inside = torch.arange(sum(counts)) - start
+        place = start * heads + inside
+        self._places = (place[:, None] + torch.arange(heads) * own.repeat_interleave(own)[:, None]).flatten().to(device)
+
+    def __call__(
+        self,
+        queries: Float[Tensor, "rows heads head_dim"],
+        keys: Float[Tensor, "pairs head_dim"],
+        values: Float[Tensor, "pairs head_dim"],
+    ) -> Float[Tensor, "rows heads head_dim"]:
+        """Return what every row reads."""
+        folded = torch.empty_like(queries).flatten(0, 1)
+        folded[self._places] = queries.flatten(0, 1)
+        offsets = (self._row_offsets, self._pair_offsets)
+        read = varlen_attn(folded[:, None], keys[:, None], values[:, None], *offsets, *self._longest)
+        assert isinstance(read, Tensor), "nothing beside the output was asked for"
+        return read[:, 0][self._places].view_as(queries)

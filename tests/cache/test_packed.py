@@ -1,0 +1,106 @@
+"""What several sequences remember lies in one place while they run together, and nowhere else."""
+
+from typing import Any
+
+import pytest
+from tests.reference import CONFIGS, random_model, random_prompt
+from torch import Tensor
+
+from maskkv import policies
+from maskkv.bench.memory import LiveBytes
+from maskkv.cache.evicting import LiveState
+from maskkv.engine import Engine
+from maskkv.generation import Generation
+from maskkv.models.transformer import Transformer
+
+BUDGETS = (2, 5, 9)
+
+
+def engine_with_three(lengths: tuple[int, ...] = (8, 8, 8), **options: int) -> tuple[Engine, list[int]]:
+    model = random_model(CONFIGS["dream"])
+    engine = Engine(model)
+    numbers = [
+        engine.add(
+            random_prompt(model.config, 30 + budget),
+            Generation(gen_length=length, block_length=4, stop_at_eos=False, **options),
+            policies.named("maskkv"),
+            budget,
+        )
+        for budget, length in zip(BUDGETS, lengths, strict=True)
+    ]
+    return engine, numbers
+
+
+def states(engine: Engine, number: int) -> list[LiveState]:
+    cache = engine[number].branches[0].cache
+    assert cache is not None
+    return [cache.state(layer) for layer in range(4)]
+
+
+def addresses(engine: Engine, number: int) -> list[int]:
+    """Return the storages that a sequence's tensors lie in."""
+    tensors = [
+        each for state in states(engine, number) for each in (state.pairs.keys, state.pairs.values, state.outputs)
+    ]
+    return [each.untyped_storage().data_ptr() for each in tensors]
+
+
+def test_steps_between_refreshes_allocate_nothing_that_lasts() -> None:
+    engine, numbers = engine_with_three(prompt_interval=6, response_interval=3)
+    with LiveBytes() as live:
+        for _ in range(3):
+            engine.step()
+        shared, held = addresses(engine, numbers[0]), live.now
+        assert all(addresses(engine, number) == shared for number in numbers)
+        engine.step()
+        # The first response refresh finds out where each segment lies for rows of its kind.
+        held = live.now
+        engine.step()
+        engine.step()
+        assert addresses(engine, numbers[0]) == shared
+        engine.model.asked.clear()
+        assert live.now <= held
+
+
+def test_joining_leaves_no_copy_behind() -> None:
+    engine, numbers = engine_with_three()
+    with LiveBytes() as live:
+        for _ in range(2):
+            engine.step()
+        cached = sum(engine[number].cache_bytes for number in numbers)
+        floats = [each for each in live.alive() if each.nbytes >= cached // 100]
+        assert sum(each.nbytes for each in floats) <= 1.2 * cached
+        engine.model.asked.clear()
+
+
+def test_a_finished_sequence_holds_no_one_elses_memory() -> None:
+    engine, numbers = engine_with_three(lengths=(4, 8, 8))
+    while not engine[numbers[0]].finished:
+        engine.step()
+    finished = set(addresses(engine, numbers[0]))
+    assert not finished & {*addresses(engine, numbers[1]), *addresses(engine, numbers[2])}
+    for state in states(engine, numbers[0]):
+        assert state.nbytes == sum(
+            each.untyped_storage().nbytes() for each in (state.pairs.keys, state.pairs.values, state.outputs)
+        )
+    before = engine[numbers[0]].cache_bytes
+    engine.step()
+    assert engine[numbers[0]].cache_bytes == before
+
+
+def test_old_pairs_are_gone_before_new_ones_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, numbers = engine_with_three(prompt_interval=3, response_interval=3)
+    seen, run = [], Transformer.forward
+    with LiveBytes() as live:
+        for _ in range(3):
+            engine.step()
+        engine.model.asked.clear()
+        cached, held = sum(engine[number].cache_bytes for number in numbers), live.now
+
+        def watched(model: Transformer, *given: Any) -> Tensor:
+            seen.append(live.now)
+            return run(model, *given)
+
+        monkeypatch.setattr(Transformer, "forward", watched)
+        engine.step()
+        assert seen[0] < held - cached / 2
