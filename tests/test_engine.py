@@ -299,6 +299,33 @@ def test_cache_bytes_are_the_kept_pairs_and_the_response_features(family: str, g
         assert engine[none].cache_bytes == 0
 
 
+def test_holders_count_the_heads_that_keep_each_position() -> None:
+    model = random_model(CONFIGS["llada"])
+    engine = Engine(model)
+    numbers = {policy.name: engine.add(random_prompt(model.config, 12), generation(), policy, 3)
+               for policy in (MASKKV, FULL, NONE)}  # fmt: skip
+    engine.step()
+    kept = engine[numbers["maskkv"]].kept()
+    expected = [[sum(position in head for head in layer) for position in range(12)] for layer in kept]
+    assert engine[numbers["maskkv"]].holders().tolist() == expected
+    assert engine[numbers["full"]].holders().unique().tolist() == [model.config.num_kv_heads]
+    assert engine[numbers["none"]].holders() is None
+
+
+def test_a_step_proposes_for_every_mask_of_the_block_what_it_may_commit() -> None:
+    model = random_model(CONFIGS["llada"])
+    engine = Engine(model)
+    engine.add(random_prompt(model.config, 12), generation(), FULL)
+    left = [0, 1, 2, 3]
+    for _ in range(4):
+        step = engine.step()[0]
+        assert [position for position, _, _ in step.proposals()] == left
+        committed = zip(step.positions, step.tokens, step.confidences, strict=True)
+        assert set(committed) <= set(step.proposals())
+        assert max(step.proposals(), key=lambda proposal: proposal[2])[0] in step.positions
+        left = [position for position in left if position not in step.positions]
+
+
 @FAMILIES
 def test_probed_importance_is_one_minus_the_cosine(family: str) -> None:
     for chunk_rows in (7, 1024):

@@ -399,6 +399,13 @@ def test_a_stream_ends_at_the_first_end_of_sequence(llada: Text) -> None:
     assert stream.push([*fox, sun[0], EOS, *dog]) == ""
 
 
+def test_a_piece_is_what_one_token_stands_for(llada: Text) -> None:
+    pieces = [llada.piece(token) for token in llada.encode("the fox")]
+    assert "".join(pieces) == "the fox"
+    assert llada.piece(llada.chat(USER)[0]) == "<|startoftext|>"
+    assert {llada.piece(token) for token in llada.encode("é")} == {"\ufffd"}
+
+
 def test_plain_prompts_do_not_import_transformers(llada_folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from maskkv.text import Text; "

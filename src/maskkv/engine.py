@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import StepCache, Transformer
 from maskkv.ops.rope import Rotation, ntk_scale
-from maskkv.sampler import guide
+from maskkv.sampler import Commit, guide
 from maskkv.sequence import RunningSequence, Settings
 
 
@@ -36,6 +36,17 @@ class Step:
     confidences: tuple[float, ...]
     masks_left: int
     finished: bool
+    commit: Commit = field(repr=False, compare=False)
+    """The sampler's own account, still on the device."""
+
+    def proposals(self) -> list[tuple[int, int, float]]:
+        """List what the masks of the block, the committed ones included, were about to become, with confidences.
+
+        Each is a response position, a token and its probability.
+        """
+        proposals = self.commit.proposals
+        columns = (self.commit.candidates, proposals.tokens, proposals.confidences)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 class Engine:
@@ -183,6 +194,7 @@ class Engine:
             confidences=tuple(commit.confidences.tolist()),
             masks_left=int(sequence.canvas.masked.sum()),
             finished=sequence.finished,
+            commit=commit,
         )
 
 

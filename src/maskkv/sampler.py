@@ -21,12 +21,15 @@ from maskkv.proposals import Proposals, propose_dream, propose_llada
 class Commit:
     """Say which masks a step turns into tokens, in increasing order of position; there may be none.
 
-    A confidence is the probability of the token, whatever the positions were ranked by.
+    A confidence is the probability of the token, whatever the positions were ranked by. `proposals` are what all
+    `candidates`, the committed ones among them, were about to become.
     """
 
     positions: Int[Tensor, " n"]
     tokens: Int[Tensor, " n"]
     confidences: Float[Tensor, " n"]
+    candidates: Int[Tensor, " masks"]
+    proposals: Proposals
 
 
 class Sampler:
@@ -83,7 +86,8 @@ class Sampler:
         ranked = proposals.scores.sort(descending=True, stable=True)
         chosen = ranked.indices[: self._count(ranked.values)].sort().values
         self._block_step += 1
-        return Commit(positions[chosen], proposals.tokens[chosen], proposals.confidences[chosen])
+        tokens, confidences = proposals.tokens[chosen], proposals.confidences[chosen]
+        return Commit(positions[chosen], tokens, confidences, positions, proposals)
 
     def _enter(self, block: int, masks: int) -> None:
         if block != self._block:

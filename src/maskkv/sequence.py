@@ -153,3 +153,8 @@ class RunningSequence:
         """Return the prompt positions kept by the latest vote, per layer and KV head; empty without a cache."""
         cache = self.branches[0].cache if self.branches else None
         return [] if cache is None else cache.kept()
+
+    def holders(self) -> Int[Tensor, "layers evictable"] | None:
+        """Count the KV heads that keep each prompt position by the latest vote, per layer; None without a cache."""
+        cache = self.branches[0].cache if self.branches else None
+        return None if cache is None else cache.holders()

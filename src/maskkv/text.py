@@ -100,6 +100,10 @@ class Text:
         """Return the text of token ids, special tokens left out."""
         return self._tokenizer.decode(list(ids))
 
+    def piece(self, token: int) -> str:
+        """Return what one token stands for, special ones by their names; part of a character reads as U+FFFD."""
+        return self._tokenizer.decode([token], skip_special_tokens=False)
+
     def _encode(self, text: str, whole: bool = False) -> list[int]:
         try:
             encoding = self._tokenizer.encode(text, add_special_tokens=whole)

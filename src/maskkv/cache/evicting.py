@@ -178,6 +178,15 @@ class EvictingCache:
         """Return the prompt positions kept by the latest vote: per layer and KV head, sorted."""
         return [self._kept_positions(layer) for layer in range(self._config.num_layers)]
 
+    def holders(self) -> Int[Tensor, "layers evictable"]:
+        """Count the KV heads that keep each prompt position, per layer."""
+        shape = (self._config.num_layers, self.extent.evictable)
+        counts = torch.full(shape, self._config.num_kv_heads)
+        for layer, kept in enumerate(self._kept):
+            if kept is not None:
+                counts[layer] = torch.bincount(kept[1], minlength=self.extent.evictable)
+        return counts
+
     def _kept_positions(self, layer: int) -> list[list[int]]:
         kept = self._kept[layer]
         if kept is None:
