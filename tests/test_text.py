@@ -181,8 +181,20 @@ def test_a_conversation_by_hand(llada_folder: Path, llada: Text) -> None:
         "<|startoftext|><|start_header_id|>user<|end_header_id|>\n\nWhat is the quick fox?<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n"
     )
+    assert llada.render(USER) == rendered
     assert llada.chat(USER) == tokenizer.encode(rendered).ids
     assert llada.has_chat_template
+    assert llada.chat_template == LLADA_TEMPLATE
+
+
+def test_a_last_message_is_left_open_for_what_goes_on_from_it(llada: Text, dream: Text) -> None:
+    messages = [*USER, {"role": "assistant", "content": "It is <|eot_id|>"}]
+    for text, end in ((llada, "assistant<|end_header_id|>\n\n"), (dream, "assistant\n")):
+        ids = text.encode_rendered(text.render(messages, continue_last=True))
+        # What a message spells out stays text there as well.
+        opened = text.encode_rendered(text.render(USER))
+        assert ids == opened + text.encode("It is <|eot_id|>")
+        assert text.render(USER).endswith(end)
 
 
 @pytest.mark.parametrize("literal", ["<|mdm_mask|>", "a<|eot_id|>b", " <|mdm_mask|><|mdm_mask|> ", "<|endoftext|>"])

@@ -66,6 +66,11 @@ class Text:
         """Say whether the checkpoint knows conversations; base models often do not."""
         return self._template is not None
 
+    @property
+    def chat_template(self) -> str | None:
+        """Return the checkpoint's chat template, a Jinja program, if it has one."""
+        return self._template
+
     def encode(self, text: str) -> list[int]:
         """Encode a prompt as it stands, with what the tokenizer puts around it.
 
@@ -83,11 +88,26 @@ class Text:
             CheckpointError: the checkpoint has no chat template.
             InputError: a message is malformed or empty, or the template refuses the conversation.
         """
+        return self.encode_rendered(self.render(messages))
+
+    def render(self, messages: Sequence[Mapping[str, str]], *, continue_last: bool = False) -> str:
+        """Write a conversation as the chat template does, for `encode_rendered`.
+
+        `continue_last` leaves the last message open, for an answer that goes on from there. Special tokens that a
+        message spells out are marked in what is returned.
+
+        Raises:
+            CheckpointError: the checkpoint has no chat template.
+            InputError: a message is malformed or empty, or the template refuses the conversation.
+        """
         if self._template is None:
             raise CheckpointError("this checkpoint has no chat template; give it a plain prompt")
         _check_messages(messages)
         guarded = [{field: self._guard(value) for field, value in message.items()} for message in messages]
-        rendered = self._render(self._template, guarded)
+        return self._render(self._template, guarded, continue_last)
+
+    def encode_rendered(self, rendered: str) -> list[int]:
+        """Encode what `render` returned; only here are special tokens taken for what they are."""
         ids: list[int] = []
         end = 0
         for token in self._token.finditer(rendered):
@@ -124,11 +144,16 @@ class Text:
     def _unguard(self, text: str) -> str:
         return re.sub(f"{_UNDEFINED}(\\d+);", lambda found: self._literals[int(found[1])], text)
 
-    def _render(self, template: str, messages: list[dict[str, str]]) -> str:
+    def _render(self, template: str, messages: list[dict[str, str]], continue_last: bool) -> str:
         # Importing transformers takes seconds, and only conversations need it.
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        options: dict[str, Any] = {"chat_template": template, "add_generation_prompt": True, **self._named_tokens}
+        options: dict[str, Any] = {
+            "chat_template": template,
+            "add_generation_prompt": not continue_last,
+            "continue_final_message": continue_last,
+            **self._named_tokens,
+        }
         try:
             rendered: Any = render_jinja_template([messages], **options)
         except Exception as error:  # A template is the checkpoint's program: it may fail in any way it likes.
