@@ -1,0 +1,64 @@
+"""The `--model_args` of lm-evaluation-harness: which model, under which policy, on which schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from maskkv import api
+from maskkv.errors import InputError
+from maskkv.generation import Generation
+
+GEN_LENGTH = 256
+"""Tokens of an answer where neither task nor user says: the harness's own default."""
+TOGETHER = 16
+"""Sequences that denoise side by side for `batch_size=auto`."""
+
+_TEXTS = ("policy", "device", "dtype", "profile")
+_SETTINGS = tuple(field.name for field in fields(Generation))
+_KNOWN = ("pretrained", "budget", "rope_scale", *_TEXTS, "batch_size", *_SETTINGS)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Hold a loaded model (with its policy and budget), the schedule, and how many sequences run side by side."""
+
+    llm: api.LanguageModel
+    schedule: Generation
+    together: int
+
+
+def load(given: Mapping[str, Any]) -> Arguments:
+    """Load what the arguments say: `pretrained`, what `maskkv.load` takes, `batch_size`, fields of `Generation`.
+
+    Raises:
+        InputError: An argument is unknown or unusable, or the policy evicts and there is no budget.
+    """
+    rest = {name: value for name, value in given.items() if value is not None}
+    for name in rest:
+        if name not in _KNOWN:
+            raise InputError(f"unknown model argument {name!r}: expected one of {', '.join(_KNOWN)}")
+    budget, rope_scale = rest.pop("budget", None), rest.pop("rope_scale", None)
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
+        raise InputError(f"budget={budget}: expected a whole number of at least 1")
+    if rope_scale is not None and not isinstance(rope_scale, int | float):
+        raise InputError(f"rope_scale={rope_scale}: expected a number")
+    together = _together(rest.pop("batch_size", 1))
+    model = rest.pop("pretrained", None)
+    texts = {name: str(rest.pop(name)) for name in _TEXTS if name in rest}
+    schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
+    llm = api.load(None if model is None else str(model), budget=budget, rope_scale=rope_scale, **texts)
+    if llm.policy.scorer is not None and budget is None:
+        raise InputError(f"the policy {llm.policy.name} evicts: expected budget=N, or policy=full or none")
+    return Arguments(llm, schedule, together)
+
+
+def _together(given: object) -> int:
+    """Read a batch size: a number, or auto."""
+    text = str(given)
+    if text.startswith("auto"):
+        return TOGETHER
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"batch_size={text}: expected a number of at least 1, or auto")
+    return int(text)

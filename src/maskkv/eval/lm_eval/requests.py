@@ -1,0 +1,75 @@
+"""What a task of lm-evaluation-harness asks of one answer, in maskkv's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from maskkv.errors import InputError
+from maskkv.generation import Generation
+
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""The names by which tasks give the length of an answer; the first one given counts."""
+_FIELDS = tuple(field.name for field in fields(Generation) if field.name != "gen_length")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Say how an answer is made, and the texts before which it ends."""
+
+    generation: Generation
+    until: tuple[str, ...]
+
+
+def read(given: Mapping[str, Any], schedule: Generation) -> Asked:
+    """Translate a task's `generation_kwargs`; `schedule` holds what it leaves open, the length included.
+
+    The length is rounded up to whole blocks. Without sampling, the temperature is 0 and `top_p` and `top_k` mean
+    nothing. Every field of `Generation` may be given as well.
+
+    Raises:
+        InputError: An option is unknown or has no such value.
+    """
+    rest = dict(given)
+    until = _until(rest.pop("until", None))
+    lengths = [rest.pop(name, None) for name in LENGTHS]
+    length = next((each for each in lengths if each is not None), schedule.gen_length)
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise InputError(f"{LENGTHS[0]} must be a whole number of at least 1, not {length!r}")
+    if (beams := rest.pop("num_beams", 1)) != 1:
+        raise InputError(f"num_beams={beams!r}: a diffusion language model has no beam search, expected 1")
+    sampled = rest.pop("do_sample", None)
+    temperature = _temperature(sampled, rest.pop("temperature", None), schedule.temperature)
+    if not temperature:
+        rest = {name: value for name, value in rest.items() if name not in ("top_p", "top_k")}
+    unknown = [name for name in rest if name not in _FIELDS]
+    if unknown:
+        known = ("until", LENGTHS[0], "do_sample", *_FIELDS)
+        raise InputError(f"unknown generation option {unknown[0]!r}: expected one of {', '.join(known)}")
+    block = rest.get("block_length", schedule.block_length)
+    whole = -(-length // block) * block if isinstance(block, int) and block > 0 else length
+    return Asked(replace(schedule, gen_length=whole, temperature=temperature, **rest), until)
+
+
+def _temperature(sampled: object, given: object, usual: float) -> float:
+    """Return 0 unless the task samples, by saying so or by naming a temperature."""
+    if sampled is False:
+        return 0.0
+    if given is None:
+        return usual or float(bool(sampled))
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise InputError(f"temperature must be a number of at least 0, not {given!r}")
+    return float(given)
+
+
+def _until(given: object) -> tuple[str, ...]:
+    stops = [] if given is None else [given] if isinstance(given, str) else given
+    if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
+        raise InputError(f"until must be a text or a list of texts, not {given!r}")
+    return tuple(stop for stop in stops if stop)
+
+
+def cut(text: str, until: tuple[str, ...]) -> str:
+    """Return the text before the first of the stops."""
+    return text[: min((text.index(stop) for stop in until if stop in text), default=len(text))]

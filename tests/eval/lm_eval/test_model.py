@@ -1,0 +1,162 @@
+"""The adapter answers as the model itself does, whatever runs side by side and wherever a stop is."""
+
+from dataclasses import replace
+
+import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.api.registry import get_model
+
+import maskkv
+from maskkv.errors import CheckpointError, InputError
+from maskkv.eval.lm_eval import arguments
+from maskkv.eval.lm_eval.model import MaskKVModel
+from maskkv.generation import Generation
+from tests.eval.byte_level import save_byte_level
+
+CONTEXTS = ("How many?", "A longer question, with ü: how many?", "Q")
+GREEDY = {"max_gen_toks": 24, "do_sample": False}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(save_byte_level(tmp_path_factory.mktemp("bytes")))
+
+
+@pytest.fixture(scope="module")
+def llm(folder):
+    return maskkv.load(folder, budget=4)
+
+
+def requests(*arguments):
+    return [
+        Instance(request_type="generate_until", doc={}, arguments=each, idx=0, metadata=("quiz", number, 1))
+        for number, each in enumerate(arguments)
+    ]
+
+
+def alone(llm, context, **settings):
+    return llm.generate(context, Generation(gen_length=24, **settings), raw=True)
+
+
+def test_answers_are_those_of_one_call_each_in_the_requests_order(llm):
+    model = MaskKVModel(llm, together=2)
+    asked = requests(*((context, {**GREEDY, "max_gen_toks": 24 - 8 * n}) for n, context in enumerate(CONTEXTS)))
+    single = [llm.generate(context, gen_length=24 - 8 * n, raw=True) for n, context in enumerate(CONTEXTS)]
+    assert model.generate_until(asked) == [each.text for each in single]
+    assert [each.cache_bytes for each in model.answers] == [each.cache_bytes for each in single]
+    assert [each.steps for each in model.answers] == [each.steps for each in single]
+    assert [each.prompt_length for each in model.answers] == [each.prompt_length for each in single]
+    assert [each.tokens for each in model.answers] == [len(llm.said(each.tokens)) for each in single]
+
+
+def test_an_answer_ends_before_a_stop_and_costs_no_more_steps(llm):
+    whole = alone(llm, "How many?")
+    stop = whole.text[5:7]
+    end = whole.text.index(stop)
+    model = MaskKVModel(llm)
+    assert model.generate_until(requests(("How many?", {**GREEDY, "until": ["\u2603", stop]}))) == [whole.text[:end]]
+    assert model.answers[0].steps < whole.steps
+    # Blocks of 8 from left to right: the stop is certain once its block is done, at the latest.
+    assert model.answers[0].steps <= 8 * (1 + (end + 1) // 8)
+    assert model.generate_until(requests(("How many?", {**GREEDY, "until": ["\u2603", ""]}))) == [whole.text]
+
+
+def test_repeated_requests_draw_anew_and_reproducibly(llm):
+    sampled = {"max_gen_toks": 24, "do_sample": True, "temperature": 2.0}
+    asked = requests(*[("How many?", sampled)] * 3)
+    texts = MaskKVModel(llm).generate_until(asked)
+    assert len(set(texts)) == 3
+    assert MaskKVModel(llm, together=1).generate_until(asked) == texts
+    assert texts[2] == alone(llm, "How many?", temperature=2.0, seed=2).text
+
+
+def test_a_chat_is_the_model_s_own_chat(llm):
+    model = MaskKVModel(llm)
+    history = [{"role": "user", "content": "How <|end|> many?"}]
+    rendered = model.apply_chat_template(history)
+    assert rendered.startswith("<|user|>How ")
+    assert rendered.endswith(" many?<|end|><|assistant|>")
+    answer = llm.chat(history, gen_length=24)
+    assert model.generate_until(requests((rendered, GREEDY))) == [answer.text]
+    assert model.answers[0].prompt_length == answer.prompt_length
+    # The same text, not rendered by the model, is text.
+    model.generate_until(requests(("<|user|>How many?<|end|><|assistant|>", GREEDY)))
+    assert model.answers[0].prompt_length == len("<|user|>How many?<|end|><|assistant|>")
+
+
+def test_a_chat_may_end_in_an_open_answer(llm):
+    history = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "It is"}]
+    rendered = MaskKVModel(llm).apply_chat_template(history, add_generation_prompt=False)
+    assert rendered == "<|user|>How many?<|end|><|assistant|>It is"
+
+
+def test_a_model_without_a_template_says_so(llm, tmp_path):
+    assert MaskKVModel(llm).chat_template(True) == llm.text.chat_template
+    assert MaskKVModel(llm).chat_template(False) == ""
+    with pytest.raises(InputError, match="there is no chat template named 'tools'"):
+        MaskKVModel(llm).chat_template("tools")
+    save_byte_level(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="no chat template"):
+        MaskKVModel(maskkv.load(tmp_path)).apply_chat_template([{"role": "user", "content": "x"}])
+
+
+@pytest.mark.parametrize("method", ["loglikelihood", "loglikelihood_rolling"])
+def test_likelihoods_are_refused(llm, method):
+    with pytest.raises(InputError, match=r"the task quiz asks for likelihoods.*expected a task of output type"):
+        getattr(MaskKVModel(llm), method)(requests(("x", " y")))
+
+
+def test_an_empty_prompt_is_refused(llm):
+    with pytest.raises(InputError, match="the prompt is empty"):
+        MaskKVModel(llm).generate_until(requests((" ", GREEDY)))
+
+
+def test_it_is_registered_and_made_from_arguments(folder):
+    line = f"pretrained={folder},policy=maskkv,budget=7,dtype=float32,block_length=4,gen_length=16"
+    model = get_model("maskkv").create_from_arg_string(line, {"batch_size": "8", "max_batch_size": 9, "device": None})
+    assert (model.llm.policy.name, model.llm.budget, model.together) == ("maskkv", 7, 8)
+    assert model.schedule == Generation(gen_length=16, block_length=4)
+    assert model.device == model.llm.model.device
+    info = model.get_model_info()
+    assert (info["policy"], info["budget"]) == (repr(model.llm.policy), 7)
+    assert model.tokenizer_name == f"maskkv-{info['fingerprint']}"
+    # The rest of the harness's models are there as well.
+    assert get_model("dummy").__name__ == "DummyLM"
+
+
+def test_arguments_have_defaults(folder):
+    loaded = arguments.load({"pretrained": folder, "policy": "none", "budget": None})
+    assert (loaded.llm.policy.name, loaded.llm.budget, loaded.together) == ("none", None, 1)
+    assert loaded.schedule == Generation(gen_length=256)
+    assert arguments.load({"pretrained": folder, "policy": "full", "batch_size": "auto:4"}).together == 16
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "the policy maskkv evicts: expected budget=N, or policy=full or none"),
+        ({"budget": "many"}, "budget=many: expected a whole number of at least 1"),
+        ({"budget": 0}, "budget=0: expected a whole number"),
+        ({"budget": True}, "budget=True: expected a whole number"),
+        ({"policy": 3, "budget": 4}, "policy '3'"),
+        ({"rope_scale": "wide", "budget": 4}, "rope_scale=wide: expected a number"),
+        ({"batch_size": "some", "budget": 4}, "batch_size=some: expected a number of at least 1, or auto"),
+        ({"batch_size": 0, "budget": 4}, "batch_size=0: expected a number"),
+        ({"temperature": -1.0, "budget": 4}, "temperature must be a number"),
+        (
+            {"trust_remote_code": True, "budget": 4},
+            "unknown model argument 'trust_remote_code': expected one of pretrained, ",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(folder, given, says):
+    with pytest.raises(InputError) as caught:
+        arguments.load({"pretrained": folder, **given})
+    assert says in str(caught.value)
+
+
+def test_a_schedule_that_needs_no_request_to_be_refused(llm):
+    model = MaskKVModel(llm, replace(Generation(), gen_length=64, steps=32))
+    with pytest.raises(InputError, match="steps must be at most gen_length=24"):
+        model.generate_until(requests(("x", GREEDY)))
