@@ -1,5 +1,7 @@
 """Lines go through the measured scores, the paper's beside them, and nothing is printed over anything."""
 
+import math
+
 import pytest
 
 from maskkv.errors import InputError
@@ -52,6 +54,16 @@ def test_retention_is_in_percent_of_the_reference():
     figure = draw("budget", against([MASKKV_4, MASKKV_16, cell("full", None, [1.0, 0.0, 0.0, 1.0])], "full"))
     assert [points for _, points in drawn(figure.axes[0])] == [[100.0, 100.0], [50.0, 150.0]]
     assert figure.axes[0].get_ylabel() == "% of the score of full"
+
+
+def test_a_reference_of_nothing_leaves_gaps():
+    nothing = [cell("full", None, [0.0] * 4), MASKKV_4, MASKKV_16]
+    figure = draw("budget", against([*nothing, cell("full", None, [1.0], "b"), cell("maskkv", 4, [0.5], "b")], "full"))
+    first, second, mean = figure.axes
+    assert all(math.isnan(score) for _, scores in drawn(first) for score in scores)
+    assert [scores for _, scores in drawn(second)] == [[100.0, 100.0], [50.0]]
+    assert [scores for _, scores in drawn(mean)] == [[100.0, 100.0], [75.0]]
+    assert clashes(figure) == []
 
 
 def on_longbench(*tasks, model="GSAI-ML/LLaDA-8B-Instruct", budgets=(16, 32)):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FIGURES = {
     "budget": "Fig. 3: score against budget per task, with the paper's curves",
+    "cost": "Fig. 4: speed and memory against prompt length",
+    "base-rates": "Fig. 5: score against the base rates α and β",
+    "ablation": "Tables 2, 7 and 8: one bar per policy",
 }
 """Every figure, with what it shows; each is drawn by the module of its name."""
 

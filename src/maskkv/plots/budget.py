@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from maskkv.plots import paper
-from maskkv.plots.scores import RETENTION, Estimate, cells, estimate, quantity, setting
+from maskkv.plots.scores import RETENTION, Estimate, cells, draw_curve, over_tasks, quantity, setting, task_names
 from maskkv.plots.source import Record, text, whole
 from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid
 
@@ -22,7 +22,7 @@ DODGE = 0.035
 def draw(records: Sequence[Record]) -> Figure:
     """Draw every policy over the budgets that it was measured at; one without a budget is a level line."""
     measured = cells(records)
-    tasks = list(dict.fromkeys(text(record, "task") for record in measured))
+    tasks = task_names(measured)
     panels = [[task] for task in tasks] + ([tasks] if len(tasks) > 1 else [])
     by_kind = sorted(measured, key=lambda record: record["budget"] is not None)
     styles = looks(text(record, "policy_name") for record in by_kind)
@@ -34,7 +34,8 @@ def draw(records: Sequence[Record]) -> Figure:
         inside = [record for record in measured if record["task"] in panel]
         stated = _stated(inside, panel)
         for index, (name, look) in enumerate(styles.items()):
-            own = curve([record for record in inside if record["policy_name"] == name], len(panel))
+            of_policy = [record for record in inside if record["policy_name"] == name]
+            own = over_tasks(of_policy, lambda record: whole(record, "budget"), len(panel))
             shift = 2 ** (DODGE * (index - (len(styles) - 1) / 2))
             entries |= _draw_measured(axis, own, name, look, shift)
             in_the_paper |= _draw_stated(axis, stated.get(name, {}), look, shift)
@@ -42,15 +43,6 @@ def draw(records: Sequence[Record]) -> Figure:
     legend_below(figure, entries | in_the_paper)
     figure.suptitle(setting(measured))
     return figure
-
-
-def curve(records: Sequence[Record], tasks: int) -> dict[int | None, Estimate]:
-    """Return one policy's estimate at each budget that all of the tasks were measured at."""
-    by_budget: dict[int | None, list[Record]] = {}
-    for record in records:
-        by_budget.setdefault(whole(record, "budget"), []).append(record)
-    complete = {budget: estimate(some) for budget, some in by_budget.items() if len(some) == tasks}
-    return dict(sorted(complete.items(), key=lambda point: point[0] or 0))
 
 
 def _draw_measured(
@@ -61,17 +53,9 @@ def _draw_measured(
     if level is not None:
         entry[name] = axis.axhline(level.value, color=look.color, linestyle=look.linestyle, linewidth=0.9)
         axis.axhspan(level.low, level.high, color=look.color, alpha=0.08, linewidth=0)
-    points = {budget: point for budget, point in own.items() if budget is not None}
+    points = {budget * shift: point for budget, point in own.items() if budget is not None}
     if points:
-        errors = zip(*(point.error_bars() for point in points.values()), strict=True)
-        axis.errorbar(
-            [budget * shift for budget in points],
-            [point.value for point in points.values()],
-            yerr=list(errors),
-            elinewidth=0.6,
-            **look.line(),
-        )
-        entry[name] = Line2D([], [], **look.line())
+        entry[name] = draw_curve(axis, points, look)
     return entry
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
 from maskkv.plots.source import Record, check_alike, check_distinct, grid, having, look_up, number, text, whole
+from maskkv.plots.style import Look
+
+Key = TypeVar("Key", bound=Hashable)
 
 Z = 1.96
 """Standard errors on either side of an estimate that make a 95 % interval."""
@@ -30,17 +37,17 @@ class Estimate:
         return max(0.0, self.value - self.low), max(0.0, self.high - self.value)
 
 
-def cells(records: Iterable[Record], *coordinates: str) -> list[Record]:
-    """Return the records of measured cells, all of one model, no two with the same policy, budget, task, coordinates.
+def cells(records: Iterable[Record], identity: Sequence[str] = ("policy_name", "budget", "task")) -> list[Record]:
+    """Return the records of measured cells: of one model, each task on the same documents, no two of one identity.
 
     Raises:
         InputError: There are none, or they cannot be compared.
     """
     found = having(records, FIELDS, "a measured cell of `maskkv eval`")
     check_alike(found, ("model", "fingerprint"))
-    for task in dict.fromkeys(text(record, "task") for record in found):
+    for task in task_names(found):
         check_alike([record for record in found if record["task"] == task], ("length", "first_seed"))
-    check_distinct(found, ("policy_name", "budget", "task", *coordinates))
+    check_distinct(found, identity)
     return found
 
 
@@ -94,6 +101,15 @@ def estimate(records: Sequence[Record]) -> Estimate:
     return Estimate(100 * mean, 100 * low, 100 * high)
 
 
+def draw_curve(axis: Axes, points: Mapping[float, Estimate], look: Look) -> Line2D:
+    """Draw estimates with their intervals, from left to right, and return what stands for them in a legend."""
+    places = sorted(points)
+    errors = zip(*(points[place].error_bars() for place in places), strict=True)
+    values = [points[place].value for place in places]
+    axis.errorbar(places, values, yerr=list(errors), elinewidth=0.6, **look.line())
+    return Line2D([], [], **look.line())
+
+
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share of n.
 
@@ -103,6 +119,19 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def over_tasks(records: Iterable[Record], key: Callable[[Record], Key], tasks: int) -> dict[Key, Estimate]:
+    """Return the estimate over the tasks for each key, leaving out keys that not all of the tasks were measured for."""
+    grouped: dict[Key, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(key(record), []).append(record)
+    return {each: estimate(some) for each, some in grouped.items() if len(some) == tasks}
+
+
+def task_names(records: Iterable[Record]) -> list[str]:
+    """Return the tasks in the order in which they come."""
+    return list(dict.fromkeys(text(record, "task") for record in records))
 
 
 def label(record: Record) -> str:

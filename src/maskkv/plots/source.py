@@ -130,7 +130,7 @@ def grid(record: Record, name: str, axes: int) -> NDArray[np.float64]:
     return array
 
 
-_MEASURED = {"score", "standard_error", "scores", "wall_s"}
+_MEASURED = {"score", "standard_error", "scores", "wall_s", "case"}
 """What differs from run to run, and so is nothing to choose by."""
 
 

@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator, StrMethodFormatter
 
 from maskkv.errors import InputError
 
@@ -96,7 +96,7 @@ def panel_grid(count: int, size: tuple[float, float], xlabel: str, ylabel: str) 
 
 def legend_below(figure: Figure, entries: Mapping[str, Artist]) -> None:
     """Put one legend for all panels below them, in as many columns as there is room for; the figure grows to fit."""
-    labels = [textwrap.fill(label, 40, break_long_words=False, break_on_hyphens=False) for label in entries]
+    labels = [wrapped(label) for label in entries]
     lines = [line for label in labels for line in label.splitlines()]
     inches = 0.55 + 0.065 * max(map(len, lines))  # a handle, and letters of mean width
     columns = max(1, min(len(labels), int(figure.get_figwidth() / inches)))
@@ -105,7 +105,10 @@ def legend_below(figure: Figure, entries: Mapping[str, Artist]) -> None:
 
 
 def log_ticks(axis: Axes, values: Sequence[float]) -> None:
-    """Scale the x axis by powers of two, with ticks at those of the values that lie far enough apart to be read."""
+    """Scale the x axis by powers of two, with ticks at those of the values that lie far enough apart to be read.
+
+    From 1,024 on they are counted in units of that.
+    """
     if not values:
         axis.set_xticks([])
         return
@@ -117,7 +120,9 @@ def log_ticks(axis: Axes, values: Sequence[float]) -> None:
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_locator(FixedLocator(shown))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / 1024:g}k" if value >= 1024 else f"{value:g}")
+    )
 
 
 def files(out: Path) -> list[Path]:
@@ -133,6 +138,23 @@ def files(out: Path) -> list[Path]:
     if out.suffix:
         raise InputError(f"cannot write {out}: expected a name that ends in .png or .svg, or without an ending (both)")
     return [out.with_suffix(suffix) for suffix in SUFFIXES]
+
+
+def size_ticks(axis: Axes, unit: str) -> None:
+    """Scale the y axis by powers of ten, with few ticks; those of a unit in its thousands, millions and so on."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    whole = [10.0**decade for decade in decades if low <= 10.0**decade <= high]
+    fine = [step * 10.0**decade for decade in decades for step in (1, 2, 5) if low <= step * 10.0**decade <= high]
+    axis.yaxis.set_major_locator(FixedLocator(whole if len(fine) > 8 else fine))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(EngFormatter(unit) if unit else StrMethodFormatter("{x:g}"))
+
+
+def wrapped(label: str) -> str:
+    """Break a long label into lines, between words."""
+    return textwrap.fill(label, 40, break_long_words=False, break_on_hyphens=False)
 
 
 def settled() -> AbstractContextManager[None]:

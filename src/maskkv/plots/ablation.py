@@ -1,0 +1,58 @@
+"""One bar per policy (Tables 2, 7 and 8): the mean over the tasks, with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from maskkv.errors import InputError
+from maskkv.plots.scores import RETENTION, Estimate, cells, label, over_tasks, quantity, setting, task_names
+from maskkv.plots.source import Record, text
+from maskkv.plots.style import sheet, wrapped
+
+EVICTING, KEEPING = ("0.75", ""), ("white", "////")
+"""Fill and hatch of the bars of policies that evict, and of those that keep everything."""
+
+
+def draw(records: Sequence[Record]) -> Figure:
+    """Draw a bar for every policy and budget, from the top: those that keep everything, then the others."""
+    measured = cells(records)
+    tasks = task_names(measured)
+    budgets = {record["budget"] for record in measured} - {None}
+    name_of = label if len(budgets) > 1 else _policy
+    bars = over_tasks(measured, name_of, len(tasks))
+    missing = [name for name in map(name_of, measured) if name not in bars]
+    if missing:
+        raise InputError(f"{missing[0]} was not measured on all of {', '.join(tasks)}: choose with --where task=…")
+    if any(math.isnan(bar.value) for bar in bars.values()):
+        raise InputError(f"{measured[0][RETENTION]} scores 0 here, and nothing is in percent of that")
+    keeping = {name_of(record) for record in measured if record["budget"] is None}
+    names = sorted(bars, key=lambda name: name not in keeping)
+    pitches = [max(1.0, 0.65 * len(wrapped(name).splitlines())) for name in names]
+    places = [end - pitch / 2 for end, pitch in zip(accumulate(pitches), pitches, strict=True)]
+    figure = sheet(6.0, 0.9 + 0.23 * sum(pitches))
+    axis = figure.subplots()
+    for name, place in zip(names, places, strict=True):
+        _draw(axis, bars[name], place, *(KEEPING if name in keeping else EVICTING))
+    axis.set_yticks(places, [wrapped(name) for name in names])
+    axis.set_ylim(sum(pitches), 0)
+    axis.set_xlim(0, max(1.0, 1.12 * max(bar.high for bar in bars.values())))
+    axis.set_xlabel(quantity(measured))
+    axis.grid(visible=False, axis="y")
+    what = [tasks[0] if len(tasks) == 1 else f"mean of {len(tasks)} tasks", *(f"budget {each}" for each in budgets)]
+    figure.suptitle(f"{setting(measured)}\n{', '.join(what) if len(budgets) == 1 else what[0]}")
+    return figure
+
+
+def _draw(axis: Axes, bar: Estimate, place: float, color: str, hatch: str) -> None:
+    axis.barh(place, bar.value, height=0.7, color=color, hatch=hatch, edgecolor="black", linewidth=0.6)
+    axis.errorbar(bar.value, place, xerr=[[end] for end in bar.error_bars()], color="black", elinewidth=0.8)
+    axis.annotate(f"{bar.value:.1f}", (bar.high, place), (4, 0), textcoords="offset points", va="center")
+
+
+def _policy(record: Record) -> str:
+    return text(record, "policy_name")

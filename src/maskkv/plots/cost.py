@@ -1,0 +1,95 @@
+"""Speed and memory against prompt length (Fig. 4), from the lines that `maskkv bench` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from maskkv.errors import InputError
+from maskkv.plots.source import Record, check_alike, check_distinct, having, look_up, number, text, whole
+from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
+
+PANELS = {
+    "steps_per_s": ("denoising steps per second", ""),
+    "peak_live_bytes": ("peak of live tensors, weights excluded", "B"),
+    "cache_bytes": ("cache", "B"),
+}
+"""The measured fields of a case, with the titles of their panels and their units."""
+
+SAME = ("shape", "model", "fingerprint", "dtype", "device", "gen_length", "environment.machine", "environment.threads")
+"""What runs that share a picture agree in."""
+
+Points = dict[float, tuple[float, float, float]]
+"""By prompt length: median, least and most of the repeats."""
+
+
+def draw(records: Sequence[Record]) -> Figure:
+    """Draw each policy and budget over the prompt lengths; error bars span the repeats, zeros have no place."""
+    runs = having(records, ("cases", "prompt_length"), "a run of `maskkv bench`")
+    check_alike(runs, SAME)
+    cases = [case for run in runs for case in _cases(run)]
+    check_distinct(cases, ("prompt_length", "case.policy", "case.budget"))
+    styles = looks(map(_label, cases))
+    series = {field: {name: points(cases, name, field) for name in styles} for field in PANELS}
+    shown = {field: drawn for field, drawn in series.items() if any(drawn.values())}
+    if not shown:
+        raise InputError(f"the cases of these runs hold no numbers: expected {', '.join(PANELS)}")
+    figure, axes = panel_grid(len(shown), (2.7, 2.5), "prompt length, tokens", "")
+    for axis, (field, drawn) in zip(axes, shown.items(), strict=True):
+        title, unit = PANELS[field]
+        axis.set_title(title)
+        for name, own in drawn.items():
+            _draw(axis, own, styles[name])
+        log_ticks(axis, [number(run, "prompt_length") for run in runs])
+        size_ticks(axis, unit)
+    legend_below(figure, {name: Line2D([], [], **look.line()) for name, look in styles.items()})
+    figure.suptitle(_setting(runs[0]))
+    return figure
+
+
+def points(cases: Sequence[Record], name: str, field: str) -> Points:
+    """Return one case's numbers by prompt length; one number counts as median, least and most."""
+    found: Points = {}
+    for case in cases:
+        value = look_up(case, f"case.{field}")
+        if _label(case) != name or not value or not isinstance(value, int | float | dict):
+            continue
+        ends = (
+            [f"case.{field}.{end}" for end in ("median", "min", "max")]
+            if isinstance(value, dict)
+            else 3 * [f"case.{field}"]
+        )
+        found[number(case, "prompt_length")] = (number(case, ends[0]), number(case, ends[1]), number(case, ends[2]))
+    return dict(sorted(found.items()))
+
+
+def _cases(run: Record) -> list[Record]:
+    """Return a record per case: the run's, with the case in place of them all."""
+    cases = run["cases"]
+    if not isinstance(cases, list):
+        raise InputError("a run's field cases is no list: expected what `maskkv bench` writes")
+    return [{**run, "cases": None, "case": case} for case in cases]
+
+
+def _label(case: Record) -> str:
+    budget = whole(case, "case.budget")
+    policy = text(case, "case.policy")
+    return policy if budget is None else f"{policy} {budget}"
+
+
+def _draw(axis: Axes, own: Points, look: Look) -> None:
+    if not own:
+        return
+    middle, least, most = zip(*own.values(), strict=True)
+    below = [a - b for a, b in zip(middle, least, strict=True)]
+    above = [b - a for a, b in zip(middle, most, strict=True)]
+    axis.errorbar(list(own), middle, yerr=[below, above], elinewidth=0.6, **look.line())
+
+
+def _setting(run: Record) -> str:
+    named = {"shape": "{}", "model": "{}", "parameters": "{:,} parameters", "dtype": "{}", "device": "{}"}
+    parts = [form.format(run[field]) for field, form in named.items() if run.get(field) is not None]
+    return ", ".join([*parts, f"responses of {run['gen_length']} tokens"] if "gen_length" in run else parts)
