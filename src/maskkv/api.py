@@ -230,15 +230,16 @@ def load(
 ) -> LanguageModel:
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
-    `profile` is a layer profile or its file; None takes the one that maskkv ships for this very model, and without
-    one each prompt is probed. `rope_scale` None stretches RoPE as each prompt's length needs.
+    `policy` may be one of your own, `module:NAME`, whose module is imported. `profile` is a layer profile or its file;
+    None takes the one that maskkv ships for this very model, and without one each prompt is probed. `rope_scale` None
+    stretches RoPE as each prompt's length needs.
 
     Raises:
         CheckpointError: The folder's files cannot be used.
         ProfileError: The profile is malformed or belongs to another model.
         InputError: The policy is unknown, or an argument is out of range.
     """
-    chosen = _policy(policy)
+    chosen = policies.resolve(policy) if isinstance(policy, str) else policy
     folder = checkpoint.resolve(mini.folder() if model is None else model)
     text = Text.load(folder)
     transformer = checkpoint.load(folder, device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""`maskkv policies`, `calibrate`, `doctor`, `demo` and `bench`."""
+"""`maskkv calibrate`, `doctor`, `demo` and `bench`."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import maskkv
-from maskkv import policies
 from maskkv.bench.__main__ import parser
 from maskkv.calibrate import calibrate
 from maskkv.cli import demo
@@ -15,23 +14,6 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.mini import sample
 from maskkv.text import Text
 from tests.cli.tiny import save_tiny
-
-
-def test_policies_lists_every_policy_with_its_parts(run):
-    ran = run("policies")
-    for name in policies.names():
-        assert f"\n{name} " in ran.out
-    assert "BoundaryAware(layer_base=0.4, edge=1)" in ran.out
-    assert "arXiv 2510.09309" in ran.out
-
-
-def test_policies_as_json(run):
-    printed = {entry["name"]: entry for entry in json.loads(run("policies", "--json").out)}
-    assert list(printed) == policies.names()
-    assert printed["maskkv"]["scorer"] == repr(policies.named("maskkv").scorer)
-    assert printed["maskkv"]["about"].startswith("MaskKV (arXiv 2510.09309)")
-    assert printed["full"]["scorer"] is None
-    assert [name for name, entry in printed.items() if not entry["cached"]] == ["none"]
 
 
 def test_calibrate_writes_a_profile_that_generate_takes(run, tiny, tmp_path):

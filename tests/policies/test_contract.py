@@ -8,10 +8,9 @@ import torch
 
 from maskkv import policies
 from maskkv.errors import InputError
-from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
-from maskkv.policies import mix, named, names
+from maskkv.policies import named, names
 
 NAMES = sorted(
     path.stem.replace("_", "-")
@@ -104,32 +103,6 @@ def test_unknown_name_lists_the_known() -> None:
         named("mask_kv")
     with pytest.raises(InputError):
         named("MaskKV")
-
-
-def test_mix_exchanges_parts() -> None:
-    base = named("maskkv")
-    assert mix(base) is base
-    mixed = mix(base, layer_budget="uniform", voters="last:32", revote=False)
-    assert mixed.layer_budget == UniformLayers()
-    assert mixed.head_budget == base.head_budget
-    assert not mixed.revote
-    assert mixed.scorer is not None
-    assert mixed.scorer.voters == "last:32"
-    assert mix(mixed, layer_budget="maskkv").layer_budget == base.layer_budget
-    assert mix(base, head_budget="uniform").head_budget == UniformHeads()
-    assert mixed.name == "maskkv(layer_budget=uniform, voters=last:32, revote=False)"
-
-
-@pytest.mark.parametrize("parts", [{"layer_budget": "nosuch"}, {"head_budget": "nosuch"}, {"voters": "everyone"}])
-def test_mix_refuses_unknown_parts(parts: dict[str, str]) -> None:
-    with pytest.raises(InputError):
-        mix(named("maskkv"), **parts)
-
-
-@pytest.mark.parametrize("name", ["full", "none"])
-def test_mix_refuses_policies_that_evict_nothing(name: str) -> None:
-    with pytest.raises(InputError, match="evicts nothing"):
-        mix(named(name), voters="mask")
 
 
 def test_policies_without_eviction() -> None:

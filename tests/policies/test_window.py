@@ -110,5 +110,5 @@ def test_the_defaults_are_the_originals_longbench_settings() -> None:
 
 @pytest.mark.parametrize("changes", [{"window": 0}, {"kernel": 0}, {"kernel": 4}, {"kernel": -3}, {"pooling": "mean"}])
 def test_refuses(changes: dict[str, int]) -> None:
-    with pytest.raises((InputError, TypeError), match=r"expected|pooling"):
+    with pytest.raises(InputError, match="expected"):
         ObservationWindow(**changes)

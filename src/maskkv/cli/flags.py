@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
@@ -15,6 +15,7 @@ from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
 
 if TYPE_CHECKING:
+    from maskkv import policies
     from maskkv.api import LanguageModel
     from maskkv.eviction.policy import Policy
 
@@ -88,7 +89,9 @@ class ModelFlags:
 class PolicyFlags:
     """Say which prompt pairs are kept."""
 
-    policy: Annotated[str, typer.Option(help="Any name that `maskkv policies` lists.")] = "maskkv"
+    policy: Annotated[
+        str, typer.Option(help="Any name that `maskkv policies` lists, or module:NAME for one of your own.")
+    ] = "maskkv"
     budget: Annotated[
         int | None,
         typer.Option(
@@ -114,8 +117,33 @@ class PolicyFlags:
         str | None,
         typer.Option(
             metavar="VOTERS",
-            help="Rank pairs by the votes of: mask, mask-last:N, last:N, prompt or all.",
+            help="Rank pairs by the votes of: mask, mask-last:N, mask-first:N, mask-part:I/N, block, last:N, prompt or "
+            "all.",
         ),
+    ] = None
+    tally: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Count votes by: sum, max, rising or falling (later or earlier voters weigh more).",
+        ),
+    ] = None
+    value_weighted: Annotated[
+        bool | None, typer.Option("--value-weighted", help="Multiply votes by the value's norm.")
+    ] = None
+    pooled: Annotated[bool | None, typer.Option("--pooled", help="Sum votes over all KV heads.")] = None
+    kernel: Annotated[int | None, typer.Option(metavar="K", help="Max-pool votes over K neighbouring pairs (odd).")] = (
+        None
+    )
+    protect_window: Annotated[
+        bool | None, typer.Option("--protect-window", help="SnapKV's voters always keep their own pairs.")
+    ] = None
+    layer_base: Annotated[
+        float | None, typer.Option(metavar="BETA", help="Part of the pairs that all layers share evenly, 0 to 1.")
+    ] = None
+    edge: Annotated[int | None, typer.Option(metavar="N", help="Boundary layers at each end.")] = None
+    head_base: Annotated[
+        float | None, typer.Option(metavar="ALPHA", help="Part of a layer's pairs that its heads share evenly, 0 to 1.")
     ] = None
     revote: Annotated[
         bool | None,
@@ -134,13 +162,8 @@ class PolicyFlags:
         """Return the policy, with the exchanges asked for."""
         from maskkv import policies
 
-        return policies.mix(
-            policies.named(self.policy),
-            layer_budget=self.layer_budget,
-            head_budget=self.head_budget,
-            voters=self.voters,
-            revote=self.revote,
-        )
+        changes = {name: getattr(self, name) for name in policies.Changes.__annotations__}
+        return policies.mix(policies.resolve(self.policy), **cast("policies.Changes", changes))
 
     def pairs(self, policy: Policy) -> int | None:
         """Return the budget for this policy; None if it evicts nothing and none was given."""

@@ -61,6 +61,9 @@ class UniformLayers:
 
     needs_importance: ClassVar[bool] = False
 
+    def __str__(self) -> str:
+        return "evenly"
+
     def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's share of the model's pairs."""
         return [1.0] * view.num_layers
@@ -69,6 +72,9 @@ class UniformLayers:
 @dataclass(frozen=True)
 class UniformHeads:
     """Give every KV head of a layer the same."""
+
+    def __str__(self) -> str:
+        return "evenly"
 
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
         """Return each KV head's share of the layer's pairs."""

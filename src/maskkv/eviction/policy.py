@@ -16,7 +16,10 @@ from maskkv.eviction.view import LayerView, ModelView
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Rank the pairs of each KV head: the higher, the sooner kept."""
+    """Rank the pairs of each KV head: the higher, the sooner kept.
+
+    `str` of a part says it in words, with its parameters; `repr` is its record.
+    """
 
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return a score per KV head and evictable pair."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.errors import InputError
-from maskkv.eviction.view import LayerView, Tally, check_tally, check_voters
+from maskkv.eviction.view import LayerView, check_tally, check_voters
 
-Pooling = Literal["max", "avg"]
+POOLINGS = ("max", "avg")
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Votes:
     """
 
     voters: str
-    tally: Tally = "sum"
+    tally: str = "sum"
     value_weighted: bool = False
     pooled: bool = False
     kernel: int = 1
@@ -36,6 +35,17 @@ class Votes:
         check_voters(self.voters)
         check_tally(self.tally)
         check_pooling(self.kernel)
+
+    def __str__(self) -> str:
+        counted = {
+            "sum": "Σ A_ij",
+            "max": "max A_ij",
+            "rising": "Σ A_ij, later i more",
+            "falling": "Σ A_ij, earlier i more",
+        }
+        weighted = ", × ‖v_j‖₂" if self.value_weighted else ""
+        pooled = ", summed over heads" if self.pooled else ""
+        return f"{counted[self.tally]}, i in {self.voters}{weighted}{pooled}{_pooled(self.kernel, 'max')}"
 
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return each pair's votes."""
@@ -57,7 +67,7 @@ class ObservationWindow:
 
     window: int = 32
     kernel: int = 7
-    pooling: Pooling = "max"
+    pooling: str = "max"
     protect_window: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +75,10 @@ class ObservationWindow:
         if self.window < 1:
             raise InputError(f"window {self.window}: expected at least 1 row")
         check_pooling(self.kernel, self.pooling)
+
+    def __str__(self) -> str:
+        protected = ", the window itself first" if self.protect_window else ""
+        return f"Σ A_ij, i in last:{self.window}{_pooled(self.kernel, self.pooling)}{protected}"
 
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return each pair's pooled votes."""
@@ -77,17 +91,19 @@ class ObservationWindow:
         return torch.cat((others, above.double().expand(view.kv_heads, -1)), dim=1)
 
 
+def _pooled(kernel: int, pooling: str) -> str:
+    return f", {pooling}-pooled over {kernel}" if kernel > 1 else ""
+
+
 def check_pooling(kernel: int, pooling: str = "max") -> None:
     """Raise InputError unless pairs can be pooled so."""
     if kernel < 1 or kernel % 2 == 0:
         raise InputError(f"kernel {kernel}: expected an odd number of pairs")
-    if pooling not in get_args(Pooling):
-        raise InputError(f"pooling {pooling!r}: expected one of {', '.join(get_args(Pooling))}")
+    if pooling not in POOLINGS:
+        raise InputError(f"pooling {pooling!r}: expected one of {', '.join(POOLINGS)}")
 
 
-def pool(
-    scores: Float[Tensor, "kv_heads pairs"], kernel: int, pooling: Pooling = "max"
-) -> Float[Tensor, "kv_heads pairs"]:
+def pool(scores: Float[Tensor, "kv_heads pairs"], kernel: int, pooling: str = "max") -> Float[Tensor, "kv_heads pairs"]:
     """Replace each fp32 score by the largest or mean of the `kernel` around it; a mean counts zeros past the ends.
 
     Max pooling makes plateaus: of two equal scores the one that was larger before is returned larger, by less than

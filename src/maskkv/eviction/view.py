@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,7 +18,7 @@ VOTERS = re.compile(
     r"|mask-part:(?P<part>[1-9][0-9]{0,8})/(?P<parts>[1-9][0-9]{0,8})"
 )
 
-Tally = Literal["sum", "max", "rising", "falling"]
+TALLIES = ("sum", "max", "rising", "falling")
 """How the voters' votes become one number: their sum, their largest, or a sum in which later (`rising`) or earlier
 (`falling`) voters weigh more, linearly."""
 
@@ -37,8 +36,8 @@ def check_voters(voters: str) -> re.Match[str]:
 
 def check_tally(tally: str) -> None:
     """Raise InputError unless `tally` is a way to count votes."""
-    if tally not in get_args(Tally):
-        raise InputError(f"tally {tally!r}: expected one of {', '.join(get_args(Tally))}")
+    if tally not in TALLIES:
+        raise InputError(f"tally {tally!r}: expected one of {', '.join(TALLIES)}")
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,11 @@ class LayerView:
         """Return the number of prompt pairs, live ones included."""
         return len(self.keys) - len(self.masked)
 
-    def votes(self, voters: str, tally: Tally = "sum") -> Float[Tensor, "kv_heads evictable"]:
+    def votes(self, voters: str, tally: str = "sum") -> Float[Tensor, "kv_heads evictable"]:
         """Return the attention that each evictable pair gets from the voters (Eq. 7)."""
         return self.mass(voters, tally)[:, : self.evictable]
 
-    def mass(self, voters: str, tally: Tally = "sum") -> Float[Tensor, "kv_heads pairs"]:
+    def mass(self, voters: str, tally: str = "sum") -> Float[Tensor, "kv_heads pairs"]:
         """Return the attention that every pair, prompt and response, gets from the voters (memoised).
 
         Voters are `mask` (all undecoded positions), `mask-first:N`, `mask-last:N`, `mask-part:I/N` (the I-th of N equal
@@ -99,7 +98,7 @@ class LayerView:
             self._mass[voters, tally] = self._counted(self.rows(voters), tally)
         return self._mass[voters, tally]
 
-    def _counted(self, rows: Int[Tensor, " voters"], tally: Tally) -> Float[Tensor, "kv_heads pairs"]:
+    def _counted(self, rows: Int[Tensor, " voters"], tally: str) -> Float[Tensor, "kv_heads pairs"]:
         weights = _weights(tally, rows)
         mass = self.keys.new_zeros((self.kv_heads, len(self.keys)), dtype=torch.float32)
         for start in range(0, len(self.keys), self.chunk_rows):
@@ -137,7 +136,7 @@ class LayerView:
         return response[start : start + self.block_length]
 
 
-def _weights(tally: Tally, rows: Int[Tensor, " voters"]) -> Float[Tensor, " voters"] | None:
+def _weights(tally: str, rows: Int[Tensor, " voters"]) -> Float[Tensor, " voters"] | None:
     """Return the voters' weights, from 1 / voters to 1 or the other way round; None if they weigh the same."""
     rising = torch.arange(1, len(rows) + 1, device=rows.device) / len(rows)
     return {"rising": rising, "falling": rising.flip(0)}.get(tally)

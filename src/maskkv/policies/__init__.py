@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
+import sys
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
-from maskkv.eviction.view import Tally
 
 
 def names() -> list[str]:
@@ -27,6 +29,35 @@ def named(name: str) -> Policy:
     return policy
 
 
+SPELLING = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
+
+
+def resolve(spelling: str) -> Policy:
+    """Return a policy by its name, or a user's own by `module:NAME`, from the current directory or installed.
+
+    The module is imported, so its code runs: only for spellings of the user at the keyboard, never of a request.
+    """
+    if ":" not in spelling:
+        return named(spelling)
+    spelt = SPELLING.fullmatch(spelling)
+    if spelt is None:
+        raise InputError(f"policy {spelling!r}: expected a name, or module:NAME as in my_policies:POLICY")
+    module, name = spelt["module"], spelt["name"]
+    # As `python -m` does; processes that are started later look there too.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:
+        raise InputError(
+            f"policy {spelling!r}: cannot import {module} from the current directory or the installed packages "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if type(found) is not Policy:
+        raise InputError(f"policy {spelling!r}: {module} has no maskkv.Policy called {name}")
+    return found
+
+
 class Changes(TypedDict, total=False):
     """What can be exchanged in a policy; None changes nothing.
 
@@ -37,7 +68,7 @@ class Changes(TypedDict, total=False):
     layer_budget: str | None
     head_budget: str | None
     voters: str | None
-    tally: Tally | None
+    tally: str | None
     value_weighted: bool | None
     pooled: bool | None
     kernel: int | None

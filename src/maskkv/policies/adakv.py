@@ -29,6 +29,9 @@ class TopOfLayer:
         if not 0 <= self.head_base <= 1:
             raise InputError(f"head_base {self.head_base}: expected a share from 0 to 1")
 
+    def __str__(self) -> str:
+        return f"{self.head_base:g} evenly, {1 - self.head_base:g} by the head's part of the layer's best k_l pairs"
+
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
         """Return each KV head's share of the layer's pairs."""
         # All heads of a position lie together, so that a tie favours no head.

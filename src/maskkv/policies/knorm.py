@@ -15,6 +15,9 @@ from maskkv.eviction.view import LayerView
 class ShortKeys:
     """Rank pairs by −‖k‖₂."""
 
+    def __str__(self) -> str:
+        return "−‖k_j‖₂"
+
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return minus the length of each pair's key, in fp32."""
         return -view.keys[: view.evictable].float().norm(dim=-1).T

@@ -34,6 +34,10 @@ class BoundaryAware:
         if self.edge < 1:
             raise InputError(f"edge {self.edge}: expected at least 1 layer at each end")
 
+    def __str__(self) -> str:
+        ends = "first and last layer" if self.edge == 1 else f"first and last {self.edge} layers"
+        return f"{self.layer_base:g} evenly, {1 - self.layer_base:g} to {ends} and to the middle by their Σ I_l"
+
     def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's share of the model's pairs."""
         num_layers, importance = view.num_layers, view.importance
@@ -65,6 +69,9 @@ class PromptPreference:
         """Check the parameter."""
         if not 0 <= self.head_base <= 1:
             raise InputError(f"head_base {self.head_base}: expected a share from 0 to 1")
+
+    def __str__(self) -> str:
+        return f"{self.head_base:g} evenly, {1 - self.head_base:g} by P_h"
 
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
         """Return each KV head's share of the layer's pairs."""

@@ -33,6 +33,10 @@ class Pyramid:
         if self.protected < 0:
             raise InputError(f"protected {self.protected}: expected 0 or more pairs")
 
+    def __str__(self) -> str:
+        kept = f"{self.protected} and " if self.protected else ""
+        return f"{kept}from 2B − B/{self.slope:g} (at most T) linearly down to B/{self.slope:g}"
+
     def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's pairs per head, before rounding."""
         if view.num_layers == 1:

@@ -19,6 +19,9 @@ class Drawn:
 
     seed: int = 0
 
+    def __str__(self) -> str:
+        return f"random, by seed {self.seed} and layer"
+
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return uniform numbers."""
         # Of a seed the generator takes 32 bits: they are drawn from both numbers.

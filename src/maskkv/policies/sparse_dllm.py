@@ -22,6 +22,9 @@ class BlockQuery:
         """Check the parameter."""
         check_pooling(self.kernel)
 
+    def __str__(self) -> str:
+        return f"q̄·k_j, q̄ the mean query of the block, mean over heads, max-pooled over {self.kernel}"
+
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return each pair's mean logit, the same for every head, in fp32."""
         rows = view.rows("block")

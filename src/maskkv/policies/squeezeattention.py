@@ -33,6 +33,9 @@ class LayerGroups:
         if not 0 <= self.squeezed <= 1:
             raise InputError(f"squeezed {self.squeezed}: expected a share from 0 to 1")
 
+    def __str__(self) -> str:
+        return f"{GROUPS}-means on 1 − I_l: {self.squeezed:g} B to the largest, the rest evenly to the others"
+
     def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's share of the model's pairs, in even shares."""
         if view.importance is None:

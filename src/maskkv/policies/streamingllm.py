@@ -24,6 +24,9 @@ class SinksThenLatest:
         if self.sinks < 0:
             raise InputError(f"sinks {self.sinks}: expected 0 or more pairs")
 
+    def __str__(self) -> str:
+        return f"the first {self.sinks}, then the latest"
+
     def __call__(self, view: LayerView) -> Float[Tensor, "kv_heads evictable"]:
         """Return each pair's position, and for the sinks more than any position."""
         scores = torch.arange(view.evictable, dtype=torch.float32, device=view.keys.device)

@@ -1,0 +1,91 @@
+"""`maskkv policies`, and a policy of the user's own in other commands."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from maskkv import policies
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_lists_every_policy_with_its_parts_in_words(run):
+    ran = run("policies")
+    printed = " ".join(ran.out.split())
+    for name in policies.names():
+        assert f"\n{name} " in ran.out
+        policy = policies.named(name)
+        if policy.scorer is not None:
+            for part in (policy.scorer, policy.layer_budget, policy.head_budget):
+                assert str(part) in printed
+    assert "arXiv 2510.09309" in ran.out
+
+
+def test_words_say_the_parameters():
+    mixed = policies.mix(policies.named("maskkv"), layer_base=0.25, edge=2, head_base=0.3, kernel=5, tally="max")
+    assert str(mixed.scorer) == "max A_ij, i in mask, max-pooled over 5"
+    assert str(mixed.layer_budget) == "0.25 evenly, 0.75 to first and last 2 layers and to the middle by their Σ I_l"
+    assert str(mixed.head_budget) == "0.3 evenly, 0.7 by P_h"
+
+
+def test_json_has_the_record_too(run):
+    printed = {entry["name"]: entry for entry in json.loads(run("policies", "--json").out)}
+    assert list(printed) == policies.names()
+    assert printed["maskkv"]["record"] == repr(policies.named("maskkv"))
+    assert printed["maskkv"]["about"].startswith("MaskKV (arXiv 2510.09309)")
+    assert printed["full"]["scorer"] is None
+    assert [name for name, entry in printed.items() if not entry["cached"]] == ["none"]
+
+
+def test_the_readmes_table_is_the_commands(run):
+    table = run("policies", "--markdown").out.strip()
+    assert f"\n\n{table}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {len(line.split(" | ")) for line in table.splitlines()} == {5}
+
+
+def test_every_part_says_itself_in_words():
+    for name in policies.names():
+        policy = policies.named(name)
+        for part in (policy.scorer, policy.layer_budget, policy.head_budget):
+            assert part is None or str(part) != repr(part)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Stand in a folder with the documents' example."""
+    document = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", document, re.DOTALL)[1]
+    (tmp_path / "my_policies.py").write_text(example, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("my_policies", None)
+
+
+def test_generate_takes_ones_own_policy(run, tiny, own):
+    flags = ("--model", tiny, "--gen-length", 8, "--budget", 2, "--json")
+    ran = run("generate", "anna holds 1 2 3 4 .", "--policy", "my_policies:POLICY", *flags)
+    printed = json.loads(ran.out)
+    assert (ran.status, printed["policy"]) == (0, "late-votes")
+    assert sum(len(head) for layer in printed["kept"] for head in layer) == 2 * 2 * 3
+    ran = run("generate", "anna holds 1 .", "--policy", "my_policies:POLICY", "--head-budget", "uniform", *flags)
+    assert json.loads(ran.out)["policy"] == "late-votes(head_budget=uniform)"
+
+
+def test_the_installed_program_finds_it_too(tiny, own):
+    """A console script has its own folder on the path, not the current one."""
+    program = "import sys; sys.path.pop(0); from maskkv.cli import main; sys.exit(main())"
+    flags = ("--policy", "my_policies:POLICY", "--model", tiny, "--gen-length", "8", "--budget", "2")
+    command = [sys.executable, "-c", program, "generate", "anna holds 1 .", *flags]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.split(":")[0]) == (0, "late-votes")
+
+
+def test_a_policy_that_cannot_be_imported_is_refused_before_a_model_is_loaded(refused, monkeypatch, own):
+    monkeypatch.setattr("maskkv.api.load", None)
+    said = refused("generate", "anna", "--policy", "my_polices:POLICY")
+    assert said.startswith("policy 'my_polices:POLICY': cannot import my_polices from the current directory or the ")

@@ -1,0 +1,148 @@
+"""Every row of the paper's Tables 2, 7 and 8 is a policy and at most one exchange."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from maskkv.cli.flags import PolicyFlags
+from maskkv.errors import InputError
+from maskkv.eviction.budgets import UniformHeads, UniformLayers
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.scorers import ObservationWindow, Votes
+from maskkv.policies import mix, named
+from maskkv.policies.adakv import TopOfLayer
+from maskkv.policies.knorm import ShortKeys
+from maskkv.policies.maskkv import BoundaryAware, PromptPreference
+from maskkv.policies.pyramidkv import Pyramid
+from maskkv.policies.squeezeattention import LayerGroups
+
+MASKS, EVEN_LAYERS, EVEN_HEADS = Votes("mask"), UniformLayers(), UniformHeads()
+
+TABLES: dict[str, tuple[dict[str, Any], tuple[object, object, object]]] = {
+    "2: Mask-Voting": ({"policy": "mask-voting"}, (MASKS, EVEN_LAYERS, EVEN_HEADS)),
+    "2: + SqueezeAttention": (
+        {"policy": "mask-voting", "layer_budget": "squeezeattention"},
+        (MASKS, LayerGroups(squeezed=0.4), EVEN_HEADS),
+    ),
+    "2: + PyramidKV": (
+        {"policy": "mask-voting", "layer_budget": "pyramidkv"},
+        (MASKS, Pyramid(slope=20.0), EVEN_HEADS),
+    ),
+    "2: + boundary-aware": (
+        {"policy": "mask-voting", "layer_budget": "maskkv"},
+        (MASKS, BoundaryAware(layer_base=0.4, edge=1), EVEN_HEADS),
+    ),
+    "2: + AdaKV": (
+        {"policy": "mask-voting", "head_budget": "adakv"},
+        (MASKS, EVEN_LAYERS, TopOfLayer(head_base=0.2)),
+    ),
+    "2: + prompt preference": (
+        {"policy": "mask-voting", "head_budget": "maskkv"},
+        (MASKS, EVEN_LAYERS, PromptPreference(head_base=0.1)),
+    ),
+    "2: MaskKV": ({"policy": "maskkv"}, (MASKS, BoundaryAware(), PromptPreference())),
+    "7: SnapKV": ({"policy": "snapkv"}, (ObservationWindow(), EVEN_LAYERS, EVEN_HEADS)),
+    "7: Prompt-Voting": ({"policy": "prompt-voting"}, (Votes("prompt"), EVEN_LAYERS, EVEN_HEADS)),
+    "7: Mask-Voting": ({"policy": "mask-voting"}, (MASKS, EVEN_LAYERS, EVEN_HEADS)),
+    "7: All-Voting": ({"policy": "h2o"}, (Votes("all"), EVEN_LAYERS, EVEN_HEADS)),
+    **{
+        f"8: quarter {quarter}": (
+            {"policy": "mask-voting", "voters": f"mask-part:{quarter}/4"},
+            (Votes(f"mask-part:{quarter}/4"), EVEN_LAYERS, EVEN_HEADS),
+        )
+        for quarter in (1, 2, 3, 4)
+    },
+}
+
+
+@pytest.mark.parametrize("row", TABLES)
+def test_rows_of_the_papers_tables(row: str) -> None:
+    flags, parts = TABLES[row]
+    policy = PolicyFlags(**flags).chosen()
+    assert len(flags) <= 2
+    assert (policy.scorer, policy.layer_budget, policy.head_budget) == parts
+
+
+PARTS: dict[str, tuple[str, dict[str, Any], Policy]] = {
+    "tally": ("maskkv", {"tally": "max"}, replace(named("maskkv"), scorer=Votes("mask", tally="max"))),
+    "value_weighted": (
+        "maskkv",
+        {"value_weighted": True},
+        replace(named("maskkv"), scorer=Votes("mask", value_weighted=True)),
+    ),
+    "pooled": ("maskkv", {"pooled": True}, replace(named("maskkv"), scorer=Votes("mask", pooled=True))),
+    "kernel": ("maskkv", {"kernel": 5}, replace(named("maskkv"), scorer=Votes("mask", kernel=5))),
+    "kernel of the window": ("snapkv", {"kernel": 1}, replace(named("snapkv"), scorer=ObservationWindow(kernel=1))),
+    "protect_window": (
+        "pyramidkv",
+        {"protect_window": True},
+        replace(named("pyramidkv"), scorer=ObservationWindow(protect_window=True)),
+    ),
+    "layer_base and edge": (
+        "maskkv",
+        {"layer_base": 0.2, "edge": 2},
+        replace(named("maskkv"), layer_budget=BoundaryAware(layer_base=0.2, edge=2)),
+    ),
+    "head_base": ("adakv", {"head_base": 0.5}, replace(named("adakv"), head_budget=TopOfLayer(head_base=0.5))),
+    "a parameter of an exchanged part": (
+        "h2o",
+        {"head_budget": "maskkv", "head_base": 0.0},
+        replace(named("h2o"), head_budget=PromptPreference(head_base=0.0)),
+    ),
+    "voters of votes": (
+        "maskkv",
+        {"voters": "block", "tally": "rising", "kernel": 3},
+        replace(named("maskkv"), scorer=Votes("block", tally="rising", kernel=3)),
+    ),
+    "voters of another scorer": ("snapkv", {"voters": "all"}, replace(named("snapkv"), scorer=Votes("all"))),
+    "revote": ("knorm", {"revote": False}, replace(named("knorm"), revote=False)),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_one_part_changes_and_the_name_says_so(case: str) -> None:
+    name, changes, expected = PARTS[case]
+    said = ", ".join(f"{part}={value}" for part, value in changes.items())
+    for mixed in (mix(named(name), **changes), PolicyFlags(policy=name, **changes).chosen()):
+        assert mixed == replace(expected, name=f"{name}({said})")
+
+
+def test_nothing_asked_is_the_policy_itself() -> None:
+    assert mix(named("full")) is named("full")
+    assert mix(named("maskkv"), voters=None, revote=None) is named("maskkv")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("maskkv", {"layer_budget": "nosuch"}, "unknown policy 'nosuch'"),
+        ("maskkv", {"head_budget": "nosuch"}, "unknown policy 'nosuch'"),
+        ("maskkv", {"voters": "everyone"}, "voters 'everyone': expected mask, "),
+        ("maskkv", {"tally": "mean"}, "tally 'mean': expected one of sum, max, rising, falling"),
+        ("maskkv", {"kernel": 4}, "kernel 4: expected an odd number"),
+        ("maskkv", {"layer_base": 2.0}, "layer_base 2.0: expected a share"),
+        ("maskkv", {"protect_window": True}, "has no protect_window; that of these has: adakv, pyramidkv, snapkv"),
+        ("snapkv", {"tally": "max"}, "the scorer of 'snapkv' is ObservationWindow"),
+        ("snapkv", {"head_base": 0.1}, r"the head budget of 'snapkv' is UniformHeads\(\), which has no head_base"),
+        ("snapkv", {"head_base": 0.1}, "that of these has: adakv, maskkv"),
+        ("pyramidkv", {"layer_base": 0.1}, "has no layer_base; that of these has: maskkv"),
+        ("knorm", {"edge": 2}, "has no edge; that of these has: maskkv"),
+        ("full", {"voters": "mask"}, "policy 'full' evicts nothing: voters=mask needs a policy that does"),
+        ("none", {"revote": False}, "evicts nothing"),
+    ],
+)
+def test_refuses(name: str, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        PolicyFlags(policy=name, **changes).chosen()
+
+
+def test_parts_that_are_no_dataclasses_have_no_parameters() -> None:
+    class Own:
+        needs_importance = False
+
+        def __call__(self, view: object) -> list[float]:
+            return [1.0]
+
+    with pytest.raises(InputError, match="has no edge"):
+        mix(replace(named("knorm"), scorer=ShortKeys(), layer_budget=Own()), edge=2)
