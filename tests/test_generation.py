@@ -203,3 +203,8 @@ def test_a_suggested_number_does_fit(gen_length: int, block_length: int, steps: 
 def make(**fields: Any) -> Any:
     """Make a Generation of Dream's sampler, which knows every option that is tested here."""
     return Generation(**{"alg": "maskgit_plus", **fields})
+
+
+def test_one_pass_and_doubt_contradict_each_other() -> None:
+    with pytest.raises(InputError, match="give one of them"):
+        Generation(one_pass=True, doubt=0.5)

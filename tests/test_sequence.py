@@ -107,3 +107,36 @@ def test_nothing_is_held_before_the_first_step() -> None:
     running = sequence()
     assert running.cache_bytes == 0
     assert running.kept() == []
+
+
+def logits_of(confidences: list[float]) -> torch.Tensor:
+    """Give token 3 these probabilities and token 4 the rest."""
+    logits = torch.full((len(confidences), LLADA.vocab_size), -torch.inf)
+    logits[:, 3] = torch.tensor(confidences).log()
+    logits[:, 4] = (1 - torch.tensor(confidences)).log()
+    return logits
+
+
+def test_in_doubt_the_prompt_is_read_again_before_anything_is_committed() -> None:
+    running = sequence(doubt=0.9, prompt_interval=1, response_interval=2)
+    committed, refreshes = [], []
+    for confidences in ([0.6] * 4, [0.95, 0.6, 0.6], [0.6, 0.7], [0.6, 0.7], [0.95]):
+        refreshes.append(running.refresh)
+        committed.append(running.commit(logits_of(confidences)).positions.tolist())
+    assert refreshes == [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PROMPT, Refresh.RESPONSE]
+    assert committed == [[0], [1], [], [3], [2]]
+
+
+def test_nobody_doubts_without_a_cache() -> None:
+    running = sequence(policy="none", doubt=1.0)
+    assert len(running.commit(logits_of([0.6] * 4)).positions) == 1
+    assert running.refresh is None
+
+
+def test_one_pass_reads_the_prompt_once() -> None:
+    running = sequence(one_pass=True, prompt_interval=2, response_interval=2)
+    seen = []
+    for index in range(4):
+        running.index = index
+        seen.append(running.refresh)
+    assert seen == [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PARTIAL]

@@ -37,6 +37,10 @@ class Generation:
     response_interval: int = 5
     transfer_ratio: float = 0.25
     """Fraction of the response's rows that is recomputed between refreshes."""
+    one_pass: bool = False
+    """Read the prompt in the first step only, whatever `prompt_interval` says."""
+    doubt: float | None = None
+    """Read the prompt again, instead of committing, when no candidate is this sure; replaces `prompt_interval`."""
     threshold: float | None = None
     """Commit every mask that is at least this sure, and always the surest."""
     factor: float | None = None
@@ -80,7 +84,7 @@ class Generation:
 
     @property
     def num_steps(self) -> int:
-        """Return the largest number of steps that the response may take."""
+        """Return the largest number of steps that the response may take, those that `doubt` puts off not counted."""
         return self.gen_length if self.steps is None or self.confidence_decides else self.steps
 
     def _check_values(self) -> None:
@@ -93,19 +97,22 @@ class Generation:
         for name in ("temperature", "cfg_scale", "alg_temp"):
             _real(name, getattr(self, name), 0.0)
         _real("transfer_ratio", self.transfer_ratio, 0.0, 1.0)
-        if self.threshold is not None:
-            _real("threshold", self.threshold, 0.0, 1.0)
+        for name in ("doubt", "threshold"):
+            if getattr(self, name) is not None:
+                _real(name, getattr(self, name), 0.0, 1.0)
         if self.factor is not None:
             _real("factor", self.factor, 0.0, above=True)
         if self.top_p is not None:
             _real("top_p", self.top_p, 0.0, 1.0, above=True)
         _real("eps", self.eps, 0.0, 1.0, above=True)
-        for name in ("stop_at_eos", "logits_eos_inf", "confidence_eos_eot_inf"):
+        for name in ("one_pass", "stop_at_eos", "logits_eos_inf", "confidence_eos_eot_inf"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be True or False, not {getattr(self, name)!r}")
         _one_of("remasking", self.remasking, get_args(Remasking))
         if self.alg is not None:
             _one_of("alg", self.alg, get_args(Algorithm))
+        if self.one_pass and self.doubt is not None:
+            raise InputError(f"one_pass reads the prompt once and doubt={self.doubt} reads it again: give one of them")
 
     def _check_lengths(self) -> None:
         length, block, blocks, steps = self.gen_length, self.block_length, self.num_blocks, self.num_steps

@@ -67,8 +67,12 @@ class Sampler:
         length = self._generation.block_length
         return positions[positions < (int(positions[0]) // length + 1) * length]
 
-    def commit(self, logits: Float[Tensor, "n vocab"], masked: Bool[Tensor, " gen_length"]) -> Commit:
+    def commit(
+        self, logits: Float[Tensor, "n vocab"], masked: Bool[Tensor, " gen_length"], *, put_off: bool = False
+    ) -> Commit:
         """Take one step: choose among `candidates(masked)`, at least one position, given their logits.
+
+        A step that is `put_off` chooses nothing and counts for no schedule.
 
         Raises:
             CheckpointError: The logits are not numbers.
@@ -84,10 +88,14 @@ class Sampler:
             )
         # A stable sort settles ties by position, on every device alike.
         ranked = proposals.scores.sort(descending=True, stable=True)
-        chosen = ranked.indices[: self._count(ranked.values)].sort().values
-        self._block_step += 1
+        chosen = ranked.indices[: 0 if put_off else self._count(ranked.values)].sort().values
+        self._block_step += not put_off
         tokens, confidences = proposals.tokens[chosen], proposals.confidences[chosen]
         return Commit(positions[chosen], tokens, confidences, positions, proposals)
+
+    def surest(self, logits: Float[Tensor, "n vocab"]) -> float:
+        """Return the largest probability that any candidate gives to a token; draws nothing."""
+        return float(logits.float().index_fill(-1, self._banned, -torch.inf).softmax(-1).max())
 
     def _enter(self, block: int, masks: int) -> None:
         if block != self._block:

@@ -62,6 +62,7 @@ class RunningSequence:
         self.live_rotation: Rotation | None = None
         """Of the live rows, once they have run."""
         self.index = 0
+        self._doubted = False
 
     def open_branches(self, importance: Sequence[float] | None) -> None:
         """Set up the caches, once the layers' importance is known (or decides nothing)."""
@@ -95,13 +96,18 @@ class RunningSequence:
 
     @property
     def refresh(self) -> Refresh | None:
-        """Return what the next step recomputes by the clock; None without a cache, which is everything."""
+        """Return what the next step recomputes; None without a cache, which is everything."""
         generation = self.settings.generation
         if not self.settings.policy.cached:
             return None
-        if self.index % generation.prompt_interval == 0:
+        if self.index == 0 or self._doubted or (self._by_the_clock and self.index % generation.prompt_interval == 0):
             return Refresh.PROMPT
         return Refresh.RESPONSE if self.index % generation.response_interval == 0 else Refresh.PARTIAL
+
+    @property
+    def _by_the_clock(self) -> bool:
+        generation = self.settings.generation
+        return not generation.one_pass and generation.doubt is None
 
     @property
     def reads_everything(self) -> bool:
@@ -118,8 +124,10 @@ class RunningSequence:
         return candidates + self.extent.prompt_length - self.config.lookback - self.first_row()
 
     def commit(self, logits: Float[Tensor, "candidates vocab"]) -> Commit:
-        """Decide some positions, and let the clock tick."""
-        commit = self.sampler.commit(logits, self.canvas.masked)
+        """Decide some positions, or none if the prompt must be read again first, and let the clock tick."""
+        doubt = self.settings.generation.doubt
+        self._doubted = doubt is not None and not self.reads_everything and self.sampler.surest(logits) < doubt
+        commit = self.sampler.commit(logits, self.canvas.masked, put_off=self._doubted)
         self.canvas.commit(commit.positions, commit.tokens)
         self.index += 1
         return commit

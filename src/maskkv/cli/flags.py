@@ -34,6 +34,8 @@ GENERATION_HELP = {
     "prompt_interval": "Steps from one refresh of the prompt's cache to the next.",
     "response_interval": "Steps from one refresh of the response's cache to the next.",
     "transfer_ratio": "Part of the response's rows recomputed between refreshes, 0 to 1.",
+    "one_pass": "Read the prompt in the first step only.",
+    "doubt": "Read the prompt again, instead of committing, when no candidate is this sure.",
     "threshold": "Commit every mask that is at least this sure.",
     "factor": "Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this.",
     "stop_at_eos": "Stop when everything before an end token is committed.",
