@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from maskkv.errors import InputError
+
+_BLOCK = 1 << 16
 
 
 def environment() -> dict[str, str | int | None]:
@@ -28,12 +32,23 @@ def environment() -> dict[str, str | int | None]:
 
 def append(file: Path, record: dict[str, object]) -> None:
     """Add one record at the end of a JSONL file, in place of a last line that was cut off while it was written."""
+    extend(file, [record])
+
+
+def extend(file: Path, added: Sequence[dict[str, object]]) -> None:
+    """Add records at the end of a JSONL file, in place of a last line that was cut off while it was written."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
     with file.open("a+b") as lines:
-        lines.seek(0)
-        lines.truncate(lines.read().rfind(b"\n") + 1)
-        lines.write(line)
+        lines.truncate(_whole_lines(lines))
+        lines.write(b"".join(map(_line, added)))
+
+
+def replace(file: Path, kept: Sequence[dict[str, object]]) -> None:
+    """Write a JSONL file anew; whoever reads it meanwhile sees the old one or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_bytes(b"".join(map(_line, kept)))
+    aside.replace(file)
 
 
 def read(file: Path) -> Iterator[dict[str, object]]:
@@ -56,6 +71,23 @@ def read(file: Path) -> Iterator[dict[str, object]]:
         if not isinstance(record, dict):
             raise InputError(f"{file}, line {number}: not a JSON object")
         yield record
+
+
+def _line(record: dict[str, object]) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+
+
+def _whole_lines(lines: BinaryIO) -> int:
+    """Return how many bytes the file's whole lines take, looking at no more of it than it must."""
+    end = lines.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        lines.seek(start)
+        last = lines.read(end - start).rfind(b"\n")
+        if last >= 0:
+            return start + last + 1
+        end = start
+    return 0
 
 
 def _commit() -> str | None:

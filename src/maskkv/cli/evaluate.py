@@ -1,91 +1,189 @@
-"""`maskkv eval`: score policies and budgets on generated documents."""
+"""`maskkv eval`: score policies and budgets on benchmarks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maskkv.cli import terminal
-from maskkv.cli.flags import DEFAULT_BUDGET, ModelFlags, flagged
+from maskkv.cli.flags import DEFAULT_BUDGET, ModelFlags, PolicyFlags, Without, flagged
 from maskkv.errors import InputError
+from maskkv.generation import Generation
 
 if TYPE_CHECKING:
-    from maskkv.eval.cells import Cell
+    from maskkv.api import LanguageModel
+    from maskkv.eval.answering import Answered, Variant
+    from maskkv.eval.benchmark import Task
+    from maskkv.eval.runs import Study
+    from maskkv.eval.store import Record
     from maskkv.eval.table import Table
 
-ALL = "mini"
-"""The name that stands for all of the bundled tasks."""
+BENCHMARKS = ("mini",)
+FIRST_SEED = 1000
 
 
 @dataclass(frozen=True)
-class GridFlags:
-    """Say which documents are asked about, under which policies and budgets."""
+class ExampleFlags:
+    """Say which examples are asked about."""
+
+    task: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this task; may be repeated.")] = None
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Examples per task; default: the benchmark's own.")] = None
+    length: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Tokens of each prompt, at most; may be repeated; default: the benchmark's own."),
+    ] = None
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first example.")] = FIRST_SEED
+
+    def numbers(self, default: int) -> range:
+        """Return the examples' seeds; `default` is how many, if nobody says."""
+        return range(self.first_seed, self.first_seed + (self.n or default))
+
+    def tasks(self, name: str, llm: LanguageModel) -> Sequence[Task]:
+        """List the tasks of a benchmark that the flags leave."""
+        tasks = self._all(name, llm)
+        known = list(dict.fromkeys(task.name for task in tasks))
+        for each in self.task or []:
+            if each not in known:
+                raise InputError(f"unknown task {each!r}: {name} has {', '.join(known)}")
+        return [task for task in tasks if self.task is None or task.name in self.task]
+
+    def _all(self, name: str, llm: LanguageModel) -> Sequence[Task]:
+        from maskkv.eval import mini
+
+        return mini.tasks(self.length, self.numbers(mini.N))
+
+
+@dataclass(frozen=True)
+class VariantFlags:
+    """Say under which policies and budgets every example is answered."""
 
     policy: Annotated[list[str] | None, typer.Option(help="May be repeated; default: maskkv.")] = None
     budget: Annotated[list[int] | None, typer.Option(help=f"May be repeated; default: {DEFAULT_BUDGET}.")] = None
-    n: Annotated[int, typer.Option("-n", help="Documents per task.")] = 200
-    length: Annotated[int, typer.Option(help="Tokens of each prompt, at most.")] = 1024
-    first_seed: Annotated[int, typer.Option(help="Seed of the first document.")] = 0
 
-    def cells(self, tasks: list[str]) -> list[Cell]:
-        """List what to measure: tasks × policies × budgets, one cell for a policy that evicts nothing."""
-        from maskkv import mini
-        from maskkv.eval.cells import Cell
-        from maskkv.policies import named
-
-        budgets = self.budget or [DEFAULT_BUDGET]
-        for budget in budgets:
+    def __post_init__(self) -> None:
+        """Refuse a budget of nothing before a model is loaded."""
+        for budget in self.budget or []:
             if budget < 1:
                 raise InputError(f"budget {budget}: expected at least 1 pair per KV head and layer")
-        names = [name for task in tasks for name in (mini.TASKS if task == ALL else (task,))]
-        chosen = [
-            (policy, budget)
-            for policy in map(named, dict.fromkeys(self.policy or ["maskkv"]))
-            for budget in ([None] if policy.scorer is None else dict.fromkeys(budgets))
+
+    def variants(self, mixing: PolicyFlags) -> list[Variant]:
+        """Cross policies with budgets; every policy that evicts gets the exchanges asked for."""
+        from maskkv.eval import runs
+
+        plain = {name: PolicyFlags(policy=name).chosen() for name in self.policy or ["maskkv"]}
+        evicting = [name for name, policy in plain.items() if policy.scorer is not None] or list(plain)
+        mixed = [
+            replace(mixing, policy=name).chosen() if name in evicting else policy for name, policy in plain.items()
         ]
-        return [
-            Cell(task, self.length, policy, budget, self.n, self.first_seed)
-            for task in dict.fromkeys(names)
-            for policy, budget in chosen
-        ]
+        return runs.variants(mixed, self.budget or [DEFAULT_BUDGET])
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """Say how the work is done and where its results go."""
+
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Answers go to DIR/NAME.answers.jsonl, records to DIR/NAME.jsonl.")
+    ] = Path("results")
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 1
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do the I-th of N parts; a run without --shard puts the parts together."),
+    ] = None
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Run every answer by itself, and measure its time and memory.")
+    ] = False
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables in Markdown.")] = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done before a model is loaded."""
+        if self.isolated and self.jobs > 1:
+            raise InputError(
+                f"--isolated measures time, which other processes would take part of: --jobs 1, not {self.jobs}"
+            )
+        self.part()
+
+    def part(self) -> tuple[int, int]:
+        """Return the shard as two numbers, the first from 1 to the second."""
+        if self.shard is None:
+            return 1, 1
+        index, slash, count = self.shard.partition("/")
+        if not (slash and index.isascii() and index.isdigit() and count.isascii() and count.isdigit()):
+            raise InputError(f"shard {self.shard!r}: expected I/N, as in 1/4")
+        if not 1 <= int(index) <= int(count):
+            raise InputError(f"shard {self.shard!r}: expected a part from 1/{count} to {count}/{count}")
+        return int(index), int(count)
 
 
 @flagged
 def evaluate(
-    tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help="`mini` (all of them), or names of tasks.")],
+    benchmarks: Annotated[list[str], typer.Argument(metavar="NAME...", help=f"One of {', '.join(BENCHMARKS)}.")],
     *,
-    grid: GridFlags,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Records go to DIR/mini.jsonl.")] = Path("results"),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 1,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables in Markdown.")] = False,
+    examples: ExampleFlags,
+    variants: VariantFlags,
+    running: RunFlags,
     model: ModelFlags,
+    mixing: Annotated[PolicyFlags, Without("policy", "budget")],
+    schedule: Annotated[Generation, Without("gen_length")],
 ) -> None:
-    """Measure exact match of every task under every policy and budget.
+    """Score every task under every policy and budget.
 
-    Cells that DIR holds already are not measured again, so an interrupted run goes on where it stopped.
+    What DIR has answers to is not asked again, so an interrupted run goes on where it stopped. The variants of an
+    example share the first pass over its prompt.
     """
-    from maskkv.eval import runs, table
+    from maskkv.eval import runs
+    from maskkv.eval.workers import Source
 
-    cells = grid.cells(tasks)
-    source = runs.Source(
-        model.model, model.device, model.dtype, model.rope_scale, None if model.profile is None else str(model.profile)
-    )
-    with terminal.progress("measuring", len(cells)) as advance:
-        seen: list[dict[str, object]] = []
+    for name in benchmarks:
+        if name not in BENCHMARKS:
+            raise InputError(f"unknown benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
+    profile = None if model.profile is None else str(model.profile)
+    source = Source(model.model, model.device, model.dtype, model.rope_scale, profile)
+    chosen = variants.variants(mixing)
+    llm = model.load()
+    studies = [
+        runs.Study(examples.tasks(name, llm), chosen, schedule, running.isolated, running.part())
+        for name in dict.fromkeys(benchmarks)
+    ]
+    for study in studies:
+        with terminal.progress(study.benchmark, 1) as advance:
+            records = runs.run(llm, source, study, running.out, running.jobs, _Progress(study.benchmark, advance))
+        _report(study, records, running)
 
-        def show(record: dict[str, object]) -> None:
-            seen.append(record)
-            advance(len(seen), f"{record['task']}, {table.label(record)}: {table.percent(record)}")
 
-        measured = runs.run(cells, source, out / "mini.jsonl", jobs, show)
-    tables = [table.score_table(measured)]
-    names = {str(record["policy_name"]) for record in measured}
-    tables += [table.retention_table(measured, name) for name in ("none", "full") if name in names and len(names) > 1]
-    for each in tables:
-        _print(each, markdown)
+class _Progress:
+    """Show how many answers there are, and the mean score so far."""
+
+    def __init__(self, name: str, advance: terminal.Advance) -> None:
+        self._name = name
+        self._advance = advance
+        self._scores: dict[str, list[float]] = {}
+
+    def __call__(self, answered: Sequence[Answered], total: int) -> None:
+        for each in answered:
+            for answer in each.answers:
+                self._scores.setdefault(answer.policy_name, []).append(answer.score)
+        means = {name: math.fsum(scores) / len(scores) for name, scores in self._scores.items()}
+        shown = ", ".join(f"{name} {mean:.1%}" for name, mean in list(means.items())[:4])
+        self._advance(sum(map(len, self._scores.values())), f"{self._name}: {shown}", total)
+
+
+def _report(study: Study, records: list[Record], running: RunFlags) -> None:
+    from maskkv.eval import table
+
+    cells = len(study.tasks) * len(study.variants)
+    if len(records) < cells:
+        terminal.note(
+            f"{study.benchmark}: {cells - len(records)} of {cells} cells still lack answers of other shards; "
+            f"once all are in {running.out}, the same command without --shard puts them together"
+        )
+    for each in table.tables(records):
+        _print(each, running.markdown)
 
 
 def _print(table: Table, markdown: bool) -> None:

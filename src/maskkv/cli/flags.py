@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 
@@ -174,6 +174,16 @@ class PolicyFlags:
         return self.budget
 
 
+class Without:
+    """Keep fields of a dataclass at their defaults, without flags: `Annotated[Generation, Without("gen_length")]`."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = frozenset(names)
+
+
+NOTHING = Without()
+
+
 def flagged(function: Command) -> Command:
     """Turn a function of dataclasses into one of flags, and add `--debug`.
 
@@ -181,11 +191,11 @@ def flagged(function: Command) -> Command:
     maskkv raised on purpose shows its traceback before it is reported as usual.
     """
     hints = get_type_hints(function, include_extras=True)
-    grouped: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    grouped = {name: found for name, hint in hints.items() if (found := _grouped(hint)) is not None}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in grouped:
-            parameters += _flags(grouped[parameter.name])
+            parameters += _flags(*grouped[parameter.name])
         else:
             kind = hints[parameter.name]
             parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
@@ -195,8 +205,8 @@ def flagged(function: Command) -> Command:
         debug = given.pop("debug")
         try:
             built = {
-                name: kind(**{each.name: given.pop(each.name) for each in fields(kind)})
-                for name, kind in grouped.items()
+                name: kind(**{each: given.pop(each) for each in _names(kind, left_out)})
+                for name, (kind, left_out) in grouped.items()
             }
             function(**built, **given)
         except MaskKVError:
@@ -211,9 +221,24 @@ def flagged(function: Command) -> Command:
     return run
 
 
-def _flags(kind: Any) -> Iterator[inspect.Parameter]:
+def _grouped(hint: Any) -> tuple[Any, Without] | None:
+    """Return the dataclass that a parameter stands for, with what it leaves out; None for any other parameter."""
+    if is_dataclass(hint):
+        return hint, NOTHING
+    kind, *notes = get_args(hint) or (None,)
+    left_out = [note for note in notes if isinstance(note, Without)]
+    return (kind, left_out[0]) if left_out else None
+
+
+def _names(kind: Any, left_out: Without) -> list[str]:
+    return [field.name for field in fields(kind) if field.name not in left_out.names]
+
+
+def _flags(kind: Any, left_out: Without) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
+        if field.name in left_out.names:
+            continue
         annotation = hints[field.name]
         if kind is Generation:
             annotation = Annotated[annotation, typer.Option(help=GENERATION_HELP[field.name])]

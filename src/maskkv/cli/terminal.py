@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,11 +51,12 @@ def waiting(what: str) -> Generator[None, None, None]:
         yield
 
 
+@runtime_checkable
 class Advance(Protocol):
     """Move a progress bar."""
 
-    def __call__(self, done: int, what: str | None = None) -> None:
-        """Say how much is done, and perhaps what that is."""
+    def __call__(self, done: int, what: str | None = None, total: int | None = None) -> None:
+        """Say how much is done, perhaps what that is, and perhaps of how much."""
         ...
 
 
@@ -70,7 +71,7 @@ def progress(what: str, total: int) -> Generator[Advance, None, None]:
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
 
-        def advance(done: int, what: str | None = None) -> None:
-            bar.update(task, completed=done, description=what)
+        def advance(done: int, what: str | None = None, total: int | None = None) -> None:
+            bar.update(task, completed=done, description=what, total=total)
 
         yield advance

@@ -1,130 +1,133 @@
-"""One measured cell: a task, a policy and a budget over a set of documents."""
+"""Cell records: what the answers to one task under one variant come to."""
 
 from __future__ import annotations
 
+import json
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
 
-from maskkv.api import LanguageModel
-from maskkv.engine import Engine
-from maskkv.errors import InputError
-from maskkv.eviction.policy import Policy
-from maskkv.generation import Generation
-from maskkv.mini import TASKS, Sample, sample, score
+from maskkv.eval.answering import Variant
+from maskkv.eval.benchmark import Task
+from maskkv.eval.retention import retention
+from maskkv.eval.store import Conditions, Held, Key, Record
 
-TOGETHER = 16
-"""Sequences that denoise side by side; what each generates does not depend on the others."""
+REFERENCES = ("full", "none")
+"""The policies against which retention is measured."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Name what is measured: documents `first_seed` … `first_seed + n − 1` of a task under a policy and a budget."""
-
-    task: str
-    length: int
-    policy: Policy
-    budget: int | None
-    n: int
-    first_seed: int = 0
-    generation: Generation = field(default_factory=Generation)
-    """The schedule; `gen_length` and `steps` are the task's own."""
-
-    def __post_init__(self) -> None:
-        """Check what a user chooses."""
-        if self.task not in TASKS:
-            raise InputError(f"unknown task {self.task!r}: expected one of {', '.join(TASKS)}")
-        if self.n < 1:
-            raise InputError(f"n {self.n}: expected at least 1 document")
-        if self.first_seed < 0:
-            raise InputError(f"seed {self.first_seed}: expected 0 or more")
-
-    def key(self) -> dict[str, object]:
-        """Return what tells this cell from any other, ready for JSON."""
-        schedule = {
-            name: value for name, value in asdict(self.generation).items() if name not in ("gen_length", "steps")
-        }
-        return {
-            "task": self.task,
-            "length": self.length,
-            "policy": repr(self.policy),
-            "budget": self.budget,
-            "n": self.n,
-            "first_seed": self.first_seed,
-            "schedule": schedule,
-        }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Report one document's answer."""
-
-    sample: Sample
-    text: str
-    score: float
-    prompt_length: int
-    steps: int
-    cache_bytes: int
-    full_cache_bytes: int
-
-
-def measure(
-    llm: LanguageModel, cell: Cell, on_answer: Callable[[Answer], None] = lambda answer: None
-) -> dict[str, object]:
-    """Run a cell and return its record; `scores` are in the order of the seeds."""
-    samples = [sample(cell.task, cell.length, cell.first_seed + index) for index in range(cell.n)]
-    start = time.perf_counter()
-    answers = answer_all(llm, samples, cell, on_answer)
-    wall = time.perf_counter() - start
-    scores = [each.score for each in answers]
-    mean = math.fsum(scores) / cell.n
+def cell(conditions: Conditions, task: Task, variant: Variant, known: dict[Key, Held]) -> Record | None:
+    """Return the record of a cell; None while an answer is missing."""
+    identity = conditions.identity(task)
+    held = [known.get((identity, number, *variant.key)) for number in task.numbers]
+    present = [each for each in held if each is not None]
+    if len(present) < len(held):
+        return None
     return {
-        **cell.key(),
-        "policy_name": cell.policy.name,
-        "score": mean,
-        "standard_error": math.sqrt(mean * (1 - mean) / cell.n),
-        "scores": scores,
-        "mean_prompt_length": sum(each.prompt_length for each in answers) / cell.n,
-        "mean_steps": sum(each.steps for each in answers) / cell.n,
-        "mean_cache_bytes": sum(each.cache_bytes for each in answers) / cell.n,
-        "mean_full_cache_bytes": sum(each.full_cache_bytes for each in answers) / cell.n,
-        "wall_s": wall,
+        "benchmark": task.benchmark,
+        **conditions.model,
+        "task": task.name,
+        "metric": task.metric,
+        "settings": task.settings,
+        **task.settings,
+        "policy": repr(variant.policy),
+        "policy_name": variant.policy.name,
+        "budget": variant.budget,
+        "n": len(present),
+        "first_seed": task.numbers[0],
+        "seed": conditions.schedule["seed"],
+        "gen_length": max(each.gen_length for each in present),
+        "schedule": conditions.schedule,
+        **_scores([each.answer.score for each in present]),
+        **_costs(present),
+        "shared_prompt_pass": conditions.shared_prompt_pass,
+        **_environment([each.environment for each in present]),
     }
 
 
-def answer_all(
-    llm: LanguageModel, samples: Sequence[Sample], cell: Cell, on_answer: Callable[[Answer], None]
-) -> list[Answer]:
-    """Answer every document, a number of them side by side, and return the answers in the documents' order."""
-    engine = Engine(llm.model, llm.profile)
-    waiting = list(enumerate(samples))[::-1]
-    running: dict[int, int] = {}
-    answers: dict[int, Answer] = {}
-    while waiting or running:
-        while waiting and len(running) < TOGETHER:
-            index, each = waiting.pop()
-            generation = replace(cell.generation, gen_length=each.gen_length, steps=None)
-            ids = llm.prompt_ids(each.content)
-            running[engine.add(ids, generation, cell.policy, cell.budget, llm.rope_scale)] = index
-        for step in engine.step():
-            if step.finished:
-                index = running.pop(step.sequence)
-                answers[index] = _answer(llm, engine, step.sequence, samples[index])
-                engine.remove(step.sequence)
-                on_answer(answers[index])
-    return [answers[index] for index in range(len(samples))]
+def merged(old: Sequence[Record], new: Sequence[Record]) -> list[Record]:
+    """Return all records, new ones in the place of old ones of the same cell, each with its retention."""
+    cells = {identity(record): record for record in [*old, *new]}
+    bases = {identity(record, _REFERENCE): record for record in cells.values() if record["policy_name"] in REFERENCES}
+    return [{**record, "retention": _retention(record, bases)} for record in cells.values()]
 
 
-def _answer(llm: LanguageModel, engine: Engine, number: int, sample: Sample) -> Answer:
-    sequence = engine[number]
-    text = llm.text.decode(llm.said(sequence.response()))
-    return Answer(
-        sample=sample,
-        text=text,
-        score=score(sample, text),
-        prompt_length=sequence.extent.prompt_length,
-        steps=sequence.index,
-        cache_bytes=sequence.cache_bytes,
-        full_cache_bytes=sequence.full_cache_bytes(llm.model.dtype.itemsize),
-    )
+_SAME_EXAMPLES = (
+    *("fingerprint", "dtype", "rope_scale", "profile"),
+    *("benchmark", "task", "settings", "length", "n", "first_seed", "schedule"),
+)
+_REFERENCE = (*_SAME_EXAMPLES, "policy_name")
+_SAME_CELL = (*_SAME_EXAMPLES, "policy", "budget", "shared_prompt_pass")
+
+
+def _retention(record: Record, bases: dict[str, Record]) -> Record:
+    """Return the score's ratio to each reference's on the same examples, null where there is none."""
+    found: Record = {}
+    for name in REFERENCES:
+        base = bases.get(identity({**record, "policy_name": name}, _REFERENCE))
+        found[name] = None if base is None else _ratio(record, base)
+    return found
+
+
+def _ratio(record: Record, base: Record) -> Record | None:
+    ratio, error = retention(scores(record), scores(base))
+    if math.isnan(ratio):
+        return None
+    return {"ratio": ratio, "standard_error": None if math.isnan(error) else error}
+
+
+def scores(record: Record) -> list[float]:
+    """Return a record's scores, in the order of the examples."""
+    found = record["scores"]
+    assert isinstance(found, list)
+    return [float(score) for score in found]
+
+
+def identity(record: Record, names: Sequence[str] = _SAME_CELL) -> str:
+    """Return what two records of the same cell (or, with `names`, of less) have in common."""
+    return json.dumps({name: record.get(name) for name in names}, sort_keys=True)
+
+
+def _scores(scores: Sequence[float]) -> Record:
+    mean = math.fsum(scores) / len(scores)
+    return {"score": mean, "standard_error": standard_error(scores), "scores": list(scores)}
+
+
+def standard_error(scores: Sequence[float]) -> float:
+    """Return the standard error of the mean; of zeros and ones, the binomial sqrt(p (1 − p) / n).
+
+    >>> standard_error([1.0, 0.0, 1.0, 0.0])
+    0.25
+    """
+    mean = math.fsum(scores) / len(scores)
+    return math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores) / len(scores))
+
+
+def _costs(held: Sequence[Held]) -> Record:
+    answers = [each.answer for each in held]
+    latencies = [each.latency_s for each in answers if each.latency_s is not None]
+    peaks = [each.peak_memory_bytes for each in answers if each.peak_memory_bytes is not None]
+    timed = len(latencies) == len(answers)
+    return {
+        "mean_prompt_length": _mean([each.prompt_length for each in held]),
+        "mean_steps": _mean([each.steps for each in answers]),
+        "mean_tokens": _mean([each.tokens for each in answers]),
+        "mean_cache_bytes": _mean([each.cache_bytes for each in answers]),
+        "mean_full_cache_bytes": _mean([each.full_cache_bytes for each in answers]),
+        "mean_latency_s": _mean(latencies) if timed else None,
+        "tokens_per_s": sum(each.tokens for each in answers) / math.fsum(latencies) if timed else None,
+        "peak_memory_bytes": max(peaks) if len(peaks) == len(answers) else None,
+    }
+
+
+def _mean(values: Sequence[int | float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _environment(found: Sequence[Record]) -> Record:
+    """Say where the answers were measured; a value in which they differ becomes the list of those found."""
+    names = dict.fromkeys(name for each in found for name in each)
+    merged: Record = {}
+    for name in names:
+        values = list(dict.fromkeys(json.dumps(each.get(name)) for each in found))
+        merged[name] = json.loads(values[0]) if len(values) == 1 else [json.loads(value) for value in values]
+    return merged

@@ -1,97 +1,141 @@
-"""Run many cells, on several processes if wanted, and keep what is measured: interrupted runs go on."""
+"""Run a study: tasks × variants, in units that processes and machines share, and that an interruption loses one of."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
-import torch
+from maskkv import records
+from maskkv.api import LanguageModel
+from maskkv.errors import InputError
+from maskkv.eval import cells, store
+from maskkv.eval.answering import Answered, Unit, Variant, answer, fitted
+from maskkv.eval.benchmark import Task
+from maskkv.eval.store import Conditions, Held, Key, Record
+from maskkv.eval.workers import Source, side_by_side
+from maskkv.eviction.policy import Policy
+from maskkv.generation import Generation
 
-from maskkv import api, checkpoint, records
-from maskkv.eval.cells import Cell, measure
+TOGETHER = 16
+"""Sequences that denoise side by side; more only where one example has more variants than that."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Say which model is measured, and how it is loaded (the arguments of `maskkv.load`)."""
+class Study:
+    """Say what is measured: every task, all of one benchmark, under every variant.
 
-    model: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    rope_scale: float | None = None
-    profile: str | None = None
+    `schedule` is every answer's but for `gen_length`, the example's own. `isolated` runs every answer by itself, and
+    measures its time and memory. Shard (i, n) does every n-th unit, i counted from 1.
+    """
 
-    def load(self) -> api.LanguageModel:
-        """Load the model."""
-        return api.load(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            rope_scale=self.rope_scale,
-            profile=self.profile,
-        )
+    tasks: Sequence[Task]
+    variants: Sequence[Variant]
+    schedule: Generation = field(default_factory=Generation)
+    isolated: bool = False
+    shard: tuple[int, int] = (1, 1)
+
+    @property
+    def benchmark(self) -> str:
+        """Return the name of the benchmark."""
+        return self.tasks[0].benchmark
+
+
+OnAnswers = Callable[[Sequence[Answered], int], None]
+"""Take note of a unit's answers (at the start: none) and of how many answers the whole run takes."""
+
+
+def variants(policies: Sequence[Policy], budgets: Sequence[int]) -> list[Variant]:
+    """Cross policies with budgets; a policy that evicts nothing is taken once, without a budget."""
+    return [
+        Variant(policy, budget)
+        for policy in policies
+        for budget in ([None] if policy.scorer is None else dict.fromkeys(budgets))
+    ]
 
 
 def run(
-    cells: Sequence[Cell],
+    llm: LanguageModel,
     source: Source,
-    file: Path,
-    jobs: int,
-    on_record: Callable[[dict[str, object]], None],
-) -> list[dict[str, object]]:
-    """Measure the cells that `file` does not hold yet, append each as it is done, and return all their records.
+    study: Study,
+    folder: Path,
+    jobs: int = 1,
+    on_answers: OnAnswers = lambda answered, total: None,
+) -> list[Record]:
+    """Answer what `folder` has no answers to yet, and return the records of all cells that are complete.
 
-    A cell counts as held if it was measured on the same weights with the same settings.
+    `source` is where the other processes (`jobs` > 1) load the model from. The answers are in
+    `folder/BENCHMARK.answers*.jsonl`, the records in `folder/BENCHMARK.jsonl`.
+
+    Raises:
+        InputError: A task cannot be put to this model, or a file in the folder is none of ours.
     """
-    fingerprint = checkpoint.fingerprint(source.load().model)
-    held = {_identity(record): record for record in records.read(file)}
-    found = {}
-    missing = []
-    for cell in cells:
-        identity = _identity({**cell.key(), "fingerprint": fingerprint})
-        if identity in held:
-            found[identity] = held[identity]
-            on_record(held[identity])
-        else:
-            missing.append(cell)
-    for record in _measured(missing, source, jobs):
-        records.append(file, record)
-        found[_identity(record)] = record
-        on_record(record)
-    return [found[_identity({**cell.key(), "fingerprint": fingerprint})] for cell in cells]
+    _check(llm, study)
+    conditions = Conditions.of(llm, source.name, study.schedule, study.isolated)
+    known = store.held(folder, study.benchmark)
+    missing = [unit for whole in _units(study) for unit in _missing(whole, conditions, known)]
+    total = sum(unit.size for unit in missing)
+    on_answers([], total)
+    own = store.file(folder, study.benchmark, study.shard)
+    for answered in _answered(llm, source, study, missing, jobs):
+        store.append(own, conditions, answered)
+        on_answers(answered, total)
+    return _recorded(conditions, study, folder)
 
 
-def _measured(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[dict[str, object]]:
-    if jobs == 1 or len(cells) < 2:
-        for cell in cells:
-            yield _measure(cell, source)
-        return
-    # Forked children would inherit torch's thread pool in an undefined state.
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, torch.get_num_threads() // jobs)
-    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        for future in as_completed([pool.submit(_measure, cell, source) for cell in cells]):
-            yield future.result()
+def _check(llm: LanguageModel, study: Study) -> None:
+    """Try the first example of each task before hours are spent on others."""
+    for task in study.tasks:
+        if not task.numbers:
+            raise InputError(f"{task.name} has no examples: expected at least 1")
+        fitted(study.schedule, task.example(llm, task.numbers[0]))
 
 
-def _measure(cell: Cell, source: Source) -> dict[str, object]:
-    llm = source.load()
-    return {
-        "benchmark": "mini",
-        "model": source.model or "mini",
-        "fingerprint": checkpoint.fingerprint(llm.model),
-        "device": str(llm.model.device),
-        "dtype": str(llm.model.dtype).removeprefix("torch."),
-        **measure(llm, cell),
-        **records.environment(),
-    }
+def _units(study: Study) -> list[Unit]:
+    """Cut the tasks into units, turn by turn so that all tasks advance, and take this shard's part of each task."""
+    size = max(1, TOGETHER // len(study.variants))
+    longest = max(len(task.numbers) for task in study.tasks)
+    index, count = study.shard
+    return [
+        Unit(task, tuple(task.numbers[turn * size : (turn + 1) * size]), tuple(study.variants))
+        for turn in range(-(-longest // size))
+        for place, task in enumerate(study.tasks)
+        if turn * size < len(task.numbers) and (turn + place) % count == index - 1
+    ]
 
 
-def _identity(record: dict[str, object]) -> str:
-    """Return what two records of the same cell have in common."""
-    names = ("fingerprint", "task", "length", "policy", "budget", "n", "first_seed", "schedule")
-    return json.dumps({name: record.get(name) for name in names}, sort_keys=True)
+def _missing(unit: Unit, conditions: Conditions, known: dict[Key, Held]) -> Iterator[Unit]:
+    """Yield what of a unit is not known; examples that lack the same variants stay together."""
+    identity = conditions.identity(unit.task)
+
+    def lacking(number: int) -> list[int]:
+        return [index for index, each in enumerate(unit.variants) if (identity, number, *each.key) not in known]
+
+    for indices, numbers in groupby(unit.numbers, lacking):
+        if indices:
+            yield Unit(unit.task, tuple(numbers), tuple(unit.variants[index] for index in indices))
+
+
+def _answered(
+    llm: LanguageModel, source: Source, study: Study, units: Sequence[Unit], jobs: int
+) -> Iterator[list[Answered]]:
+    if jobs == 1 or len(units) < 2:
+        return (answer(llm, unit, study.schedule, study.isolated) for unit in units)
+    return side_by_side(units, source, study.schedule, study.isolated, jobs)
+
+
+def _recorded(conditions: Conditions, study: Study, folder: Path) -> list[Record]:
+    """Write the records of the study's complete cells beside those of earlier ones, and return them."""
+    known = store.held(folder, study.benchmark)
+    found = [
+        record
+        for task in study.tasks
+        for variant in study.variants
+        if (record := cells.cell(conditions, task, variant, known)) is not None
+    ]
+    file = folder / f"{study.benchmark}.jsonl"
+    everything = cells.merged(list(records.read(file)), found)
+    records.replace(file, everything)
+    own = {cells.identity(record) for record in found}
+    return [record for record in everything if cells.identity(record) in own]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from maskkv.eval.cells import REFERENCES, scores, standard_error
 from maskkv.eval.retention import retention
+from maskkv.eval.store import Record
 
-Record = dict[str, object]
+WIDEST = 9
+"""Policies with budgets that fit beside each other; of more, the tables show policies down and budgets across."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +28,48 @@ class Table:
         return "\n".join("| " + " | ".join(row) + " |" for row in (self.header, rule, *self.rows))
 
 
+def tables(records: Sequence[Record]) -> list[Table]:
+    """Lay out scores, and what is retained of each reference policy that is among the records."""
+    names = {str(record["policy_name"]) for record in records}
+    references = [name for name in REFERENCES if name in names and len(names) > 1]
+    if len({label(record) for record in records}) <= WIDEST:
+        return [score_table(records), *[retention_table(records, name) for name in references]] if records else []
+    return [summary_table(records), *[summary_table(records, name) for name in references]]
+
+
 def score_table(records: Sequence[Record]) -> Table:
-    """Lay out exact match in percent with its standard error, one row per task, and the mean over the tasks last."""
+    """Lay out mean scores in percent with their standard errors, one row per task, and the mean over the tasks last."""
     columns, tasks, cells = _grid(records)
     rows = [[task, *[_score(cells.get((task, column))) for column in columns]] for task in tasks]
     means = [_mean([cells.get((task, column)) for task in tasks]) for column in columns]
-    return Table(_title(records, "exact match, % ± standard error"), ["task", *columns], [*rows, ["mean", *means]])
+    return Table(
+        _title(records, f"{_metric(records)}, % ± standard error"), ["task", *columns], [*rows, ["mean", *means]]
+    )
 
 
 def retention_table(records: Sequence[Record], reference: str) -> Table:
-    """Lay out scores relative to the policy `reference` on the same documents, in percent with their standard error."""
+    """Lay out scores relative to the policy `reference` on the same examples, in percent with their standard error."""
     columns, tasks, cells = _grid(records)
     rows = []
     for task in tasks:
         base = cells.get((task, reference))
         rows.append([task, *[_retained(cells.get((task, column)), base) for column in columns]])
     return Table(_title(records, f"% of {reference}'s score ± standard error"), ["task", *columns], rows)
+
+
+def summary_table(records: Sequence[Record], reference: str | None = None) -> Table:
+    """Lay out means over the tasks in percent, policies down and budgets across, or their ratio to a reference's."""
+    columns, tasks, cells = _grid(records)
+    means = {column: _mean_score([cells.get((task, column)) for task in tasks]) for column in columns}
+    base = 1.0 if reference is None else means.get(reference)
+    named = {label(record): record for record in records}
+    budgets = sorted({budget for record in records if isinstance(budget := record["budget"], int)})
+    rows = []
+    for policy in dict.fromkeys(str(record["policy_name"]) for record in records):
+        own = {record["budget"]: means[column] for column, record in named.items() if record["policy_name"] == policy}
+        rows.append([policy, *[_relative(own.get(budget), base) for budget in (None, *budgets)]])
+    what = f"mean {_metric(records)} over the tasks, %" if reference is None else f"% of {reference}'s mean score"
+    return Table(_title(records, what), ["policy", "no budget", *map(str, budgets)], rows)
 
 
 def label(record: Record) -> str:
@@ -51,27 +80,31 @@ def label(record: Record) -> str:
 
 def percent(record: Record) -> str:
     """Return a record's mean score in percent with its standard error."""
-    scores = _scores(record)
-    mean = math.fsum(scores) / len(scores)
-    return f"{100 * mean:.1f} ± {100 * math.sqrt(mean * (1 - mean) / len(scores)):.1f}"
+    own = scores(record)
+    return f"{100 * math.fsum(own) / len(own):.1f} ± {100 * standard_error(own):.1f}"
 
 
 def _grid(records: Sequence[Record]) -> tuple[list[str], list[str], dict[tuple[str, str], Record]]:
+    several = len({str(record["length"]) for record in records if "length" in record}) > 1
+    named = [(f"{record['task']} {record['length']}" if several else str(record["task"]), record) for record in records]
     columns = list(dict.fromkeys(label(record) for record in records))
-    tasks = list(dict.fromkeys(str(record["task"]) for record in records))
-    return columns, tasks, {(str(record["task"]), label(record)): record for record in records}
+    tasks = list(dict.fromkeys(task for task, _ in named))
+    return columns, tasks, {(task, label(record)): record for task, record in named}
 
 
 def _title(records: Sequence[Record], what: str) -> str:
-    lengths = sorted({str(record["length"]) for record in records})
-    counts = sorted({str(record["n"]) for record in records})
-    return f"{what}; prompts of {', '.join(lengths)} tokens, n = {', '.join(counts)} per task"
+    lengths = _listed(record["length"] for record in records if "length" in record)
+    prompts = f"prompts of {lengths} tokens, " if lengths else ""
+    return f"{what}; {prompts}n = {_listed(record['n'] for record in records)} per task"
 
 
-def _scores(record: Record) -> list[float]:
-    scores = record["scores"]
-    assert isinstance(scores, list)
-    return [float(score) for score in scores]
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, sorted({int(str(value)) for value in values})))
+
+
+def _metric(records: Sequence[Record]) -> str:
+    found = {str(record.get("metric", "exact match")) for record in records}
+    return found.pop() if len(found) == 1 else "score"
 
 
 def _score(record: Record | None) -> str:
@@ -79,12 +112,20 @@ def _score(record: Record | None) -> str:
 
 
 def _mean(records: Sequence[Record | None]) -> str:
-    means = [math.fsum(_scores(record)) / len(_scores(record)) for record in records if record is not None]
-    return f"{100 * math.fsum(means) / len(means):.1f}" if len(means) == len(records) else "–"
+    return _relative(_mean_score(records), 1.0)
+
+
+def _mean_score(records: Sequence[Record | None]) -> float | None:
+    means = [math.fsum(own) / len(own) for record in records if record is not None and (own := scores(record))]
+    return math.fsum(means) / len(means) if means and len(means) == len(records) else None
+
+
+def _relative(mean: float | None, base: float | None) -> str:
+    return "–" if mean is None or not base else f"{100 * mean / base:.1f}"
 
 
 def _retained(record: Record | None, base: Record | None) -> str:
     if record is None or base is None:
         return "–"
-    ratio, error = retention(_scores(record), _scores(base))
+    ratio, error = retention(scores(record), scores(base))
     return "–" if math.isnan(ratio) else f"{100 * ratio:.1f} ± {100 * error:.1f}"

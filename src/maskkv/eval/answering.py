@@ -1,0 +1,167 @@
+"""Examples in, answers out: the one place where a benchmark meets the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from maskkv.api import LanguageModel
+from maskkv.engine import Engine
+from maskkv.eval.benchmark import Example, Task
+from maskkv.eviction.policy import Policy
+from maskkv.generation import Generation
+from maskkv.sequence import RunningSequence
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Say under which policy and budget an example is answered."""
+
+    policy: Policy
+    budget: int | None
+
+    @property
+    def names(self) -> tuple[str, str, int | None]:
+        """Return the policy's `repr` and name, and the budget: what records say."""
+        return repr(self.policy), self.policy.name, self.budget
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """Return what tells this variant from others."""
+        return repr(self.policy), self.budget
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Name a piece of work: some examples of a task, all under the same variants."""
+
+    task: Task
+    numbers: tuple[int, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def size(self) -> int:
+        """Return how many answers it takes."""
+        return len(self.numbers) * len(self.variants)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Report one answer and what it cost; `tokens` counts up to the end token.
+
+    `latency_s` and `peak_memory_bytes` are None where the variants of an example shared the prompt's pass: such a time
+    belongs to no variant.
+    """
+
+    policy: str
+    policy_name: str
+    budget: int | None
+    text: str
+    score: float
+    tokens: int
+    steps: int
+    cache_bytes: int
+    full_cache_bytes: int
+    latency_s: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Hold the answers to one example, in the variants' order."""
+
+    task: Task
+    number: int
+    prompt_length: int
+    gen_length: int
+    answers: tuple[Answer, ...]
+
+
+def fitted(schedule: Generation, example: Example) -> Generation:
+    """Return the schedule for an example, with room for its answer in whole blocks."""
+    blocks = -(-example.gen_length // schedule.block_length)
+    return replace(schedule, gen_length=blocks * schedule.block_length)
+
+
+def answer(llm: LanguageModel, unit: Unit, schedule: Generation, isolated: bool) -> list[Answered]:
+    """Answer a unit's examples under all its variants, together or (`isolated`) one at a time."""
+    examples = {number: unit.task.example(llm, number) for number in unit.numbers}
+    run = _alone if isolated else _together
+    answers = run(llm, examples, unit.variants, schedule)
+    return [
+        Answered(
+            task=unit.task,
+            number=number,
+            prompt_length=len(example.prompt),
+            gen_length=fitted(schedule, example).gen_length,
+            answers=tuple(answers[number, index] for index in range(len(unit.variants))),
+        )
+        for number, example in examples.items()
+    ]
+
+
+Found = dict[tuple[int, int], Answer]
+"""Answers by the example's number and the variant's place."""
+
+
+def _together(
+    llm: LanguageModel, examples: dict[int, Example], variants: Sequence[Variant], schedule: Generation
+) -> Found:
+    """Step all sequences side by side: those of one example share the first pass over its prompt."""
+    engine = Engine(llm.model, llm.profile)
+    running = {}
+    for (number, index), variant in _pairs(examples, variants):
+        example = examples[number]
+        settings = (fitted(schedule, example), variant.policy, variant.budget, llm.rope_scale)
+        running[engine.add(example.prompt, *settings)] = (number, index)
+    found = {}
+    while running:
+        for step in engine.step():
+            if step.finished:
+                number, index = running.pop(step.sequence)
+                found[number, index] = _reported(llm, engine[step.sequence], examples[number])
+                engine.remove(step.sequence)
+    return found
+
+
+def _alone(
+    llm: LanguageModel, examples: dict[int, Example], variants: Sequence[Variant], schedule: Generation
+) -> Found:
+    found = {}
+    for (number, index), variant in _pairs(examples, variants):
+        example = examples[number]
+        result = llm.generate_ids(
+            example.prompt, fitted(schedule, example), policy=variant.policy, budget=variant.budget
+        )
+        found[number, index] = Answer(
+            *variant.names,
+            text=result.text,
+            score=example.score(result.text),
+            tokens=len(llm.said(result.tokens)),
+            steps=result.steps,
+            cache_bytes=result.cache_bytes,
+            full_cache_bytes=result.full_cache_bytes,
+            latency_s=result.latency_s,
+            peak_memory_bytes=result.peak_memory_bytes,
+        )
+    return found
+
+
+def _pairs(examples: dict[int, Example], variants: Sequence[Variant]) -> Iterator[tuple[tuple[int, int], Variant]]:
+    for number in examples:
+        for index, variant in enumerate(variants):
+            yield (number, index), variant
+
+
+def _reported(llm: LanguageModel, sequence: RunningSequence, example: Example) -> Answer:
+    said = llm.said(sequence.response())
+    text = llm.text.decode(said)
+    return Answer(
+        *Variant(sequence.settings.policy, sequence.settings.budget).names,
+        text=text,
+        score=example.score(text),
+        tokens=len(said),
+        steps=sequence.index,
+        cache_bytes=sequence.cache_bytes,
+        full_cache_bytes=sequence.full_cache_bytes(llm.model.dtype.itemsize),
+    )

@@ -1,0 +1,149 @@
+"""What is known already: answers as JSON lines, one line per example, appended unit by unit.
+
+An answer counts for a study if model, dtype, schedule, task, settings and example number are the same, whoever
+measured it and whenever: shards write files of their own, and all files of a folder are read together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from maskkv import checkpoint, records
+from maskkv.api import LanguageModel
+from maskkv.errors import InputError
+from maskkv.eval.answering import Answer, Answered
+from maskkv.eval.benchmark import Task
+from maskkv.generation import Generation
+
+Record = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Say what all answers of a run have in common: the model, the schedule, the machine.
+
+    `schedule` has no `gen_length`, which is the example's own. `shared_prompt_pass` says that the variants of an
+    example ran together, so that no variant has a latency of its own.
+    """
+
+    model: Record
+    schedule: Record
+    shared_prompt_pass: bool
+    environment: Record
+
+    @classmethod
+    def of(cls, llm: LanguageModel, name: str, schedule: Generation, isolated: bool) -> Conditions:
+        """Describe a loaded model and how it is run."""
+        model: Record = {
+            "model": name,
+            "fingerprint": checkpoint.fingerprint(llm.model),
+            "dtype": str(llm.model.dtype).removeprefix("torch."),
+            "rope_scale": llm.rope_scale,
+            "profile": None if llm.profile is None else _digest(llm.profile.importance),
+        }
+        environment: Record = {"device": str(llm.model.device), **records.environment()}
+        return cls(model, _without_length(schedule), not isolated, environment)
+
+    def identity(self, task: Task) -> str:
+        """Return what an answer's line must agree in to count for this task."""
+        return _identity(
+            {
+                **asdict(self),
+                "benchmark": task.benchmark,
+                "task": task.name,
+                "settings": task.settings,
+            }
+        )
+
+    def line(self, answered: Answered) -> Record:
+        """Put the answers to one example into a line."""
+        return {
+            "benchmark": answered.task.benchmark,
+            "task": answered.task.name,
+            "settings": answered.task.settings,
+            "number": answered.number,
+            "prompt_length": answered.prompt_length,
+            "gen_length": answered.gen_length,
+            "answers": [asdict(answer) for answer in answered.answers],
+            **asdict(self),
+        }
+
+
+@dataclass(frozen=True)
+class Held:
+    """Hold one answer with what its line says of the example and the machine."""
+
+    prompt_length: int
+    gen_length: int
+    environment: Record
+    answer: Answer
+
+
+Key = tuple[str, int, str, int | None]
+"""A line's identity, the example's number, and the variant's `key`."""
+
+
+def file(folder: Path, benchmark: str, shard: tuple[int, int]) -> Path:
+    """Return the file that a shard's answers go to; the whole is the shard 1 of 1."""
+    part = "" if shard == (1, 1) else f"-{shard[0]}-of-{shard[1]}"
+    return folder / f"{benchmark}.answers{part}.jsonl"
+
+
+def append(where: Path, conditions: Conditions, unit: Sequence[Answered]) -> None:
+    """Add the answers of a unit, all of them or, should the process end while it writes, none that count."""
+    records.extend(where, [conditions.line(answered) for answered in unit])
+
+
+def held(folder: Path, benchmark: str) -> dict[Key, Held]:
+    """Read all answers that a folder's files hold."""
+    found: dict[Key, Held] = {}
+    for path in sorted(folder.glob(f"{benchmark}.answers*.jsonl")):
+        for line in records.read(path):
+            try:
+                found.update(_read(line))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise InputError(f"{path} holds a line that is no line of answers ({error}): move it away") from None
+    return found
+
+
+def _read(line: Record) -> Iterator[tuple[Key, Held]]:
+    identity, number = _identity(line), _whole(line["number"])
+    environment, answers = line["environment"], line["answers"]
+    if not isinstance(environment, dict) or not isinstance(answers, list):
+        raise TypeError("environment or answers")
+    for fields in answers:
+        answer = Answer(**fields)
+        about = Held(_whole(line["prompt_length"]), _whole(line["gen_length"]), environment, answer)
+        yield (identity, number, answer.policy, answer.budget), about
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _identity(line: Record) -> str:
+    model, schedule = line["model"], line["schedule"]
+    if not isinstance(model, dict) or not isinstance(schedule, dict):
+        raise TypeError("model or schedule")
+    # Where the weights were called something else, or lay elsewhere, they are the same by their fingerprint. A line
+    # from before a setting existed was measured with what is that setting's default.
+    alike = {
+        "model": {name: value for name, value in model.items() if name != "model"},
+        "schedule": {**_without_length(Generation()), **schedule},
+        **{name: line[name] for name in ("benchmark", "task", "settings", "shared_prompt_pass")},
+    }
+    return json.dumps(alike, sort_keys=True)
+
+
+def _without_length(schedule: Generation) -> Record:
+    return {name: value for name, value in asdict(schedule).items() if name != "gen_length"}
+
+
+def _digest(importance: Sequence[float]) -> str:
+    return hashlib.sha256(json.dumps(importance).encode()).hexdigest()[:16]

@@ -1,0 +1,74 @@
+"""`maskkv eval` as a newcomer uses it."""
+
+import pytest
+
+from maskkv import records
+
+SMALL = ("--task", "multi-key", "--length", 64, "-n", 2, "--block-length", 4)
+
+
+def test_a_table_of_scores_and_one_of_what_is_retained(run, tiny, tmp_path):
+    variants = ("--policy", "full", "--policy", "maskkv", "--budget", 2, "--budget", 4, "--budget", 2)
+    ran = run("eval", "mini", "--model", tiny, "--out", tmp_path, "--markdown", *SMALL, *variants)
+    assert ran.status == 0
+    titles = [line for line in ran.out.splitlines() if line and not line.startswith("|")]
+    assert titles == [
+        "exact match, % ± standard error; prompts of 64 tokens, n = 2 per task",
+        "% of full's score ± standard error; prompts of 64 tokens, n = 2 per task",
+    ]
+    assert "| task | full | maskkv 2 | maskkv 4 |" in ran.out
+    found = list(records.read(tmp_path / "mini.jsonl"))
+    assert [(each["policy_name"], each["budget"]) for each in found] == [("full", None), ("maskkv", 2), ("maskkv", 4)]
+    assert {each["first_seed"] for each in found} == {1000}
+    assert {each["schedule"]["block_length"] for each in found} == {4}
+
+
+def test_what_was_answered_is_not_asked_again(run, tiny, tmp_path):
+    args = ("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL)
+    first = run(*args)
+    held = (tmp_path / "mini.answers.jsonl").read_bytes()
+    assert run(*args).out == first.out
+    assert (tmp_path / "mini.answers.jsonl").read_bytes() == held
+
+
+def test_exchanged_parts_go_to_the_policies_that_evict(run, tiny, tmp_path):
+    ran = run(
+        *("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL),
+        *("--policy", "full", "--policy", "maskkv", "--budget", 4, "--head-budget", "uniform"),
+    )
+    assert ran.status == 0
+    names = [record["policy_name"] for record in records.read(tmp_path / "mini.jsonl")]
+    assert names == ["full", "maskkv(head_budget=uniform)"]
+
+
+def test_a_shard_alone_says_what_is_missing(run, tiny, tmp_path):
+    ran = run("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL, "--shard", "2/2")
+    assert (ran.status, ran.out) == (0, "")
+    assert "1 of 1 cells still lack answers of other shards" in ran.err
+
+
+def test_isolated_answers_have_a_latency(run, tiny, tmp_path):
+    assert run("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL, "--isolated").status == 0
+    (record,) = records.read(tmp_path / "mini.jsonl")
+    assert record["mean_latency_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("chess",), "unknown benchmark 'chess': expected one of mini"),
+        (("mini", "--task", "chess"), "unknown task 'chess': mini has single-key, "),
+        (("mini", "--policy", "chess"), "unknown policy 'chess': expected one of "),
+        (("mini", "--budget", 0), "budget 0: expected at least 1 pair per KV head and layer"),
+        (("mini", "--policy", "full", "--voters", "all"), "policy 'full' evicts nothing"),
+        (("mini", "--length", 9), "length 9 is too short for"),
+        (("mini", "-n", 0), "invalid value for '-n'"),
+        (("mini", "--shard", "3"), "shard '3': expected I/N, as in 1/4"),
+        (("mini", "--shard", "3/2"), "shard '3/2': expected a part from 1/2 to 2/2"),
+        (("mini", "--isolated", "--jobs", 2), "--isolated measures time"),
+        (("mini", "--gen-length", 8), "no such option: --gen-length"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(refused, tiny, tmp_path, args, says):
+    assert says in refused("eval", *args, "--model", tiny, "--out", tmp_path)
+    assert list(tmp_path.iterdir()) == []

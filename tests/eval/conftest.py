@@ -1,0 +1,17 @@
+"""One tiny checkpoint for all tests of evaluations."""
+
+import pytest
+
+import maskkv
+from maskkv.eval.workers import Source
+from tests.cli.tiny import save_tiny
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    return Source(str(save_tiny(tmp_path_factory.mktemp("tiny"))))
+
+
+@pytest.fixture(scope="session")
+def llm(source):
+    return maskkv.load(source.model)

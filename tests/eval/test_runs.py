@@ -1,0 +1,161 @@
+"""A study comes out the same however it is cut up, and goes on where it was interrupted."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import maskkv
+from maskkv import policies, records
+from maskkv.errors import InputError
+from maskkv.eval import runs
+from maskkv.eval.workers import Source
+from maskkv.generation import Generation
+from tests.cli.tiny import save_tiny
+from tests.eval.examples import study, task
+
+
+def measured(found):
+    """Return what must not depend on how the work was done."""
+    return [{name: value for name, value in record.items() if name not in ("threads", "commit")} for record in found]
+
+
+@pytest.fixture(scope="module")
+def whole(llm, source, tmp_path_factory):
+    return runs.run(llm, source, study(), tmp_path_factory.mktemp("whole"))
+
+
+def test_there_is_a_cell_for_every_task_and_variant(whole):
+    names = [(each["task"], each["policy_name"], each["budget"]) for each in whole]
+    variants = [("full", None), ("maskkv", 2), ("maskkv", 4)]
+    assert names == [(name, *variant) for name in ("multi-key", "two-hop") for variant in variants]
+
+
+def test_a_record_says_what_was_measured(llm, whole):
+    record = whole[1]
+    assert record["policy"] == repr(policies.named("maskkv"))
+    assert (record["benchmark"], record["metric"], record["length"]) == ("mini", "exact match", 64)
+    assert (record["n"], record["first_seed"], record["seed"]) == (3, 5, 0)
+    assert record["gen_length"] == 8
+    assert record["schedule"]["block_length"] == 4
+    assert len(record["scores"]) == 3
+    assert record["mean_cache_bytes"] < record["mean_full_cache_bytes"]
+    assert record["mean_prompt_length"] <= 64
+    assert record["device"] == "cpu"
+    assert {"maskkv", "torch", "transformers", "tokenizers", "commit", "fingerprint"} <= record.keys()
+    assert record["shared_prompt_pass"] is True
+    assert (record["mean_latency_s"], record["tokens_per_s"], record["peak_memory_bytes"]) == (None, None, None)
+
+
+def test_isolated_answers_are_timed_and_otherwise_the_same(llm, source, whole, tmp_path):
+    timed = runs.run(llm, source, study(isolated=True), tmp_path)
+    costs = ("mean_latency_s", "tokens_per_s", "peak_memory_bytes")
+    assert all(record[name] > 0 for record in timed for name in costs)
+    same = [{**record, **dict.fromkeys(costs), "shared_prompt_pass": True} for record in timed]
+    assert measured(same) == measured(whole)
+
+
+@pytest.mark.parametrize("together", [1, 6, 100])
+def test_the_size_of_units_changes_nothing(llm, source, whole, tmp_path, monkeypatch, together):
+    monkeypatch.setattr(runs, "TOGETHER", together)
+    assert measured(runs.run(llm, source, study(), tmp_path)) == measured(whole)
+
+
+def test_shards_put_together_are_the_whole(llm, source, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "TOGETHER", 3)  # a document per unit
+    first = runs.run(llm, source, study(shard=(1, 2)), tmp_path)
+    assert first == []  # both tasks still lack documents
+    both = runs.run(llm, source, study(shard=(2, 2)), tmp_path)
+    assert measured(both) == measured(whole)
+    asked = []
+    again = runs.run(llm, source, study(), tmp_path, on_answers=lambda answered, total: asked.append(total))
+    assert measured(again) == measured(whole)
+    assert asked == [0]
+    assert len(list(tmp_path.glob("mini.answers-*.jsonl"))) == 2
+
+
+def test_processes_side_by_side_measure_the_same(llm, source, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "TOGETHER", 3)  # a document per unit
+    assert measured(runs.run(llm, source, study(), tmp_path, jobs=2)) == measured(whole)
+
+
+def test_an_error_in_a_process_is_raised_here(llm, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "TOGETHER", 3)
+    elsewhere = Source("no-such/model")
+    with pytest.raises(maskkv.CheckpointError, match="no-such/model"):
+        runs.run(llm, elsewhere, study(), tmp_path, jobs=2)
+
+
+def test_an_interrupted_run_loses_one_unit_at_most(llm, source, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "TOGETHER", 3)
+    seen = []
+
+    def stop_at_the_third(answered, total):
+        seen.append(answered)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(llm, source, study(), tmp_path, on_answers=stop_at_the_third)
+    file = tmp_path / "mini.answers.jsonl"
+    held = file.read_text()
+    with file.open("a") as lines:
+        lines.write(held[:100])  # a line cut off while it was written
+    totals = []
+    found = runs.run(llm, source, study(), tmp_path, on_answers=lambda answered, total: totals.append(total))
+    assert file.read_text().startswith(held)
+    assert totals[0] == 18 - 2 * 3  # two documents under three variants were there
+    assert measured(found) == measured(whole)
+
+
+def test_more_documents_and_variants_ask_only_what_is_missing(llm, source, tmp_path):
+    def total(asked):
+        totals = []
+        runs.run(llm, source, asked, tmp_path, on_answers=lambda answered, total: totals.append(total))
+        return totals[0]
+
+    small = study(tasks=(task(numbers=range(5, 7)),), variants=study().variants[:2])
+    assert total(small) == 4
+    assert total(small) == 0
+    assert total(replace(small, variants=study().variants)) == 2
+    assert total(study(tasks=(task(),))) == 3
+    assert total(study(tasks=(task(),), schedule=Generation(block_length=8))) == 9
+
+
+def test_another_model_is_measured_anew_in_the_same_folder(llm, source, tmp_path, tmp_path_factory):
+    other = Source(str(save_tiny(tmp_path_factory.mktemp("other"), seed=1)))
+    small = study(tasks=(task(numbers=range(5, 6)),))
+    runs.run(llm, source, small, tmp_path)
+    runs.run(other.load(), other, small, tmp_path)
+    assert len(list(records.read(tmp_path / "mini.jsonl"))) == 2 * 3
+
+
+def test_answers_from_before_a_setting_existed_count(llm, source, tmp_path):
+    small = study(tasks=(task(numbers=range(5, 6)),))
+    runs.run(llm, source, small, tmp_path)
+    file = tmp_path / "mini.answers.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines:
+        del line["schedule"]["cfg_scale"]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    totals = []
+    runs.run(llm, source, small, tmp_path, on_answers=lambda answered, total: totals.append(total))
+    assert totals == [0]
+
+
+def test_a_file_of_something_else_is_named(llm, source, tmp_path):
+    (tmp_path / "mini.answers.jsonl").write_text('{"benchmark": "mini"}\n')
+    with pytest.raises(InputError, match=r"mini\.answers\.jsonl holds a line"):
+        runs.run(llm, source, study(), tmp_path)
+
+
+def test_a_task_that_cannot_be_asked_is_refused_before_any_answer(llm, source, tmp_path):
+    short = replace(task("two-hop"), length=9)
+    with pytest.raises(InputError, match="length 9 is too short"):
+        runs.run(llm, source, study(tasks=(task(), short)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_policy_without_a_budget_runs_once():
+    names = [policies.named(name) for name in ("none", "full", "maskkv")]
+    assert [variant.budget for variant in runs.variants(names, [4, 8, 4])] == [None, None, 4, 8]
