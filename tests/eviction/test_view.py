@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -59,6 +61,39 @@ def test_votes_are_the_voters_rows_of_the_softmax_matrix(voters: str, chunk_rows
             expected[head // 2] += matrix[row]
     torch.testing.assert_close(view.mass(voters), expected)
     torch.testing.assert_close(view.votes(voters), expected[:, :evictable])
+
+
+@pytest.mark.parametrize("voters", ["mask", "last:4", "all"])
+@pytest.mark.parametrize("chunk_rows", [1, 3, 1024])
+def test_votes_are_counted_by_maximum_or_with_weights(voters: str, chunk_rows: int) -> None:
+    """The n voters in order weigh 1/n … 1, or 1 … 1/n; the maximum is over voters and the heads of a group."""
+    view, queries, keys = random_view(chunk_rows=chunk_rows)
+    rows, expected = VOTERS[voters], {tally: torch.zeros(KV_HEADS, P + L) for tally in ("max", "rising", "falling")}
+    for head in range(HEADS):
+        matrix = (queries[:, head] @ keys[:, head // 2].T / 8**0.5).softmax(-1)
+        for index, row in enumerate(rows):
+            own = head // 2
+            expected["max"][own] = torch.maximum(expected["max"][own], matrix[row])
+            expected["rising"][own] += (index + 1) / len(rows) * matrix[row]
+            expected["falling"][own] += (len(rows) - index) / len(rows) * matrix[row]
+    for tally, mass in expected.items():
+        torch.testing.assert_close(view.mass(voters, tally), mass)
+        torch.testing.assert_close(view.votes(voters, tally), mass[:, :P])
+
+
+def test_the_block_holds_the_first_mask() -> None:
+    """Masks are at 1, 2 and 4 of 5: blocks of 2 start at row 11, 13 and 15, and the first has a mask."""
+    view, _, _ = random_view()
+    blocks = {length: replace(view, block_length=length).rows("block").tolist() for length in (1, 2, 3, 5, None)}
+    assert blocks == {1: [12], 2: [11, 12], 3: [11, 12, 13], 5: [*range(11, 16)], None: [*range(11, 16)]}
+
+
+def test_parts_of_the_masks_cover_them_all() -> None:
+    view, _, _ = random_view()
+    for parts in range(1, 9):
+        found = [view.rows(f"mask-part:{part}/{parts}").tolist() for part in range(1, parts + 1)]
+        assert sorted({row for part in found for row in part}) == VOTERS["mask"]
+        assert all(found)
 
 
 def test_asked_queries_are_the_voters_own() -> None:

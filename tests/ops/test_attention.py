@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from maskkv.ops import attention as module
-from maskkv.ops.attention import attention, attention_mass, fold_groups, unfold_groups
+from maskkv.ops.attention import attention, attention_mass, attention_peak, fold_groups, unfold_groups
 
 SHAPES = pytest.mark.parametrize(
     ("rows", "pairs", "heads", "kv_heads"), [(1, 1, 1, 1), (5, 9, 4, 4), (7, 23, 6, 2), (3, 17, 8, 1)]
@@ -45,6 +45,20 @@ def test_attention_mass_is_the_matrix_summed(
     mass = attention_mass(queries, keys)
     torch.testing.assert_close(mass.double(), expected, atol=1e-5, rtol=1e-5)
     assert mass.sum(1).tolist() == pytest.approx([rows * heads // kv_heads] * kv_heads, rel=1e-5)
+
+
+@SHAPES
+@pytest.mark.parametrize("tile_elements", [1, 30, 1 << 24])
+def test_weighted_mass_and_peak_are_the_matrixs(
+    rows: int, pairs: int, heads: int, kv_heads: int, tile_elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TILE_ELEMENTS", tile_elements)
+    queries, keys = random_heads(rows, heads, 0), random_heads(pairs, kv_heads, 1)
+    weights = torch.arange(1.0, rows + 1)
+    matrices = explicit(queries, keys).view(kv_heads, heads // kv_heads, rows, pairs)
+    weighted = (matrices * weights[:, None]).sum((1, 2))
+    torch.testing.assert_close(attention_mass(queries, keys, weights).double(), weighted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attention_peak(queries, keys).double(), matrices.amax((1, 2)), atol=1e-5, rtol=1e-5)
 
 
 def test_attention_mass_survives_huge_scores(monkeypatch: pytest.MonkeyPatch) -> None:
