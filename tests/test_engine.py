@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
 from maskkv import policies
+from maskkv.cache import Refresh
 from maskkv.engine import Engine, Step, measure_importance
 from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
@@ -419,3 +421,28 @@ def test_steps_describe_what_happened() -> None:
         assert tuple(response[position] for position in step.positions) == step.tokens
         assert all(0 < confidence <= 1 for confidence in step.confidences)
     assert engine.step() == []
+
+
+@FAMILIES
+def test_the_prompt_is_read_again_once_the_values_have_moved(family: str) -> None:
+    """What `drift` adds up is what the values of consecutive steps say, and reaching it brings a refresh."""
+    model = random_model(CONFIGS[family], seed=2)
+    prompt = random_prompt(model.config, 20)
+    watched = Engine(model)
+    number = watched.add(prompt, generation(drift=1e9, response_interval=2), FULL)
+    values, moved = [], []
+    for _ in range(4):
+        watched.step()
+        cache = watched[number].branches[0].cache
+        assert cache is not None
+        layers = range(1, model.config.num_layers)
+        values.append([cache.state(layer).pairs.tail_values().flatten(1).clone() for layer in layers])
+        moved.append(float(cache.moved))
+    steps = [
+        sum(1 - float(torch.cosine_similarity(a, b, dim=-1).mean()) for a, b in zip(*pair, strict=True)) / len(layers)
+        for pair in pairwise(values)
+    ]
+    assert moved == pytest.approx([0, steps[0], sum(steps[:2]), sum(steps)], abs=1e-5)
+    seen = run(model, prompt, generation(drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
+    refreshes = [step.refresh for step in seen.steps[:4]]
+    assert refreshes == [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PROMPT]

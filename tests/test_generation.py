@@ -205,6 +205,7 @@ def make(**fields: Any) -> Any:
     return Generation(**{"alg": "maskgit_plus", **fields})
 
 
-def test_one_pass_and_doubt_contradict_each_other() -> None:
+@pytest.mark.parametrize("rules", [{"one_pass": True, "doubt": 0.5}, {"drift": 0.1, "doubt": 0.5}])
+def test_one_rule_says_when_the_prompt_is_read_again(rules: dict[str, float]) -> None:
     with pytest.raises(InputError, match="give one of them"):
-        Generation(one_pass=True, doubt=0.5)
+        Generation(**rules)

@@ -41,6 +41,11 @@ class Generation:
     """Read the prompt in the first step only, whatever `prompt_interval` says."""
     doubt: float | None = None
     """Read the prompt again, instead of committing, when no candidate is this sure; replaces `prompt_interval`."""
+    drift: float | None = None
+    """Read the prompt again once the live rows' values have moved this far since; replaces `prompt_interval`.
+
+    A step moves them by one minus their mean cosine with the step before, over live rows and layers past the first.
+    """
     threshold: float | None = None
     """Commit every mask that is at least this sure, and always the surest."""
     factor: float | None = None
@@ -83,6 +88,11 @@ class Generation:
         return self.threshold is not None or self.factor is not None
 
     @property
+    def by_the_clock(self) -> bool:
+        """Tell whether the prompt is read again every `prompt_interval` steps, and not by another rule."""
+        return not self.one_pass and self.doubt is None and self.drift is None
+
+    @property
     def num_steps(self) -> int:
         """Return the largest number of steps that the response may take, those that `doubt` puts off not counted."""
         return self.gen_length if self.steps is None or self.confidence_decides else self.steps
@@ -111,8 +121,11 @@ class Generation:
         _one_of("remasking", self.remasking, get_args(Remasking))
         if self.alg is not None:
             _one_of("alg", self.alg, get_args(Algorithm))
-        if self.one_pass and self.doubt is not None:
-            raise InputError(f"one_pass reads the prompt once and doubt={self.doubt} reads it again: give one of them")
+        if self.drift is not None:
+            _real("drift", self.drift, 0.0, above=True)
+        rules = [name for name in ("one_pass", "doubt", "drift") if getattr(self, name) not in (None, False)]
+        if len(rules) > 1:
+            raise InputError(f"{' and '.join(rules)} are rules for when the prompt is read again: give one of them")
 
     def _check_lengths(self) -> None:
         length, block, blocks, steps = self.gen_length, self.block_length, self.num_blocks, self.num_steps

@@ -62,7 +62,7 @@ class RunningSequence:
         self.live_rotation: Rotation | None = None
         """Of the live rows, once they have run."""
         self.index = 0
-        self._doubted = False
+        self._read_again = False
 
     def open_branches(self, importance: Sequence[float] | None) -> None:
         """Set up the caches, once the layers' importance is known (or decides nothing)."""
@@ -92,7 +92,15 @@ class RunningSequence:
             evictable=self.extent.evictable,
             importance=importance,
         )
-        return EvictingCache(config, self.extent, settings.policy, pairs, settings.generation.transfer_ratio)
+        generation = settings.generation
+        return EvictingCache(
+            config,
+            self.extent,
+            settings.policy,
+            pairs,
+            generation.transfer_ratio,
+            watched=generation.drift is not None,
+        )
 
     @property
     def refresh(self) -> Refresh | None:
@@ -100,14 +108,10 @@ class RunningSequence:
         generation = self.settings.generation
         if not self.settings.policy.cached:
             return None
-        if self.index == 0 or self._doubted or (self._by_the_clock and self.index % generation.prompt_interval == 0):
+        due = generation.by_the_clock and self.index % generation.prompt_interval == 0
+        if self.index == 0 or self._read_again or due:
             return Refresh.PROMPT
         return Refresh.RESPONSE if self.index % generation.response_interval == 0 else Refresh.PARTIAL
-
-    @property
-    def _by_the_clock(self) -> bool:
-        generation = self.settings.generation
-        return not generation.one_pass and generation.doubt is None
 
     @property
     def reads_everything(self) -> bool:
@@ -125,12 +129,22 @@ class RunningSequence:
 
     def commit(self, logits: Float[Tensor, "candidates vocab"]) -> Commit:
         """Decide some positions, or none if the prompt must be read again first, and let the clock tick."""
-        doubt = self.settings.generation.doubt
-        self._doubted = doubt is not None and not self.reads_everything and self.sampler.surest(logits) < doubt
-        commit = self.sampler.commit(logits, self.canvas.masked, put_off=self._doubted)
+        doubted = self._doubted(logits)
+        commit = self.sampler.commit(logits, self.canvas.masked, put_off=doubted)
+        self._read_again = doubted or self._drifted()
         self.canvas.commit(commit.positions, commit.tokens)
         self.index += 1
         return commit
+
+    def _doubted(self, logits: Float[Tensor, "candidates vocab"]) -> bool:
+        doubt = self.settings.generation.doubt
+        return doubt is not None and not self.reads_everything and self.sampler.surest(logits) < doubt
+
+    def _drifted(self) -> bool:
+        """Tell whether the live rows' values have moved too far since the prompt was read."""
+        drift = self.settings.generation.drift
+        caches = [branch.cache for branch in self.branches if branch.cache is not None]
+        return drift is not None and any(float(cache.moved) > drift for cache in caches)
 
     @property
     def finished(self) -> bool:

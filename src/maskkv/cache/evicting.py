@@ -97,9 +97,15 @@ class EvictingCache:
         policy: Policy,
         layer_pairs: Sequence[int],
         transfer_ratio: float,
+        *,
+        watched: bool = False,
     ) -> None:
         self.extent = extent
         self.refresh = Refresh.PROMPT
+        self.watched = watched
+        """Whether to measure how far the live rows' values move."""
+        self.moved: Float[Tensor, ""] = torch.zeros(())
+        """How far they moved since the last prompt refresh: one minus the mean cosine, summed over the steps."""
         self.layers: list[LiveState | None] = [None] * config.num_layers
         self._config = config
         self._policy = policy
@@ -117,6 +123,7 @@ class EvictingCache:
         self._masked = masked
         if refresh is Refresh.PROMPT:
             self.layers = [None] * len(self.layers)
+            self.moved = torch.zeros((), device=masked.device)
 
     @property
     def fresh(self) -> int:

@@ -40,10 +40,16 @@ class PackedCache:
         Layer 0 recomputes all rows, and so does every layer of a sequence whose response is refreshed.
         """
         self._fresh, self._rows = self._live, None
-        if layer > 0 and any(part.refresh is Refresh.PARTIAL for part in self._parts):
-            self._fresh = tuple(part.fresh for part in self._parts)
+        partial = any(part.refresh is Refresh.PARTIAL for part in self._parts)
+        watched = any(part.watched for part in self._parts)
+        if layer > 0 and (partial or watched):
             before = self._layers[layer].pairs.tail_values().flatten(1).float()
-            self._rows = self._drifted(F.cosine_similarity(before, values.flatten(1).float(), dim=-1))
+            similarity = F.cosine_similarity(before, values.flatten(1).float(), dim=-1)
+            if watched:
+                self._watch(similarity)
+            if partial:
+                self._fresh = tuple(part.fresh for part in self._parts)
+                self._rows = self._drifted(similarity)
         return self._rows
 
     def hold(
@@ -79,6 +85,12 @@ class PackedCache:
             return residual + outputs
         outputs[span] = fresh
         return residual + fresh
+
+    def _watch(self, similarity: Float[Tensor, " rows"]) -> None:
+        """Add up, for the sequences that ask for it, how far the values of a layer moved."""
+        for part, own in zip(self._parts, similarity.split(self._live), strict=True):
+            if part.watched:
+                part.moved += (1 - own).mean() / max(1, len(part.layers) - 1)
 
     def _drifted(self, similarity: Float[Tensor, " rows"]) -> Int[Tensor, " fresh"]:
         """Return the rows least similar to before, in increasing order; ties go to the earlier row."""

@@ -36,6 +36,7 @@ GENERATION_HELP = {
     "transfer_ratio": "Part of the response's rows recomputed between refreshes, 0 to 1.",
     "one_pass": "Read the prompt in the first step only.",
     "doubt": "Read the prompt again, instead of committing, when no candidate is this sure.",
+    "drift": "Read the prompt again once the response's values have moved this far since.",
     "threshold": "Commit every mask that is at least this sure.",
     "factor": "Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this.",
     "stop_at_eos": "Stop when everything before an end token is committed.",
