@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import maskkv
-from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, plot, policies, sample
+from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, plot, policies, sample, serve
 from maskkv.errors import MaskKVError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for _name, _command in {
     "policies": policies.policies,
     "calibrate": calibrate.calibrate,
     "eval": evaluate.evaluate,
+    "serve": serve.serve,
     "bench": bench.bench,
     "plot": plot.plot,
     "doctor": doctor.doctor,

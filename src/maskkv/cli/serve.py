@@ -1,0 +1,65 @@
+"""`maskkv serve`: an OpenAI-compatible HTTP server."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskkv.cli import terminal
+from maskkv.cli.flags import ModelFlags, flagged
+from maskkv.errors import InputError
+
+
+@dataclass(frozen=True)
+class ServeFlags:
+    """Override the settings that `MASKKV_…` variables give, and their defaults."""
+
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")] = None
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one; default: 8000.")] = None
+    policy: Annotated[str | None, typer.Option(metavar="P", help="Where requests name none; default: maskkv.")] = None
+    budget: Annotated[
+        int | None,
+        typer.Option(metavar="B", help="Pairs per KV head and layer, where requests say none; default: 256."),
+    ] = None
+    api_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="API keys, one a line; MASKKV_API_KEY gives a single one.")
+    ] = None
+    max_queue: Annotated[int | None, typer.Option(help="Requests that may wait; default: 64.")] = None
+    max_batch: Annotated[int | None, typer.Option(help="Requests that run together; default: 16.")] = None
+    memory: Annotated[
+        int | None, typer.Option(metavar="BYTES", help="For running requests; default: nine tenths of what is free.")
+    ] = None
+    timeout: Annotated[float | None, typer.Option(help="Seconds a request may take; default: 300.")] = None
+    drain_timeout: Annotated[
+        int | None, typer.Option(help="Seconds to finish running requests in after SIGTERM; default: 30.")
+    ] = None
+    max_body_bytes: Annotated[int | None, typer.Option(help="Longest body of a request; default: 4 MiB.")] = None
+    max_prompt_length: Annotated[int | None, typer.Option(help="Tokens of the longest prompt; default: 32768.")] = None
+    max_gen_length: Annotated[int | None, typer.Option(help="Tokens of the longest response; default: 4096.")] = None
+
+
+@flagged
+def serve(*, model: ModelFlags, options: ServeFlags) -> None:
+    """Serve a model over HTTP, as OpenAI's API does.
+
+    Every option can also come from a variable: --max-queue from MASKKV_MAX_QUEUE. Keys: MASKKV_API_KEY, or
+    MASKKV_API_KEYS with commas. Logs go to standard error, one JSON object a line. SIGTERM and Ctrl-C let running
+    requests finish.
+    """
+    from maskkv import policies
+
+    try:
+        from maskkv.server.run import serve as run
+        from maskkv.server.settings import ServerSettings
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: pip install 'maskkv[serve]' brings the server") from None
+
+    settings = ServerSettings.read({name: value for name, value in asdict(options).items() if value is not None})
+    policies.named(settings.policy)
+    name = "maskkv-mini" if model.model is None else model.model
+    if Path(name).is_dir():
+        name = Path(name).resolve().name
+    run(model.load(), name, settings, ready=lambda url: terminal.put(f"serving {name} on {url}"))

@@ -1,0 +1,87 @@
+"""The extension of a stream that shows the canvas fill up: its three kinds of events, described in docs/serving.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from maskkv.server.jobs import Kept, Progress
+from maskkv.server.orders import Order
+from maskkv.text import Text
+
+Fields = dict[str, Any]
+
+_MASKED: Fields = {"state": "masked", "text": None, "confidence": None}
+
+
+class CanvasView:
+    """Follow the canvas of one response, for those who want to see it."""
+
+    def __init__(self, text: Text, order: Order) -> None:
+        self._text = text
+        self._order = order
+        self._committed: dict[int, Fields] = {}
+
+    def start(self) -> Fields:
+        """Say what was accepted."""
+        pieces: Sequence[str] = [self._text.piece(token) for token in self._order.prompt]
+        return {
+            "event": "start", **about(self._order), "block_length": self._order.generation.block_length,
+            "prompt": pieces,
+        }  # fmt: skip
+
+    def step(self, progress: Progress) -> Fields:
+        """Say what a step did."""
+        step = progress.step
+        committed: list[Fields] = [
+            {"position": position, "token": token, "text": self._text.piece(token), "confidence": confidence}
+            for position, token, confidence in zip(step.positions, step.tokens, step.confidences, strict=True)
+        ]
+        for each in committed:
+            self._committed[each["position"]] = self._cell("committed", each["token"], each["confidence"])
+        guesses = {
+            position: self._cell("provisional", token, confidence) for position, token, confidence in step.proposals()
+        }
+        cells = guesses | self._committed
+        event: Fields = {
+            "event": "step",
+            "step": step.index,
+            "refresh": None if step.refresh is None else step.refresh.value,
+            "masks_left": step.masks_left,
+            "committed": committed,
+            "canvas": [cells.get(position, _MASKED) for position in range(self._order.generation.gen_length)],
+            "cache_bytes": progress.cache_bytes,
+            "full_cache_bytes": progress.full_cache_bytes,
+        }
+        if progress.kept is not None:
+            kept = progress.kept
+            event["kept"] = {
+                "pairs_per_head": kept.pairs_per_head, "layers": kept.layers, "holders": kept.holders,
+            }  # fmt: skip
+        return event
+
+    def _cell(self, state: str, token: int, confidence: float) -> Fields:
+        return {"state": state, "text": self._text.piece(token), "confidence": confidence}
+
+
+def about(order: Order) -> Fields:
+    """Say how a response is made."""
+    return {
+        "policy": order.policy.name,
+        "budget": order.budget,
+        "seed": order.generation.seed,
+        "prompt_length": len(order.prompt),
+        "gen_length": order.generation.gen_length,
+    }
+
+
+def outcome(order: Order, last: Progress, kept: Kept | None) -> Fields:
+    """Say what a response took."""
+    return {
+        **about(order),
+        "steps": last.step.index + 1,
+        "kept_pairs": None if kept is None else kept.pairs,
+        "pairs_per_head": None if kept is None else kept.pairs_per_head,
+        "cache_bytes": last.cache_bytes,
+        "full_cache_bytes": last.full_cache_bytes,
+    }

@@ -1,0 +1,89 @@
+"""What a client is told when something is wrong: OpenAI's error object, whatever the cause."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+
+class ErrorBody(BaseModel):
+    """Say what was wrong; `param` names the field of the request, `code` the kind of problem."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(BaseModel):
+    """OpenAI's error object."""
+
+    error: ErrorBody
+
+
+class ApiError(Exception):
+    """Answer a request with an error; `headers` go with it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """Return OpenAI's error object."""
+        kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
+            self.status, "invalid_request_error" if self.status < 500 else "server_error"
+        )
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        """Return the answer."""
+        # Escaped to ASCII: a message may repeat what a client sent, half a surrogate pair included.
+        content = json.dumps(self.body()).encode()
+        return Response(content, self.status, self.headers, media_type="application/json")
+
+
+def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
+    """Refuse a request that cannot be answered as it is."""
+    return ApiError(400, message, code, param=param)
+
+
+def of_status(status: int, headers: Mapping[str, str] | None = None) -> ApiError:
+    """Explain a status that the router answers with."""
+    if status == 404:
+        return ApiError(404, "there is nothing at this address; see /openapi.json", "not_found")
+    if status == 405:
+        allowed = (headers or {}).get("allow", "another method")
+        return ApiError(405, f"this address expects {allowed}", "method_not_allowed", headers=headers)
+    return ApiError(status, "the request could not be read; expected a JSON object in UTF-8", "unreadable")
+
+
+def of_validation(errors: Sequence[Any]) -> ApiError:
+    """Explain the first of pydantic's errors, without repeating what was sent."""
+    first = errors[0]
+    path = [str(part) for part in first["loc"] if part != "body"]
+    kind = first["type"]
+    if kind == "json_invalid":
+        return invalid("the body is not JSON", code="invalid_json")
+    if kind == "extra_forbidden":
+        return invalid(f"unknown field {path[-1]!r}; see /openapi.json", ".".join(path), "unknown_parameter")
+    if kind == "unsupported":
+        param = first["ctx"]["param"]
+        return invalid(first["msg"], ".".join([*path, param]) if param else ".".join(path), "unsupported_parameter")
+    named = ".".join(path) or None
+    return invalid(f"{named or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}", named)

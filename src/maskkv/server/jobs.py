@@ -1,0 +1,87 @@
+"""A request on its way through the model's thread, and what each step reports back to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from maskkv.engine import Step
+from maskkv.sequence import RunningSequence
+from maskkv.server.errors import ApiError
+from maskkv.server.orders import Order
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Say what the latest vote kept: prompt pairs in all, per KV head and layer, and how many heads hold each one."""
+
+    pairs: int
+    pairs_per_head: float
+    layers: tuple[float, ...]
+    holders: tuple[int, ...]
+
+    @classmethod
+    def of(cls, sequence: RunningSequence) -> Kept | None:
+        """Read a sequence after a prompt refresh; None without a cache."""
+        holders = sequence.holders()
+        if holders is None:
+            return None
+        heads = sequence.config.num_kv_heads
+        layers = holders.sum(1).tolist()
+        return cls(
+            pairs=sum(layers),
+            pairs_per_head=sum(layers) / (heads * len(layers)),
+            layers=tuple(pairs / heads for pairs in layers),
+            holders=tuple(holders.sum(0).tolist()),
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Report one step of one request; `kept` is set where the step voted."""
+
+    step: Step
+    cache_bytes: int
+    full_cache_bytes: int
+    kept: Kept | None
+
+
+class Job:
+    """Carry an order to the model's thread and its progress back; made in the event loop that reads it."""
+
+    def __init__(self, order: Order, timeout: float) -> None:
+        """Start the clock: the job has `timeout` seconds from now."""
+        self.order = order
+        self.cancelled = False
+        self._loop = asyncio.get_running_loop()
+        self.deadline = self._loop.time() + timeout
+        self._timeout = timeout
+        self._events: asyncio.Queue[Progress | ApiError] = asyncio.Queue()
+
+    def post(self, event: Progress | ApiError) -> None:
+        """Report from the model's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    def cancel(self) -> None:
+        """Tell the model's thread that nobody waits any more; it lets go before its next step."""
+        self.cancelled = True
+
+    async def progress(self) -> AsyncGenerator[Progress, None]:
+        """Yield every step.
+
+        Raises:
+            ApiError: The model failed, or time is up.
+        """
+        while True:
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    event = await self._events.get()
+            except TimeoutError:
+                raise ApiError(504, f"the answer took longer than {self._timeout:g} s", "timeout") from None
+            if isinstance(event, ApiError):
+                raise event
+            yield event
+            if event.step.finished:
+                return

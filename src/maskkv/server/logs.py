@@ -1,0 +1,50 @@
+"""Logs: one JSON object a line on standard error, without a word of any prompt or answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from types import TracebackType
+
+LOGGER = logging.getLogger("maskkv.server")
+
+
+class JsonFormatter(logging.Formatter):
+    """Write a record as one JSON object; `fields` given to `say` become its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, object] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            # Of other libraries only what was written in their code: what they fill in may quote a request.
+            "event": str(record.msg).partition("\n")[0],
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line |= failure(record.exc_info[0], record.exc_info[2])
+        return json.dumps(line)
+
+
+def failure(kind: type[BaseException], trace: TracebackType | None) -> dict[str, object]:
+    """Describe an exception by its type and place; its message could quote a prompt."""
+    frames = traceback.extract_tb(trace)
+    return {"exception": kind.__name__, "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}
+
+
+def say(event: str, level: int = logging.INFO, **fields: object) -> None:
+    """Log an event with fields."""
+    LOGGER.log(level, event, extra={"fields": fields})
+
+
+def configure() -> None:
+    """Send the logs of this process to standard error as JSON."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # Its messages are ours, said again.
+    logging.getLogger("uvicorn.access").disabled = True

@@ -1,0 +1,112 @@
+"""From what a client asked for to what the engine is told: ids, `Generation`, policy and budget."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, fields
+
+from maskkv import policies
+from maskkv.api import LanguageModel
+from maskkv.engine import check_prompt
+from maskkv.errors import CheckpointError, InputError
+from maskkv.eviction.policy import Policy
+from maskkv.generation import Generation
+from maskkv.server.errors import ApiError, invalid
+from maskkv.server.requests import AnswerRequest, ChatRequest, CompletionRequest
+from maskkv.server.settings import ServerSettings
+
+
+@dataclass(frozen=True)
+class Order:
+    """Describe one response to be made; its text is cut after `limit` tokens and before any of `stops`."""
+
+    prompt: tuple[int, ...]
+    generation: Generation
+    policy: Policy
+    budget: int | None
+    limit: int
+    stops: tuple[str, ...]
+
+
+def order(request: ChatRequest | CompletionRequest, llm: LanguageModel, settings: ServerSettings) -> Order:
+    """Translate a request.
+
+    Raises:
+        ApiError: It asks for what this model, or this server, does not give.
+    """
+    prompt = _prompt(request, llm)
+    if len(prompt) > settings.max_prompt_length:
+        raise invalid(
+            f"the prompt has {len(prompt):,} tokens: expected at most {settings.max_prompt_length:,}",
+            "messages" if isinstance(request, ChatRequest) else "prompt",
+            "context_length_exceeded",
+        )
+    policy = _policy(request, settings)
+    limit, generation = _generation(request, settings)
+    return Order(
+        prompt=tuple(prompt),
+        generation=generation,
+        policy=policy,
+        budget=request.budget if "budget" in request.model_fields_set else _default_budget(policy, settings),
+        limit=limit,
+        stops=request.stops(),
+    )
+
+
+def _prompt(request: ChatRequest | CompletionRequest, llm: LanguageModel) -> list[int]:
+    try:
+        if isinstance(request, ChatRequest):
+            # Templates know the older name of that role.
+            roles = {"developer": "system"}
+            turns = [
+                {"role": roles.get(message.role, message.role), "content": message.text()}
+                for message in request.messages
+            ]
+            return llm.text.chat(turns)
+        if isinstance(request.prompt, str):
+            return llm.text.encode(request.prompt)
+        check_prompt(request.prompt, llm.model.config.vocab_size)
+        return request.prompt
+    except InputError as error:
+        raise invalid(str(error), "messages" if isinstance(request, ChatRequest) else "prompt") from None
+    except CheckpointError as error:  # There is no chat template: another address serves this model.
+        raise invalid(f"{error}; /v1/completions takes one", code="no_chat_template") from None
+
+
+def _policy(request: AnswerRequest, settings: ServerSettings) -> Policy:
+    name = settings.policy if request.policy is None else request.policy
+    # Only what maskkv ships: a name from the network never becomes an import.
+    if name not in policies.names():
+        raise invalid(f"unknown policy {name!r}: expected one of {', '.join(policies.names())}", "policy")
+    return policies.named(name)
+
+
+def _default_budget(policy: Policy, settings: ServerSettings) -> int | None:
+    return settings.budget if policy.scorer is not None else None
+
+
+def _generation(request: AnswerRequest, settings: ServerSettings) -> tuple[int, Generation]:
+    """Return how many tokens are wanted, and the generation of as many, rounded up to whole blocks."""
+    asked = {field.name: getattr(request, field.name, None) for field in fields(Generation)}
+    given = {name: value for name, value in asked.items() if value is not None}
+    limit = request.max_tokens or getattr(request, "max_completion_tokens", None) or Generation.gen_length
+    block = request.block_length or Generation.block_length
+    length = -(-limit // block) * block
+    if length > settings.max_gen_length:
+        raise invalid(f"the response would have {length:,} tokens: expected at most {settings.max_gen_length:,}")
+    top_p = given.pop("top_p", 1.0)
+    if top_p < 1:
+        given = {"alg": "maskgit_plus", "top_p": top_p} | given
+    try:
+        generation = Generation(**{"seed": secrets.randbelow(2**31), **given, "gen_length": length})
+    except InputError as error:
+        raise invalid(str(error)) from None
+    return limit, generation
+
+
+def check_model(asked: str | None, served: str) -> None:
+    """Refuse a request for another model."""
+    if asked is not None and asked != served:
+        raise ApiError(
+            404, f"there is no model {asked!r}: this server has {served!r}", "model_not_found", param="model"
+        )

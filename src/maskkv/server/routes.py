@@ -1,0 +1,112 @@
+"""The addresses of the server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from maskkv.server.denoising import CanvasView
+from maskkv.server.errors import ApiError, ErrorReply
+from maskkv.server.metrics import CONTENT_TYPE
+from maskkv.server.orders import check_model
+from maskkv.server.replies import Reply, encode
+from maskkv.server.requests import ChatRequest, CompletionRequest
+from maskkv.server.service import Exchange, service
+from maskkv.server.streaming import EventStream
+
+router = APIRouter(
+    responses={
+        "4XX": {"model": ErrorReply, "description": "The request was refused."},
+        "5XX": {"model": ErrorReply, "description": "The request failed."},
+    }
+)
+
+
+@router.post("/v1/chat/completions", response_model=None)
+async def chat(asked: ChatRequest, request: Request) -> Response:
+    """Answer the last turn of a conversation."""
+    return await _answer(asked, request, is_chat=True)
+
+
+@router.post("/v1/completions", response_model=None)
+async def complete(asked: CompletionRequest, request: Request) -> Response:
+    """Continue a text."""
+    return await _answer(asked, request, is_chat=False)
+
+
+@router.get("/v1/models", response_model=None)
+async def models(request: Request) -> Response:
+    """List the one model that is served."""
+    return _json({"object": "list", "data": [_model(service(request).model_name)]})
+
+
+@router.get("/v1/models/{name:path}", response_model=None)
+async def model(name: str, request: Request) -> Response:
+    """Describe the model."""
+    served = service(request).model_name
+    check_model(name, served)
+    return _json(_model(served))
+
+
+@router.get("/health", response_model=None)
+async def health(request: Request) -> Response:
+    """Tell whether requests are being answered."""
+    if not service(request).runner.alive:
+        raise ApiError(503, "the model's thread does not run", "not_running")
+    return _json({"status": "ok", "model": service(request).model_name})
+
+
+@router.get("/metrics", response_model=None)
+async def metrics(request: Request) -> Response:
+    """Return the counters for Prometheus."""
+    return Response(service(request).metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+
+async def _answer(asked: ChatRequest | CompletionRequest, request: Request, *, is_chat: bool) -> Response:
+    shared = service(request)
+    exchange = await shared.begin(asked)
+    request.state.exchange = exchange
+    reply = Reply(is_chat, shared.model_name)
+    if asked.stream:
+        view = CanvasView(shared.llm.text, exchange.job.order) if asked.shows_canvas() else None
+        return EventStream(exchange, reply, view, with_usage=asked.wants_usage())
+    try:
+        text = await _unless_left(request, exchange)
+    finally:
+        exchange.close()
+    return _json(reply.whole(text, exchange.answer.finish_reason, exchange.usage(), exchange.outcome()))
+
+
+async def _unless_left(request: Request, exchange: Exchange) -> str:
+    """Wait for the whole text; stop waiting when the client has hung up."""
+    whole = asyncio.ensure_future(_text(exchange))
+    left = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({whole, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not whole.done():
+            raise ApiError(499, "the client hung up", "client_closed_request")
+        return whole.result()
+    finally:
+        whole.cancel()
+        left.cancel()
+
+
+async def _text(exchange: Exchange) -> str:
+    return "".join([text async for _, text in exchange.steps()])
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "maskkv"}
+
+
+def _json(fields: dict[str, Any]) -> Response:
+    return Response(encode(fields), media_type="application/json")

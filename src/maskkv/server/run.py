@@ -1,0 +1,67 @@
+"""Serve until told to stop: SIGTERM and Ctrl-C let running requests finish first."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from maskkv.api import LanguageModel
+from maskkv.errors import InputError
+from maskkv.server import logs
+from maskkv.server.app import create_app
+from maskkv.server.settings import ServerSettings
+
+
+def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: Callable[[str], None]) -> None:
+    """Serve a model until SIGTERM or Ctrl-C; `ready` is told the address once it listens.
+
+    Raises:
+        InputError: The address cannot be listened on.
+    """
+    logs.configure()
+    _warm_up(llm)
+    config = uvicorn.Config(
+        create_app(llm, model_name, settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=settings.drain_timeout,
+        lifespan="on",
+    )
+    with _listen(settings) as listener:
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        logs.say("listening", url=url, model=model_name, keys=len(settings.accepted_keys()))
+        ready(url)
+        # uvicorn sends itself again the signal that ended it, once all is finished: that is no failure.
+        signal.signal(signal.SIGTERM, _leave)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}; "
+            "try another --port (0 takes a free one) or --host"
+        ) from None
+
+
+def _warm_up(llm: LanguageModel) -> None:
+    """Import what renders chat templates, which takes seconds, before the first request has to wait for it."""
+    if llm.text.has_chat_template:
+        with contextlib.suppress(InputError):  # Words that a model does not know are no reason not to start.
+            llm.text.chat([{"role": "user", "content": "."}])
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,0 +1,53 @@
+"""Server-sent events: an answer while it is made, and what happens when its reader leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from maskkv.server.denoising import CanvasView
+from maskkv.server.errors import ApiError
+from maskkv.server.replies import DONE, Reply, event
+from maskkv.server.service import Exchange
+
+_LAST_WORDS_S = 5.0
+
+
+class EventStream(StreamingResponse):
+    """Send an exchange as events, and close it whatever happens: the end, a reader that left or one that stalls."""
+
+    def __init__(self, exchange: Exchange, reply: Reply, view: CanvasView | None, *, with_usage: bool) -> None:
+        """Send the canvas too if there is a `view` of it."""
+        super().__init__(_events(exchange, reply, view, with_usage), media_type="text/event-stream")
+        self._exchange = exchange
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything; a reader who takes nothing more is cut off a little after the request's time is up."""
+        try:
+            async with asyncio.timeout_at(self._exchange.job.deadline + _LAST_WORDS_S):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._exchange.close()
+
+
+async def _events(
+    exchange: Exchange, reply: Reply, view: CanvasView | None, with_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    try:
+        first = reply.first()
+        yield event(first if view is None else {**first, "maskkv": view.start()})
+        async for progress, text in exchange.steps():
+            if view is not None:
+                yield event({**reply.chunk(text), "maskkv": view.step(progress)})
+            elif text:
+                yield event(reply.chunk(text))
+        last = {} if view is None else {"event": "finish"}
+        yield event({**reply.chunk("", exchange.answer.finish_reason), "maskkv": {**last, **exchange.outcome()}})
+        if with_usage:
+            yield event(reply.usage_chunk(exchange.usage()))
+    except ApiError as problem:
+        yield event(problem.body())
+    yield DONE
