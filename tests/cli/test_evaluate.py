@@ -56,7 +56,7 @@ def test_isolated_answers_have_a_latency(run, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("chess",), "unknown benchmark 'chess': expected one of mini"),
+        (("chess",), "unknown benchmark 'chess': expected one of mini, observe"),
         (("mini", "--task", "chess"), "unknown task 'chess': mini has single-key, "),
         (("mini", "--policy", "chess"), "unknown policy 'chess': expected one of "),
         (("mini", "--budget", 0), "budget 0: expected at least 1 pair per KV head and layer"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskkv.cli import terminal
+from maskkv.cli import observe, terminal
 from maskkv.cli.flags import DEFAULT_BUDGET, ModelFlags, PolicyFlags, Without, flagged
 from maskkv.errors import InputError
 from maskkv.generation import Generation
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from maskkv.eval.store import Record
     from maskkv.eval.table import Table
 
-BENCHMARKS = ("mini",)
+BENCHMARKS = ("mini", "observe")
+OBSERVE = "observe"
+"""No benchmark, but its examples are chosen like theirs: nothing is scored, and no policy takes part."""
 FIRST_SEED = 1000
 
 
@@ -53,9 +55,9 @@ class ExampleFlags:
         return [task for task in tasks if self.task is None or task.name in self.task]
 
     def _all(self, name: str, llm: LanguageModel) -> Sequence[Task]:
-        from maskkv.eval import mini
+        from maskkv.eval import mini, observe
 
-        return mini.tasks(self.length, self.numbers(mini.N))
+        return mini.tasks(self.length, self.numbers(observe.N if name == OBSERVE else mini.N))
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def evaluate(
     """Score every task under every policy and budget.
 
     What DIR has answers to is not asked again, so an interrupted run goes on where it stopped. The variants of an
-    example share the first pass over its prompt.
+    example share the first pass over its prompt. `observe` scores nothing: it records what queries read, for figures.
     """
     from maskkv.eval import runs
     from maskkv.eval.workers import Source
@@ -144,11 +146,16 @@ def evaluate(
             raise InputError(f"unknown benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
     profile = None if model.profile is None else str(model.profile)
     source = Source(model.model, model.device, model.dtype, model.rope_scale, profile)
+    if OBSERVE in benchmarks and (variants, mixing, running) != (VariantFlags(), PolicyFlags(), RunFlags(running.out)):
+        raise InputError("observe watches a model without a cache, in one process: no flags but of examples and --out")
     chosen = variants.variants(mixing)
     llm = model.load()
+    if OBSERVE in benchmarks:
+        observe.observe(llm, source.name, examples.tasks(OBSERVE, llm), schedule, running.out)
     studies = [
         runs.Study(examples.tasks(name, llm), chosen, schedule, running.isolated, running.part())
         for name in dict.fromkeys(benchmarks)
+        if name != OBSERVE
     ]
     for study in studies:
         with terminal.progress(study.benchmark, 1) as advance:

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from maskkv.plots.source import Record
 
 FIGURES = {
+    "attention": "Fig. 1a: what mask and prompt queries read of the prompt, by step",
+    "similarity": "Fig. 1b: how little each layer turns the residual stream",
+    "heads": "Fig. 1c: what the mask queries of each head read",
     "budget": "Fig. 3: score against budget per task, with the paper's curves",
     "cost": "Fig. 4: speed and memory against prompt length",
     "base-rates": "Fig. 5: score against the base rates α and β",
+    "needle": "Figs. 6 and 8: needle in a haystack, length × depth",
+    "preference": "Fig. 7: prompt preference of each layer and head",
     "ablation": "Tables 2, 7 and 8: one bar per policy",
 }
 """Every figure, with what it shows; each is drawn by the module of its name."""

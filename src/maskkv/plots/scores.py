@@ -40,10 +40,12 @@ class Estimate:
 def cells(records: Iterable[Record], identity: Sequence[str] = ("policy_name", "budget", "task")) -> list[Record]:
     """Return the records of measured cells: of one model, each task on the same documents, no two of one identity.
 
+    Needles, which have a depth, have a figure of their own.
+
     Raises:
         InputError: There are none, or they cannot be compared.
     """
-    found = having(records, FIELDS, "a measured cell of `maskkv eval`")
+    found = having((each for each in records if "depth" not in each), FIELDS, "a measured cell of `maskkv eval`")
     check_alike(found, ("model", "fingerprint"))
     for task in task_names(found):
         check_alike([record for record in found if record["task"] == task], ("length", "first_seed"))
@@ -58,7 +60,7 @@ def against(records: Sequence[Record], reference: str) -> list[Record]:
         InputError: A cell has no counterpart, so nothing can be said of it.
     """
     found = having(records, (*FIELDS, "scores"), "a measured cell with the scores of its documents")
-    same = ("fingerprint", "task", "length", "depth", "n", "first_seed")
+    same = ("fingerprint", "dtype", "task", "length", "depth", "settings", "n", "first_seed", "schedule")
     scores = {
         tuple(str(look_up(record, name)) for name in same): record["scores"]
         for record in found
@@ -79,7 +81,9 @@ def against(records: Sequence[Record], reference: str) -> list[Record]:
 def quantity(records: Sequence[Record]) -> str:
     """Say what the estimates of these records are."""
     reference = records[0].get(RETENTION)
-    return "score, %" if reference is None else f"% of the score of {reference}"
+    metrics = {str(record.get("metric", "score")) for record in records}
+    measured = metrics.pop() if len(metrics) == 1 else "score"
+    return f"{measured}, %" if reference is None else f"% of the {measured} of {reference}"
 
 
 def estimate(records: Sequence[Record]) -> Estimate:

@@ -16,6 +16,12 @@ from maskkv.errors import InputError
 Record = dict[str, object]
 MISSING = object()
 
+CHOICES = (
+    *("benchmark", "model", "fingerprint", "dtype", "rope_scale", "profile", "shape", "length", "depth", "settings"),
+    *("n", "first_seed", "seed", "schedule", "policy", "shared_prompt_pass", "device", "commit", "environment"),
+)
+"""The fields by which to choose between two records that are alike otherwise, those that matter most first."""
+
 
 def load(path: Path) -> list[Record]:
     """Read the records of a JSONL file, or of all those in a folder and below.
@@ -69,6 +75,22 @@ def having(records: Iterable[Record], fields: Sequence[str], what: str) -> list[
     return found
 
 
+def observations(records: Iterable[Record]) -> list[Record]:
+    """Return the observations of `maskkv eval observe`; InputError if there are none."""
+    return having(records, ("mask", "prompt", "similarity", "preference"), "an observation of `maskkv eval observe`")
+
+
+def subject(observations: Sequence[Record]) -> str:
+    """Say what was observed: the model, and the document or how many."""
+    first = observations[0]
+    parts = [str(first.get("model", "unnamed model"))]
+    if len(observations) > 1:
+        parts.append(f"{len(observations)} documents")
+    else:
+        parts += [f"{first.get('task', 'unnamed task')} {first.get('number', '')}".strip()]
+    return ", ".join([*parts, f"prompt of {number(first, 'prompt_length'):,.0f} tokens"])
+
+
 def check_alike(records: Sequence[Record], fields: Sequence[str]) -> None:
     """Raise InputError, saying how to choose, if records that share a picture differ in one of the fields."""
     for name in fields:
@@ -80,15 +102,15 @@ def check_alike(records: Sequence[Record], fields: Sequence[str]) -> None:
             raise InputError(f"the records differ in {name} ({some}): choose with --where {name}={values[0]}")
 
 
-def check_distinct(records: Sequence[Record], fields: Sequence[str]) -> None:
-    """Raise InputError if two records agree in all the fields, and so would be drawn on top of each other."""
+def check_distinct(records: Sequence[Record], identity: Sequence[str]) -> None:
+    """Raise InputError if two records agree in their identity, and so would be drawn on top of each other."""
     seen: dict[str, Record] = {}
     for record in records:
-        key = json.dumps([_spelled(look_up(record, name)) for name in fields])
+        key = json.dumps([_spelled(look_up(record, name)) for name in identity])
         if key in seen:
-            check_alike([seen[key], record], sorted((seen[key].keys() & record.keys()) - _MEASURED))
-            where_ = ", ".join(f"{name} {_spelled(look_up(record, name))}" for name in fields)
-            raise InputError(f"there are two records of {where_}: expected one")
+            check_alike([seen[key], record], CHOICES)
+            which = ", ".join(f"{name} {_shown(look_up(record, name))}" for name in identity)
+            raise InputError(f"there are two records of {which}: expected one")
         seen[key] = record
 
 
@@ -128,10 +150,6 @@ def grid(record: Record, name: str, axes: int) -> NDArray[np.float64]:
     if array.ndim != axes or not array.size or not np.isfinite(array).all():
         raise InputError(f"a record's field {name} is {_shown(value)}: expected numbers in lists {axes} deep")
     return array
-
-
-_MEASURED = {"score", "standard_error", "scores", "wall_s", "case"}
-"""What differs from run to run, and so is nothing to choose by."""
 
 
 def _spelled(value: object) -> str:

@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator, StrMethodFormatter
+from numpy.typing import NDArray
 
 from maskkv.errors import InputError
 
 SUFFIXES = (".png", ".svg")
-COLUMNS = 4
+MOST_COLUMNS, WIDEST = 4, 9.8
+"""Panels side by side, and inches of them, at most."""
+MOST_NAMES = 16
+"""Rows and columns of a map that are all named, with their numbers printed."""
 COLOUR_MAP = "cividis"
 """Perceptually uniform, monotonous in lightness, the same to colour-blind readers."""
 
@@ -79,8 +85,8 @@ def sheet(width: float, height: float) -> Figure:
 
 
 def panel_grid(count: int, size: tuple[float, float], xlabel: str, ylabel: str) -> tuple[Figure, list[Axes]]:
-    """Return a figure with `count` panels of that size in inches, four in a row at most, and the panels."""
-    columns = min(COLUMNS, count)
+    """Return a figure with `count` panels of that size in inches, in rows, and the panels."""
+    columns = max(1, min(MOST_COLUMNS, count, int(WIDEST / size[0])))
     rows = math.ceil(count / columns)
     figure = sheet(max(4.8, size[0] * columns + 0.4), size[1] * rows + 0.7)
     axes: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
@@ -138,6 +144,23 @@ def files(out: Path) -> list[Path]:
     if out.suffix:
         raise InputError(f"cannot write {out}: expected a name that ends in .png or .svg, or without an ending (both)")
     return [out.with_suffix(suffix) for suffix in SUFFIXES]
+
+
+def heat_map(axis: Axes, values: NDArray[np.float64], rows: Sequence[object], columns: Sequence[object]) -> AxesImage:
+    """Draw numbers from 0 to 1, in print too where there is room; as many of the rows' and columns' names as fit."""
+    drawn = axis.imshow(values, cmap=COLOUR_MAP, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axis.grid(visible=False)
+    for ticks, names in ((axis.set_yticks, rows), (axis.set_xticks, columns)):
+        every = math.ceil(len(names) / MOST_NAMES)
+        ticks(range(0, len(names), every), [str(name) for name in names[::every]])
+    if max(values.shape) <= MOST_NAMES:
+        for (row, column), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                ink = "white" if value < 0.5 else "black"
+                axis.text(
+                    column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center", color=ink, fontsize=5.5
+                )
+    return drawn
 
 
 def size_ticks(axis: Axes, unit: str) -> None:
