@@ -49,7 +49,7 @@ def run(
     settings: Generation,
     policy: Policy,
     budget: int | None = None,
-    **more: float,
+    **more: float | str,
 ) -> Run:
     engine = Engine(model)
     number = engine.add(prompt, settings, policy, budget, **more)
@@ -329,6 +329,38 @@ def test_a_step_proposes_for_every_mask_of_the_block_what_it_may_commit() -> Non
 
 
 @FAMILIES
+@pytest.mark.parametrize(("kv_dtype", "tolerance"), [("int8", 0.02), ("fp8", 0.2)])
+def test_kept_pairs_in_8_bits(family: str, kv_dtype: str, tolerance: float) -> None:
+    """Other bytes, nearly the same rows; positions and budgets do not change, whoever runs beside."""
+    model = random_model(CONFIGS[family], seed=4)
+    prompt = random_prompt(model.config, 30)
+    settings = generation(prompt_interval=6, response_interval=2, cfg_scale=0.5)
+    exact = run(model, prompt, settings, MASKKV, 9)
+    alone = run(model, prompt, settings, MASKKV, 9, kv_dtype=kv_dtype)
+    torch.testing.assert_close(alone.hidden[0], exact.hidden[0], atol=0, rtol=0)
+    off = (alone.hidden[2] - exact.hidden[2]).abs().max()
+    assert 0 < off < tolerance * exact.hidden[2].abs().max()
+    engine = Engine(model)
+    exact_too = engine.add(prompt, settings, MASKKV, 9)
+    numbers = [engine.add(prompt, settings, MASKKV, 9, kv_dtype=kv_dtype) for _ in range(2)]
+    config = model.config
+    vectors = 2 * 9 * config.num_layers * config.num_kv_heads
+    steps = []
+    for _ in range(8):
+        steps += engine.step()
+        for number in numbers:
+            saved = 2 * vectors * (4 * config.head_dim - (config.head_dim + 2))
+            assert engine[number].cache_bytes == engine[exact_too].cache_bytes - saved
+    for number, own in [(exact_too, exact), *((number, alone) for number in numbers)]:
+        assert [(step.positions, step.tokens) for step in steps if step.sequence == number] == [
+            (step.positions, step.tokens) for step in own.steps
+        ]
+        assert engine[number].kept() == own.kept
+    assert {len(heads) for heads in alone.kept} == {config.num_kv_heads}
+    assert sum(len(rows) for heads in alone.kept for rows in heads) == vectors // 2
+
+
+@FAMILIES
 def test_probed_importance_is_one_minus_the_cosine(family: str) -> None:
     for chunk_rows in (7, 1024):
         model = random_model(CONFIGS[family], seed=7, chunk_rows=chunk_rows)
@@ -389,9 +421,10 @@ def test_rope_is_stretched_once_prompt_and_response_pass_the_trained_length() ->
         ([1], {"rope_scale": 0.5}, "rope_scale 0.5: expected a factor of at least 1"),
         ([1], {"rope_scale": math.inf}, "rope_scale"),
         ([1], {"rope_scale": math.nan}, "rope_scale"),
+        ([1], {"kv_dtype": "int4"}, "kv_dtype 'int4': expected one of auto, int8, fp8"),
     ],
 )
-def test_bad_input_is_refused(prompt: list[int], options: dict[str, float], message: str) -> None:
+def test_bad_input_is_refused(prompt: list[int], options: dict[str, float | str], message: str) -> None:
     engine = Engine(random_model(LLADA))
     with pytest.raises(InputError, match=message):
         engine.add(prompt, generation(), FULL, **options)

@@ -24,6 +24,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
+from maskkv.ops.quantised import check_kv_dtype
 from maskkv.sequence import RunningSequence
 from maskkv.text import Text
 
@@ -56,6 +57,7 @@ class Result:
     steps: int
     policy: str
     budget: Budget
+    kv_dtype: str
     cache_bytes: int
     full_cache_bytes: int
     peak_memory_bytes: int
@@ -79,6 +81,7 @@ class LanguageModel:
         budget: Budget = None,
         profile: LayerProfile | None = None,
         rope_scale: float | None = None,
+        kv_dtype: str = "auto",
     ) -> None:
         self.model = model
         self.text = text
@@ -86,6 +89,7 @@ class LanguageModel:
         self.budget = budget
         self.profile = profile
         self.rope_scale = rope_scale
+        self.kv_dtype = check_kv_dtype(kv_dtype)
 
     def generate(
         self,
@@ -160,7 +164,7 @@ class LanguageModel:
         policy = self.policy if policy is None else _policy(policy)
         budget = self.budget if isinstance(budget, Default) else budget
         engine = Engine(self.model, self.profile)
-        number = engine.add(prompt, generation, policy, budget, self.rope_scale)
+        number = engine.add(prompt, generation, policy, budget, self.rope_scale, self.kv_dtype)
         return self._run(engine, number)
 
     def logits(self, ids: Sequence[int]) -> Float[Tensor, "length vocab"]:
@@ -209,6 +213,7 @@ class LanguageModel:
             steps=sequence.index,
             policy=sequence.settings.policy.name,
             budget=sequence.settings.budget,
+            kv_dtype=sequence.settings.kv_dtype,
             cache_bytes=sequence.cache_bytes,
             full_cache_bytes=sequence.full_cache_bytes(self.model.dtype.itemsize),
             peak_memory_bytes=peak,
@@ -218,7 +223,7 @@ class LanguageModel:
         )
 
 
-def load(
+def load(  # noqa: PLR0913 (a user's choices, each with its name)
     model: str | Path | None = None,
     *,
     policy: str | Policy = "maskkv",
@@ -227,12 +232,14 @@ def load(
     dtype: str = "auto",
     rope_scale: float | None = None,
     profile: LayerProfile | str | Path | None = None,
+    kv_dtype: str = "auto",
 ) -> LanguageModel:
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
     `policy` may be one of your own, `module:NAME`, whose module is imported. `profile` is a layer profile or its file;
     None takes the one that maskkv ships for this very model, and without one each prompt is probed. `rope_scale` None
-    stretches RoPE as each prompt's length needs.
+    stretches RoPE as each prompt's length needs. `kv_dtype` is what kept prompt pairs are stored in: the model's own
+    dtype (`auto`), `int8` or `fp8`.
 
     Raises:
         CheckpointError: The folder's files cannot be used.
@@ -240,6 +247,7 @@ def load(
         InputError: The policy is unknown, or an argument is out of range.
     """
     chosen = policies.resolve(policy) if isinstance(policy, str) else policy
+    check_kv_dtype(kv_dtype)
     folder = checkpoint.resolve(mini.folder() if model is None else model)
     text = Text.load(folder)
     transformer = checkpoint.load(folder, device=device, dtype=dtype)
@@ -250,6 +258,7 @@ def load(
         budget=budget,
         profile=_profile(profile, transformer),
         rope_scale=rope_scale,
+        kv_dtype=kv_dtype,
     )
 
 

@@ -15,6 +15,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import StepCache, Transformer
+from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
 from maskkv.ops.rope import Rotation, ntk_scale
 from maskkv.sampler import Commit, guide
 from maskkv.sequence import RunningSequence, Settings
@@ -66,7 +67,7 @@ class Engine:
         self.profile = profile
         self._sequences: dict[int, RunningSequence] = {}
         self._next = 0
-        self._packed: PackedCache | None = None
+        self._packed: dict[str, PackedCache] = {}
 
     def add(
         self,
@@ -75,11 +76,15 @@ class Engine:
         policy: Policy,
         budget: int | None = None,
         rope_scale: float | None = None,
+        kv_dtype: str = "auto",
     ) -> int:
         """Take in a sequence and return its number; `rope_scale` None stretches RoPE as its length needs.
 
+        `kv_dtype` is what the kept prompt pairs are stored in: the model's own dtype (`auto`), `int8` or `fp8`.
+
         Raises:
-            InputError: The prompt is empty or has ids outside the vocabulary, or the budget is below 1.
+            InputError: The prompt is empty or has ids outside the vocabulary, the budget is below 1, or there is no
+                such `kv_dtype`.
         """
         config = self.model.config
         check_prompt(prompt, config.vocab_size)
@@ -90,7 +95,7 @@ class Engine:
             rope_scale = ntk_scale(config.head_dim, config.rope_theta, config.trained_length, length)
         elif not 1 <= rope_scale < float("inf"):
             raise InputError(f"rope_scale {rope_scale}: expected a factor of at least 1")
-        settings = Settings(generation, policy, budget, rope_scale)
+        settings = Settings(generation, policy, budget, rope_scale, check_kv_dtype(kv_dtype))
         number, self._next = self._next, self._next + 1
         self._sequences[number] = RunningSequence(prompt, settings, config, self.model.device)
         return number
@@ -102,7 +107,7 @@ class Engine:
     def remove(self, number: int) -> None:
         """Forget a sequence and all its memory."""
         del self._sequences[number]
-        self._packed = None
+        self._packed.clear()
 
     @torch.inference_mode()
     def step(self) -> list[Step]:
@@ -110,13 +115,16 @@ class Engine:
         running = {number: each for number, each in self._sequences.items() if not each.finished}
         for each in running.values():
             each.begin()
-        together = {number: each for number, each in running.items() if not each.reads_everything}
-        hidden = dict(zip(together, self._run_together(list(together.values())), strict=True))
-        for alike in _alike({number: each for number, each in running.items() if number not in together}):
+        hidden: dict[int, list[Tensor]] = {}
+        live = {number: each for number, each in running.items() if not each.reads_everything}
+        for kind in KV_DTYPES:
+            together = {number: each for number, each in live.items() if each.settings.kv_dtype == kind}
+            hidden |= zip(together, self._run_together(kind, list(together.values())), strict=True)
+        for alike in _alike({number: each for number, each in running.items() if number not in live}):
             hidden |= zip(alike, self._run_whole(list(alike.values())), strict=True)
         steps = [self._commit(number, each, hidden[number]) for number, each in running.items()]
         for number in (step.sequence for step in steps if step.finished):
-            self._packed = None
+            self._packed.clear()
             self._sequences[number].leave()
         return steps
 
@@ -136,10 +144,10 @@ class Engine:
                 own.append(whole[each.logit_rows()])
         return hidden
 
-    def _run_together(self, sequences: list[RunningSequence]) -> list[list[Tensor]]:
+    def _run_together(self, kv_dtype: str, sequences: list[RunningSequence]) -> list[list[Tensor]]:
         """Run the live rows of many sequences in one pass, and return the hidden rows that each one's logits need."""
         branches = [(each, branch) for each in sequences for branch in each.branches]
-        cache = self._joined([branch.cache for _, branch in branches if branch.cache is not None])
+        cache = self._joined(kv_dtype, [branch.cache for _, branch in branches if branch.cache is not None])
         if cache is None:
             return []
         tokens = [branch.tokens(each.first_row()) for each, branch in branches]
@@ -151,13 +159,15 @@ class Engine:
         hidden = iter(self.model(torch.cat(tokens), joined, cache).split([len(own) for own in tokens]))
         return [[next(hidden)[each.logit_rows()] for _ in each.branches] for each in sequences]
 
-    def _joined(self, caches: list[EvictingCache]) -> PackedCache | None:
+    def _joined(self, kv_dtype: str, caches: list[EvictingCache]) -> PackedCache | None:
         """Return the caches as one, the one of the last step if they are the same."""
-        if self._packed is None or not self._packed.holds(caches):
-            # The old one goes first: what it joined must not be held twice.
-            self._packed = None
-            self._packed = PackedCache(caches) if caches else None
-        return self._packed
+        if kv_dtype in self._packed and self._packed[kv_dtype].holds(caches):
+            return self._packed[kv_dtype]
+        # The old one goes first: what it joined must not be held twice.
+        self._packed.pop(kv_dtype, None)
+        if caches:
+            self._packed[kv_dtype] = PackedCache(caches)
+        return self._packed.get(kv_dtype)
 
     def _rotation(self, sequence: RunningSequence) -> Rotation:
         end = len(sequence.canvas.tokens)

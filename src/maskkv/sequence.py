@@ -20,12 +20,13 @@ from maskkv.sampler import Commit, Sampler, finished
 
 @dataclass(frozen=True)
 class Settings:
-    """Say how one sequence runs: its sampling, its eviction, and how far its positions are stretched."""
+    """Say how one sequence runs: sampling, eviction, how far positions are stretched, what kept pairs are stored in."""
 
     generation: Generation
     policy: Policy
     budget: int | None
     rope_scale: float
+    kv_dtype: str = "auto"
 
 
 class Branch:
@@ -99,6 +100,7 @@ class RunningSequence:
             settings.policy,
             pairs,
             generation.transfer_ratio,
+            kv_dtype=settings.kv_dtype,
             watched=generation.drift is not None,
         )
 

@@ -73,7 +73,7 @@ def test_nothing_of_the_prompt_beside_the_kept_pairs_survives_a_step(family: str
             # passes, which rows drifted last and of which sequence, and the angles of the live rows.
             config, live_rows = engine.model.config, 2 * 9
             segments = 2 * config.num_kv_heads
-            integers = 2 * 2 * kept + config.num_layers * (config.num_kv_heads * live_rows + 2 * 3 * segments)
+            integers = 2 * 2 * kept + config.num_layers * (config.num_kv_heads * live_rows + 2 * 4 * segments)
             angles = 9 * config.head_dim
             assert live.now <= engine[number].cache_bytes + 8 * (integers + 2 * live_rows) + 4 * angles + 2 * 64
 

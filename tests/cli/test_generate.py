@@ -49,6 +49,18 @@ def test_json_is_one_object_with_the_fields_of_result(run, tiny, expected):
         assert printed[name] == getattr(expected, name), name
 
 
+def test_kept_pairs_may_take_8_bits(run, tiny, expected):
+    ran = run("generate", "--model", tiny, SAMPLE.content, "--budget", 4, "--kv-dtype", "int8", "--json", *SHORT)
+    printed = json.loads(ran.out)
+    assert printed["kv_dtype"] == "int8"
+    assert printed["kept"] == expected.kept
+    # 3 layers, 2 heads, 4 pairs of 2 vectors of 8 numbers: a byte each and 2 for the scale, not 4 each.
+    assert printed["cache_bytes"] == expected.cache_bytes - 3 * 2 * 4 * 2 * (8 * 4 - (8 + 2))
+    ran = run("generate", "--model", tiny, "anna", "--kv-dtype", "int4", *SHORT)
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == "maskkv: error: kv_dtype 'int4': expected one of auto, int8, fp8\n"
+
+
 def test_dash_reads_standard_input(run, tiny, expected, monkeypatch):
     # With the mark that some editors put in front of UTF-8.
     monkeypatch.setattr("sys.stdin", Stdin(b"\xef\xbb\xbf" + SAMPLE.document.encode()))
@@ -135,11 +147,13 @@ def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
         "--dtype": "bf16",
         "--rope-scale": 2.5,
         "--profile": tmp_path / "p.json",
+        "--kv-dtype": "int8",
         "--model": "a/b",
     }
     run("generate", "anna", *(part for pair in flags.items() for part in pair))
     assert got == {
         "model": ("a/b",), "device": "cpu", "dtype": "bf16", "rope_scale": 2.5, "profile": tmp_path / "p.json",
+        "kv_dtype": "int8",
     }  # fmt: skip
 
 

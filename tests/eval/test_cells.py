@@ -37,6 +37,13 @@ def test_retention_is_against_the_references_on_the_same_examples():
     assert found[2]["retention"]["full"] is None  # on two documents only
 
 
+def test_references_keep_their_pairs_exactly():
+    exact, rounded = record("full", [1.0, 1.0]), record("full", [1.0, 0.0], kv_dtype="int8")
+    found = merged([], [exact, rounded, record("maskkv", [1.0, 0.0], 4, kv_dtype="int8")])
+    assert [each["retention"]["full"]["ratio"] for each in found] == [1.0, 0.5, 0.5]
+    assert len(merged(found, [{**exact, "kv_dtype": "auto"}])) == 3, "older records do not name what they had"
+
+
 def test_a_reference_that_comes_later_completes_earlier_records():
     evicted = merged([], [record("maskkv", [1.0, 0.0], 4)])
     assert merged(evicted, [record("none", [1.0, 1.0])])[0]["retention"]["none"]["ratio"] == 0.5

@@ -137,10 +137,24 @@ def test_answers_from_before_a_setting_existed_count(llm, source, tmp_path):
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     for line in lines:
         del line["schedule"]["cfg_scale"]
+        del line["model"]["kv_dtype"]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     totals = []
     runs.run(llm, source, small, tmp_path, on_answers=lambda answered, total: totals.append(total))
     assert totals == [0]
+
+
+def test_kept_pairs_in_8_bits_are_measured_beside_the_exact_ones(source, tmp_path):
+    small = study(tasks=(task(numbers=range(5, 6)),))
+    found = {}
+    for kv_dtype in ("auto", "int8"):
+        chosen = replace(source, kv_dtype=kv_dtype)
+        found[kv_dtype] = runs.run(chosen.load(), chosen, small, tmp_path)
+    assert len(list(records.read(tmp_path / "mini.jsonl"))) == 2 * 3
+    for exact, rounded in zip(found["auto"], found["int8"], strict=True):
+        assert (exact["kv_dtype"], rounded["kv_dtype"]) == ("auto", "int8")
+        assert rounded["mean_cache_bytes"] < exact["mean_cache_bytes"]
+        assert rounded["mean_full_cache_bytes"] == exact["mean_full_cache_bytes"]
 
 
 def test_a_file_of_something_else_is_named(llm, source, tmp_path):

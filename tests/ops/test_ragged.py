@@ -48,7 +48,7 @@ def test_like_a_list_per_head(members: list[tuple[list[list[bool]], int]], group
             rows = [r for r in range(prompt) if keep[h][r]] + list(range(prompt, prompt + tail))
             wanted_keys.append(keys[rows, h])
             wanted_values.append(values[rows, h])
-    joined = RaggedKV.join(parts)
+    joined = parts[0].join(parts[1:])
     tails = [tail for _, tail in members]
     live = [(index, row) for index, tail in enumerate(tails) for row in range(tail)]
     fresh = torch.tensor([place for place in range(len(live)) if (place + seed) % 2], dtype=torch.long)
@@ -102,7 +102,7 @@ def test_keeps_no_view_of_what_it_was_given() -> None:
 def test_joining_moves_and_leaving_copies() -> None:
     keep = torch.ones(2, 4, dtype=torch.bool)
     parts = [RaggedKV.pack(random_heads(6, 2, seed), random_heads(6, 2, seed + 1), keep) for seed in (0, 2)]
-    whole = RaggedKV.join(parts)
+    whole = parts[0].join(parts[1:])
     for part in parts:
         assert part.keys.untyped_storage().data_ptr() == whole.keys.untyped_storage().data_ptr()
     before = parts[1].values.clone()
@@ -111,7 +111,7 @@ def test_joining_moves_and_leaving_copies() -> None:
     assert torch.equal(parts[1].values, before)
     assert parts[1].values.untyped_storage().nbytes() == parts[1].values.nbytes
     assert not parts[0].values.any()
-    alone = RaggedKV.join([parts[1]])
+    alone = parts[1].join([])
     assert alone is parts[1]
     address = alone.keys.data_ptr()
     alone.leave()

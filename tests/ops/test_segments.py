@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskkv.ops import segments
-from maskkv.ops.segments import BucketedAttention, PackedAttention, bucketed, near_lengths
+from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read, bucketed, near_lengths
 
 HEAD_DIM = 8
 
@@ -45,6 +47,10 @@ def loop_kernel(
     return read
 
 
+def taken(keys: Tensor, values: Tensor) -> Callable[[Bucket], Read]:
+    return lambda bucket: (bucket.take(keys), bucket.take(values), bucket.mask())
+
+
 cases = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 4)).flatmap(
     lambda shape: st.tuples(
         st.just(shape),
@@ -61,6 +67,7 @@ def test_both_ways_read_what_the_padded_oracle_reads(
     case: tuple[tuple[int, int, int], list[int], list[int], int],
 ) -> None:
     (kv_heads, group, _), lengths, counts, tile = case
+    live = [count % 2 + 3 for count in counts]
     queries = random_rows(sum(counts), kv_heads * group, seed=1)
     keys, values = random_rows(sum(lengths), seed=2), random_rows(sum(lengths), seed=3)
     expected = padded_attention(queries, keys, values, lengths, counts)
@@ -68,7 +75,7 @@ def test_both_ways_read_what_the_padded_oracle_reads(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "TILE_PAIRS", tile)
         patch.setattr(segments, "varlen_attn", loop_kernel)
-        in_buckets = BucketedAttention(lengths, counts, device)(queries, keys, values)
+        in_buckets = BucketedAttention(lengths, counts, live, device)(queries, taken(keys, values))
         in_one_call = PackedAttention(lengths, counts, kv_heads * group, device)(queries, keys, values)
     torch.testing.assert_close(in_buckets, expected)
     torch.testing.assert_close(in_one_call, expected)
@@ -89,20 +96,20 @@ def test_buckets_pad_little_and_stay_small(lengths: list[int], tile: int) -> Non
 
 def test_equal_neighbours_are_read_where_they_lie() -> None:
     pairs = random_rows(20, seed=0)
-    (whole,) = bucketed([5, 5, 5, 5], range(4), torch.device("cpu"))
+    (whole,) = bucketed([5, 5, 5, 5], range(4), 1, torch.device("cpu"))
     assert whole.mask() is None
     assert whole.take(pairs).data_ptr() == pairs.data_ptr()
-    (apart,) = bucketed([5, 5, 5, 5], [0, 2], torch.device("cpu"))
+    (apart,) = bucketed([5, 5, 5, 5], [0, 2], 1, torch.device("cpu"))
     assert apart.mask() is None
     assert torch.equal(apart.take(pairs), torch.stack([pairs[:5], pairs[10:15]]))
-    (uneven,) = bucketed([5, 7], range(2), torch.device("cpu"))
+    (uneven,) = bucketed([5, 7], range(2), 1, torch.device("cpu"))
     assert uneven.mask().sum(-1).flatten().tolist() == [5, 7]
 
 
 def test_a_neighbour_that_is_not_finite_changes_nothing() -> None:
     """A segment is filled up with its own last pair, so that what follows it cannot leak through a mask."""
     queries, keys, values = random_rows(2, 1, seed=0), random_rows(12, seed=1), random_rows(12, seed=2)
-    attend = BucketedAttention([5, 7], [1, 1], torch.device("cpu"))
-    before = attend(queries, keys, values)
+    attend = BucketedAttention([5, 7], [1, 1], [3, 3], torch.device("cpu"))
+    before = attend(queries, taken(keys, values))
     keys[5:], values[5:] = torch.nan, torch.nan
-    assert torch.equal(attend(queries, keys, values)[0], before[0])
+    assert torch.equal(attend(queries, taken(keys, values))[0], before[0])

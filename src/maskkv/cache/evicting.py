@@ -15,7 +15,8 @@ from maskkv.eviction.view import LayerView
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import Sublayer
 from maskkv.ops.attention import Queries
-from maskkv.ops.ragged import RaggedKV
+from maskkv.ops.quantised import QuantisedKV
+from maskkv.ops.ragged import RaggedKV, SegmentedKV
 
 
 class Refresh(Enum):
@@ -56,7 +57,7 @@ class Extent:
 class LiveState:
     """Hold what one layer remembers: the kept pairs with the live rows' behind them, and the live rows' outputs."""
 
-    pairs: RaggedKV
+    pairs: SegmentedKV
     outputs: Float[Tensor, "sublayers live hidden"]
 
     @classmethod
@@ -64,7 +65,7 @@ class LiveState:
         """Lay the states of several sequences end to end; each part becomes a view of the whole."""
         if len(parts) == 1:
             return parts[0]
-        pairs = RaggedKV.join([part.pairs for part in parts])
+        pairs = parts[0].pairs.join([part.pairs for part in parts[1:]])
         outputs = torch.cat([part.outputs for part in parts], dim=1)
         for part, own in zip(parts, outputs.split([part.outputs.shape[1] for part in parts], dim=1), strict=True):
             part.outputs = own
@@ -98,6 +99,7 @@ class EvictingCache:
         layer_pairs: Sequence[int],
         transfer_ratio: float,
         *,
+        kv_dtype: str = "auto",
         watched: bool = False,
     ) -> None:
         self.extent = extent
@@ -111,6 +113,7 @@ class EvictingCache:
         self._policy = policy
         self._layer_pairs = tuple(layer_pairs)
         self._transfer_ratio = transfer_ratio
+        self._kv_dtype = kv_dtype
         self._kept: list[Int[Tensor, "2 pairs"] | None] = [None] * config.num_layers
         self._masked: Bool[Tensor, " gen_length"] | None = None
 
@@ -159,7 +162,12 @@ class EvictingCache:
 
     def choose(self, view: LayerView) -> None:
         """Copy the pairs that the policy keeps of a layer, and the live rows' own."""
-        pairs = RaggedKV.pack(view.keys, view.values, self._keep(view))
+        keep = self._keep(view)
+        pairs: SegmentedKV = (
+            RaggedKV.pack(view.keys, view.values, keep)
+            if self._kv_dtype == "auto"
+            else QuantisedKV.pack(view.keys, view.values, keep, self._kv_dtype)
+        )
         outputs = view.keys.new_empty((len(Sublayer), self.extent.live, self._config.hidden_size))
         self.layers[view.layer] = LiveState(pairs, outputs)
 

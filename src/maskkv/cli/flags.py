@@ -73,6 +73,11 @@ class ModelFlags:
         ),
     ] = None
 
+    kv_dtype: Annotated[
+        str,
+        typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."),
+    ] = "auto"
+
     def load(self) -> LanguageModel:
         """Load the model."""
         from maskkv import api
@@ -85,6 +90,7 @@ class ModelFlags:
                 dtype=self.dtype,
                 rope_scale=self.rope_scale,
                 profile=self.profile,
+                kv_dtype=self.kv_dtype,
             )
 
 

@@ -112,7 +112,7 @@ def _together(
     running = {}
     for (number, index), variant in _pairs(examples, variants):
         example = examples[number]
-        settings = (fitted(schedule, example), variant.policy, variant.budget, llm.rope_scale)
+        settings = (fitted(schedule, example), variant.policy, variant.budget, llm.rope_scale, llm.kv_dtype)
         running[engine.add(example.prompt, *settings)] = (number, index)
     found = {}
     while running:

@@ -47,7 +47,11 @@ def cell(conditions: Conditions, task: Task, variant: Variant, known: dict[Key, 
 def merged(old: Sequence[Record], new: Sequence[Record]) -> list[Record]:
     """Return all records, new ones in the place of old ones of the same cell, each with its retention."""
     cells = {identity(record): record for record in [*old, *new]}
-    bases = {identity(record, _REFERENCE): record for record in cells.values() if record["policy_name"] in REFERENCES}
+    bases = {
+        identity(record, _REFERENCE): record
+        for record in cells.values()
+        if record["policy_name"] in REFERENCES and _kv_dtype(record) == "auto"
+    }
     return [{**record, "retention": _retention(record, bases)} for record in cells.values()]
 
 
@@ -56,7 +60,7 @@ _SAME_EXAMPLES = (
     *("benchmark", "task", "settings", "length", "n", "first_seed", "schedule"),
 )
 _REFERENCE = (*_SAME_EXAMPLES, "policy_name")
-_SAME_CELL = (*_SAME_EXAMPLES, "policy", "budget", "shared_prompt_pass")
+_SAME_CELL = (*_SAME_EXAMPLES, "policy", "budget", "kv_dtype", "shared_prompt_pass")
 
 
 def _retention(record: Record, bases: dict[str, Record]) -> Record:
@@ -84,7 +88,13 @@ def scores(record: Record) -> list[float]:
 
 def identity(record: Record, names: Sequence[str] = _SAME_CELL) -> str:
     """Return what two records of the same cell (or, with `names`, of less) have in common."""
-    return json.dumps({name: record.get(name) for name in names}, sort_keys=True)
+    alike = {**record, "kv_dtype": _kv_dtype(record)}
+    return json.dumps({name: alike.get(name) for name in names}, sort_keys=True)
+
+
+def _kv_dtype(record: Record) -> object:
+    """Return what kept pairs were stored in; records from before there was a choice do not say."""
+    return record.get("kv_dtype", "auto")
 
 
 def _scores(scores: Sequence[float]) -> Record:

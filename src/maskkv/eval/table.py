@@ -73,9 +73,9 @@ def summary_table(records: Sequence[Record], reference: str | None = None) -> Ta
 
 
 def label(record: Record) -> str:
-    """Return a record's column: the policy's name, with the budget if it has one."""
-    budget = record["budget"]
-    return str(record["policy_name"]) if budget is None else f"{record['policy_name']} {budget}"
+    """Return a record's column: the policy's name, its budget if it has one, the kept pairs' dtype if it was chosen."""
+    parts = (record["policy_name"], record["budget"], record.get("kv_dtype"))
+    return " ".join(str(part) for part in parts if part not in (None, "auto"))
 
 
 def percent(record: Record) -> str:

@@ -29,6 +29,7 @@ class Source:
     dtype: str = "auto"
     rope_scale: float | None = None
     profile: str | None = None
+    kv_dtype: str = "auto"
 
     @property
     def name(self) -> str:
@@ -46,6 +47,7 @@ class Source:
             dtype=self.dtype,
             rope_scale=self.rope_scale,
             profile=self.profile,
+            kv_dtype=self.kv_dtype,
         )
 
 

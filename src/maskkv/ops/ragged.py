@@ -5,12 +5,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from maskkv.ops.segments import BucketedAttention, PackedAttention
+from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read
+
+Same = TypeVar("Same")
+"""One and the same class of pairs."""
+
+
+@runtime_checkable
+class SegmentedKV(Protocol):
+    """Hold one segment per sequence and KV head: the kept prompt pairs, then a writable tail for the live rows."""
+
+    def join(self: Same, others: Sequence[Same]) -> Same:
+        """Lay the segments of several sequences end to end; each part becomes a view of the whole."""
+        ...
+
+    def leave(self) -> None:
+        """Copy the pairs if they are a view of a larger whole."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all that is held, tails included."""
+        ...
+
+    def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
+        """Return the values of the live rows."""
+        ...
+
+    def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
+        """Replace the keys of some live rows (None: of all)."""
+        ...
+
+    def write_values(self, values: Float[Tensor, "live kv_heads head_dim"]) -> None:
+        """Replace the values of every live row."""
+        ...
+
+    def attend(
+        self, queries: Float[Tensor, "rows heads head_dim"], counts: Sequence[int]
+    ) -> Float[Tensor, "rows heads head_dim"]:
+        """Attend from each sequence's rows (`counts` says how many it has) to each head's own segment."""
+        ...
 
 
 class RaggedKV:
@@ -32,7 +72,8 @@ class RaggedKV:
         self.values = values
         self.lengths = tuple(lengths)
         self.live = tuple(live)
-        self._attention: dict[tuple[int, ...], BucketedAttention | PackedAttention] = {}
+        self._bucketed: dict[tuple[int, ...], BucketedAttention] = {}
+        self._packed: dict[tuple[int, ...], PackedAttention] = {}
 
     @classmethod
     def pack(
@@ -46,17 +87,17 @@ class RaggedKV:
         stays = torch.cat((keep, keep.new_ones((len(keep), tail))), dim=1)
         return cls(keys.transpose(0, 1)[stays], values.transpose(0, 1)[stays], stays.sum(1).tolist(), [tail])
 
-    @classmethod
-    def join(cls, parts: Sequence[RaggedKV]) -> RaggedKV:
+    def join(self, others: Sequence[RaggedKV]) -> RaggedKV:
         """Lay the segments of several sequences end to end; each part becomes a view of the whole."""
-        if len(parts) == 1:
-            return parts[0]
+        if not others:
+            return self
+        parts = [self, *others]
         keys, values = torch.cat([part.keys for part in parts]), torch.cat([part.values for part in parts])
         ends = list(accumulate(len(part.keys) for part in parts))
         for part, start, stop in zip(parts, [0, *ends], ends, strict=False):
             part.keys, part.values = keys[start:stop], values[start:stop]
         lengths = [length for part in parts for length in part.lengths]
-        return cls(keys, values, lengths, [live for part in parts for live in part.live])
+        return RaggedKV(keys, values, lengths, [live for part in parts for live in part.live])
 
     def leave(self) -> None:
         """Copy the pairs if they are a view of a larger whole."""
@@ -101,11 +142,13 @@ class RaggedKV:
         if len(queries) == 0:
             return queries
         key = tuple(counts)
-        if key not in self._attention:
-            packed = queries.is_cuda and queries.dtype in (torch.float16, torch.bfloat16)
-            self._attention[key] = (
-                PackedAttention(self.lengths, key, queries.shape[1], queries.device)
-                if packed
-                else BucketedAttention(self.lengths, key, queries.device)
-            )
-        return self._attention[key](queries, self.keys, self.values)
+        if queries.is_cuda and queries.dtype in (torch.float16, torch.bfloat16):
+            if key not in self._packed:
+                self._packed[key] = PackedAttention(self.lengths, key, queries.shape[1], queries.device)
+            return self._packed[key](queries, self.keys, self.values)
+        if key not in self._bucketed:
+            self._bucketed[key] = BucketedAttention(self.lengths, key, self.live, queries.device)
+        return self._bucketed[key](queries, self._take)
+
+    def _take(self, bucket: Bucket) -> Read:
+        return bucket.take(self.keys), bucket.take(self.values), bucket.mask()

@@ -6,13 +6,13 @@ Segments lie end to end in one tensor of pairs: those of a sequence's KV heads s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
@@ -22,38 +22,50 @@ TILE_PAIRS = 1 << 14
 """Pairs that are gathered at a time, unless one segment has more."""
 
 
-class BucketedAttention:
-    """Attend bucket by bucket: segments of about equal length are gathered, padded and read in one kernel call."""
+Read = tuple[
+    Float[Tensor, "segments width head_dim"],
+    Float[Tensor, "segments width head_dim"],
+    Bool[Tensor, "segments 1 width"] | None,
+]
+"""The keys and values of a bucket's segments, and which of them are no filling (None: all)."""
 
-    def __init__(self, lengths: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
+
+class BucketedAttention:
+    """Attend bucket by bucket: segments of about equal length are read in one kernel call, filled up to the longest.
+
+    `lengths` are those of the segments (or of the part of them that differs in length), `live` the live rows of each
+    sequence: a bucket's sequences have equally many of them, and bring equally many rows.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], counts: Sequence[int], live: Sequence[int], device: torch.device
+    ) -> None:
         kv_heads = len(lengths) // len(counts)
         starts = torch.tensor([0, *accumulate(counts)])
+        kinds = list(zip(counts, live, strict=True))
         self._groups: list[RowGroup] = []
-        for count in sorted(set(counts) - {0}):
-            members = [index for index, own in enumerate(counts) if own == count]
+        for count, own_live in sorted({kind for kind in kinds if kind[0] > 0}):
+            members = [index for index, kind in enumerate(kinds) if kind == (count, own_live)]
             alone = len(members) == len(counts)
             rows = None if alone else (starts[members][:, None] + torch.arange(count)).flatten().to(device)
             segments = [member * kv_heads + head for member in members for head in range(kv_heads)]
-            self._groups.append(RowGroup(kv_heads, rows, len(members), bucketed(lengths, segments, device)))
+            self._groups.append(RowGroup(kv_heads, rows, len(members), bucketed(lengths, segments, own_live, device)))
 
     def __call__(
-        self,
-        queries: Float[Tensor, "rows heads head_dim"],
-        keys: Float[Tensor, "pairs head_dim"],
-        values: Float[Tensor, "pairs head_dim"],
+        self, queries: Float[Tensor, "rows heads head_dim"], take: Callable[[Bucket], Read]
     ) -> Float[Tensor, "rows heads head_dim"]:
-        """Return what every row reads."""
+        """Return what every row reads; `take` gathers a bucket's pairs."""
         out = torch.empty_like(queries)
         for group in self._groups:
             if group.rows is None:
-                return group.read(queries, keys, values)
-            out[group.rows] = group.read(queries[group.rows], keys, values)
+                return group.read(queries, take)
+            out[group.rows] = group.read(queries[group.rows], take)
         return out
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Hold the sequences that bring equally many rows; `rows` None says that there are no others."""
+    """Hold sequences with equally many rows and live rows; `rows` None says that there are no others."""
 
     kv_heads: int
     rows: Int[Tensor, " rows"] | None
@@ -61,19 +73,15 @@ class RowGroup:
     buckets: list[Bucket]
 
     def read(
-        self,
-        queries: Float[Tensor, "rows heads head_dim"],
-        keys: Float[Tensor, "pairs head_dim"],
-        values: Float[Tensor, "pairs head_dim"],
+        self, queries: Float[Tensor, "rows heads head_dim"], take: Callable[[Bucket], Read]
     ) -> Float[Tensor, "rows heads head_dim"]:
         """Return what the group's rows read."""
         folded = fold_groups(queries, self.kv_heads, self.sequences)
         read = torch.empty_like(folded)
         for bucket in self.buckets:
+            keys, values, mask = take(bucket)
             own = folded[bucket.places][None]
-            read[bucket.places] = F.scaled_dot_product_attention(
-                own, bucket.take(keys)[None], bucket.take(values)[None], bucket.mask()
-            )[0]
+            read[bucket.places] = F.scaled_dot_product_attention(own, keys[None], values[None], mask)[0]
         return unfold_groups(read, queries.shape[1], self.sequences)
 
 
@@ -85,18 +93,21 @@ class Bucket:
     """
 
     places: Int[Tensor, " segments"]
+    segments: Int[Tensor, " segments"]
     first: Int[Tensor, "segments 1"]
     last: Int[Tensor, "segments 1"]
     width: int
+    live: int
     even: bool
     run: slice | None
 
-    def take(self, pairs: Float[Tensor, "pairs head_dim"]) -> Float[Tensor, "segments width head_dim"]:
-        """Lay the segments below each other, each filled up with its last pair."""
+    def take(self, pairs: Shaped[Tensor, "pairs columns"]) -> Shaped[Tensor, "segments width columns"]:
+        """Lay the segments below each other, each filled up with its last pair (an empty one with any)."""
         if self.run is not None:
             return pairs[self.run].unflatten(0, (len(self.places), self.width))
         rows = torch.minimum(self.first + torch.arange(self.width, device=self.first.device), self.last)
-        return pairs.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        # Before an empty segment at the very start there is nothing; what fills it is masked.
+        return pairs.index_select(0, rows.clamp_(min=0).flatten()).unflatten(0, rows.shape)
 
     def mask(self) -> Bool[Tensor, "segments 1 width"] | None:
         """Return which pairs are no filling; None if none is."""
@@ -105,7 +116,7 @@ class Bucket:
         return (torch.arange(self.width, device=self.first.device) <= self.last - self.first)[:, None]
 
 
-def bucketed(lengths: Sequence[int], segments: Sequence[int], device: torch.device) -> list[Bucket]:
+def bucketed(lengths: Sequence[int], segments: Sequence[int], live: int, device: torch.device) -> list[Bucket]:
     """Put the chosen segments, of all that there are, into buckets."""
     offsets = [0, *accumulate(lengths)]
     buckets = []
@@ -119,9 +130,11 @@ def bucketed(lengths: Sequence[int], segments: Sequence[int], device: torch.devi
         buckets.append(
             Bucket(
                 places=torch.tensor(places, device=device),
+                segments=torch.tensor(chosen, device=device),
                 first=torch.tensor(first, device=device)[:, None],
                 last=torch.tensor(last, device=device)[:, None],
                 width=width,
+                live=live,
                 even=even,
                 run=slice(first[0], last[-1] + 1) if side_by_side else None,
             )
@@ -138,7 +151,7 @@ def near_lengths(lengths: Sequence[int]) -> list[list[int]]:
     [[1, 5, 2], [4], [0, 3]]
     """
     groups: list[list[int]] = []
-    longest = 0
+    longest = -1
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         length = lengths[index]
         if length > longest or (len(groups[-1]) + 1) * length > TILE_PAIRS:

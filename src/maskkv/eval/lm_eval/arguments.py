@@ -15,7 +15,7 @@ GEN_LENGTH = 256
 TOGETHER = 16
 """Sequences that denoise side by side for `batch_size=auto`."""
 
-_TEXTS = ("policy", "device", "dtype", "profile")
+_TEXTS = ("policy", "device", "dtype", "profile", "kv_dtype")
 _SETTINGS = tuple(field.name for field in fields(Generation))
 _KNOWN = ("pretrained", "budget", "rope_scale", *_TEXTS, "batch_size", *_SETTINGS)
 

@@ -110,8 +110,8 @@ class MaskKVModel(LM):  # type: ignore[misc]
             while waiting or running:
                 while waiting and len(running) < self.together:
                     place, (prompt, asked) = waiting.popleft()
-                    settings = (asked.generation, self.llm.policy, self.llm.budget, self.llm.rope_scale)
-                    config = self.llm.model.config
+                    llm, config = self.llm, self.llm.model.config
+                    settings = (asked.generation, llm.policy, llm.budget, llm.rope_scale, llm.kv_dtype)
                     stream = Stream(self.llm.text, config.mask_id, config.eos_ids)
                     running[engine.add(prompt, *settings)] = _Running(place, asked.until, stream)
                 for step in engine.step():

@@ -1,0 +1,171 @@
+"""Kept pairs in 8 bits, each with a scale of its own; what is written between refreshes stays exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import BFloat16, Bool, Float, Int, Shaped
+from torch import Tensor
+
+from maskkv.errors import InputError
+from maskkv.ops.segments import Bucket, BucketedAttention, Read
+
+CODES = {"int8": (torch.int8, 127.0), "fp8": (torch.float8_e4m3fn, 448.0)}
+"""For each name the dtype of the codes and the largest one."""
+
+KV_DTYPES = ("auto", *CODES)
+"""What kept pairs may be stored in; `auto` is the model's own dtype."""
+
+
+def check_kv_dtype(kv_dtype: str) -> str:
+    """Return `kv_dtype` if there is such a one, else raise InputError."""
+    if kv_dtype not in KV_DTYPES:
+        raise InputError(f"kv_dtype {kv_dtype!r}: expected one of {', '.join(KV_DTYPES)}")
+    return kv_dtype
+
+
+@dataclass
+class Quantised:
+    """Hold vectors as 8-bit codes times a bf16 scale per vector.
+
+    With int8 a number is off by at most half a scale, which is 1/254 of the vector's largest magnitude; with fp8
+    (e4m3) by 1/16 of itself, or 2⁻¹⁰ scales near zero.
+    """
+
+    codes: Shaped[Tensor, "vectors head_dim"]
+    scales: BFloat16[Tensor, "vectors 1"]
+
+    @classmethod
+    def of(cls, vectors: Float[Tensor, "vectors head_dim"], kind: str) -> Quantised:
+        """Quantise to `int8` or `fp8`."""
+        dtype, largest = CODES[kind]
+        wide = vectors.float()
+        scales = (wide.abs().amax(1, keepdim=True) / largest).bfloat16()
+        # A vector of zeros has no scale; the division is by the rounded scale, so that its rounding costs nothing.
+        codes = (wide / scales.float().clamp(min=torch.finfo(torch.bfloat16).tiny)).clamp(-largest, largest)
+        return cls((codes if dtype.is_floating_point else codes.round()).to(dtype), scales)
+
+    @classmethod
+    def join(cls, parts: Sequence[Quantised]) -> Quantised:
+        """Lay vectors end to end; each part becomes a view of the whole."""
+        codes, scales = torch.cat([part.codes for part in parts]), torch.cat([part.scales for part in parts])
+        sizes = [len(part.codes) for part in parts]
+        for part, own, scale in zip(parts, codes.split(sizes), scales.split(sizes), strict=True):
+            part.codes, part.scales = own, scale
+        return cls(codes, scales)
+
+    def leave(self) -> None:
+        """Copy the vectors if they are a view of a larger whole."""
+        if self.codes.untyped_storage().nbytes() > self.codes.nbytes:
+            self.codes, self.scales = self.codes.clone(), self.scales.clone()
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of codes and scales."""
+        return self.codes.nbytes + self.scales.nbytes
+
+    def take(self, bucket: Bucket, dtype: torch.dtype) -> Float[Tensor, "segments width head_dim"]:
+        """Gather a bucket's vectors, as numbers again."""
+        return bucket.take(self.codes).to(dtype) * bucket.take(self.scales).to(dtype)
+
+
+class QuantisedKV:
+    """Hold one segment per sequence and KV head: the kept prompt pairs in 8 bits, and the live rows' pairs exactly.
+
+    `lengths` are those of the kept pairs. The kept ones become numbers again a bucket at a time, for one kernel call.
+    """
+
+    def __init__(
+        self,
+        keys: Quantised,
+        values: Quantised,
+        tail: Float[Tensor, "2 live kv_heads head_dim"],
+        lengths: Sequence[int],
+        live: Sequence[int],
+    ) -> None:
+        self.keys = keys
+        self.values = values
+        self.tail = tail
+        self.lengths = tuple(lengths)
+        self.live = tuple(live)
+        self._bucketed: dict[tuple[int, ...], BucketedAttention] = {}
+
+    @classmethod
+    def pack(
+        cls,
+        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        keep: Bool[Tensor, "kv_heads prompt"],
+        kind: str,
+    ) -> QuantisedKV:
+        """Quantise one sequence's kept pairs, and copy the tail (every pair past those that `keep` speaks of)."""
+        prompt = keep.shape[1]
+        codes = [Quantised.of(each[:prompt].transpose(0, 1)[keep], kind) for each in (keys, values)]
+        tail = torch.stack((keys[prompt:], values[prompt:]))
+        return cls(codes[0], codes[1], tail, keep.sum(1).tolist(), [tail.shape[1]])
+
+    def join(self, others: Sequence[QuantisedKV]) -> QuantisedKV:
+        """Lay the segments of several sequences end to end; each part becomes a view of the whole."""
+        if not others:
+            return self
+        parts = [self, *others]
+        keys = Quantised.join([part.keys for part in parts])
+        values = Quantised.join([part.values for part in parts])
+        tail = torch.cat([part.tail for part in parts], dim=1)
+        for part, own in zip(parts, tail.split([part.tail.shape[1] for part in parts], dim=1), strict=True):
+            part.tail = own
+        lengths = [length for part in parts for length in part.lengths]
+        return QuantisedKV(keys, values, tail, lengths, [live for part in parts for live in part.live])
+
+    def leave(self) -> None:
+        """Copy the pairs if they are a view of a larger whole."""
+        self.keys.leave()
+        self.values.leave()
+        if self.tail.untyped_storage().nbytes() > self.tail.nbytes:
+            self.tail = self.tail.clone()
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of codes, scales and tails."""
+        return self.keys.nbytes + self.values.nbytes + self.tail.nbytes
+
+    def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
+        """Return the values of the live rows."""
+        return self.tail[1]
+
+    def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
+        """Replace the keys of some live rows (None: of all)."""
+        self.tail[0, slice(None) if rows is None else rows] = keys
+
+    def write_values(self, values: Float[Tensor, "live kv_heads head_dim"]) -> None:
+        """Replace the values of every live row."""
+        self.tail[1] = values
+
+    def attend(
+        self, queries: Float[Tensor, "rows heads head_dim"], counts: Sequence[int]
+    ) -> Float[Tensor, "rows heads head_dim"]:
+        """Attend from each sequence's rows (`counts` says how many it has) to each head's own segment."""
+        key = tuple(counts)
+        if key not in self._bucketed:
+            self._bucketed[key] = BucketedAttention(self.lengths, key, self.live, queries.device)
+        return self._bucketed[key](queries, self._take)
+
+    def _take(self, bucket: Bucket) -> Read:
+        """Put the exact pairs of the live rows behind the kept ones and what fills them up."""
+        own = self._tail_rows(bucket)
+        tail_keys, tail_values = self.tail.flatten(1, 2)[:, own]
+        keys = torch.cat((self.keys.take(bucket, self.tail.dtype), tail_keys), dim=1)
+        values = torch.cat((self.values.take(bucket, self.tail.dtype), tail_values), dim=1)
+        mask = bucket.mask()
+        return keys, values, None if mask is None else F.pad(mask, (0, bucket.live), value=True)
+
+    def _tail_rows(self, bucket: Bucket) -> Int[Tensor, "segments live"]:
+        """Return where the tail of each of a bucket's segments lies, rows and heads counted together."""
+        kv_heads, device = self.tail.shape[2], self.tail.device
+        starts = torch.tensor([0, *accumulate(self.live)], device=device)[bucket.segments // kv_heads]
+        rows = starts[:, None] + torch.arange(bucket.live, device=device)
+        return rows * kv_heads + (bucket.segments % kv_heads)[:, None]

@@ -1,0 +1,125 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from maskkv.errors import InputError
+from maskkv.ops.quantised import Quantised, QuantisedKV, check_kv_dtype
+from maskkv.ops.ragged import RaggedKV
+
+KINDS = pytest.mark.parametrize("kind", ["int8", "fp8"])
+ROUNDED = 1 + 2.0**-8
+"""A scale is rounded to bf16."""
+
+
+def random_heads(rows: int, heads: int, seed: int, head_dim: int = 8) -> Tensor:
+    return torch.randn(rows, heads, head_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def restored(vectors: Quantised) -> Tensor:
+    return vectors.codes.double() * vectors.scales.double()
+
+
+magnitudes = st.lists(st.lists(st.floats(-1e4, 1e4, width=32), min_size=6, max_size=6), min_size=1, max_size=8)
+
+
+@settings(max_examples=100)
+@given(magnitudes)
+def test_int8_is_off_by_half_a_scale_at_most(rows: list[list[float]]) -> None:
+    vectors = torch.tensor(rows)
+    off = (restored(Quantised.of(vectors, "int8")) - vectors.double()).abs()
+    assert (off <= vectors.double().abs().amax(1, keepdim=True) / 254 * ROUNDED + 1e-40).all()
+
+
+@settings(max_examples=100)
+@given(magnitudes)
+def test_fp8_is_off_by_a_sixteenth_at_most(rows: list[list[float]]) -> None:
+    vectors = torch.tensor(rows)
+    off = (restored(Quantised.of(vectors, "fp8")) - vectors.double()).abs()
+    scale = vectors.double().abs().amax(1, keepdim=True) / 448
+    assert (off <= torch.maximum(vectors.double().abs() / 16, scale * 2.0**-10) * ROUNDED + 1e-40).all()
+
+
+def test_a_worked_vector() -> None:
+    vectors = torch.tensor([[127.0, -63.5, 0.4, 0.6], [0.0, 0.0, 0.0, 0.0]])
+    quantised = Quantised.of(vectors, "int8")
+    assert quantised.scales.flatten().tolist() == [1.0, 0.0]
+    assert quantised.codes.tolist() == [[127, -64, 0, 1], [0, 0, 0, 0]]
+    assert Quantised.of(vectors, "fp8").codes.float()[0, 0] == 448
+
+
+@KINDS
+def test_each_vector_has_its_own_scale(kind: str) -> None:
+    """A large neighbour must not cost a small vector its digits."""
+    vectors = torch.tensor([[1000.0, -500.0], [0.001, -0.0005]])
+    torch.testing.assert_close(restored(Quantised.of(vectors, kind)).float(), vectors, rtol=0.01, atol=0)
+
+
+cases = st.tuples(
+    st.integers(1, 3),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=4),
+    st.integers(0, 50),
+)
+
+
+@settings(max_examples=60)
+@given(cases, st.sampled_from(["int8", "fp8"]), st.integers(1, 2))
+def test_like_exact_pairs_that_were_rounded_before(
+    case: tuple[int, list[tuple[int, int, int]], int], kind: str, group: int
+) -> None:
+    """Joined sequences with heads that keep 0 pairs or more; kept pairs are rounded, what is written later is not."""
+    heads, members, seed = case
+    exact, quantised = [], []
+    for index, (prompt, tail, _) in enumerate(members):
+        keys = random_heads(prompt + tail, heads, seed + 10 * index)
+        values = random_heads(prompt + tail, heads, seed + 10 * index + 1)
+        keep = torch.rand(heads, prompt, generator=torch.Generator().manual_seed(seed + index)) < 0.5
+        quantised.append(QuantisedKV.pack(keys, values, keep, kind))
+        for each in (keys, values):
+            flat = each[:prompt].reshape(-1, 8)
+            each[:prompt] = restored(Quantised.of(flat, kind)).float().view(prompt, heads, 8)
+        exact.append(RaggedKV.pack(keys, values, keep))
+    oracle, joined = exact[0].join(exact[1:]), quantised[0].join(quantised[1:])
+    live = sum(tail for _, tail, _ in members)
+    fresh = torch.tensor([row for row in range(live) if (row + seed) % 2], dtype=torch.long)
+    new_keys, new_values = random_heads(len(fresh), heads, seed + 5), random_heads(live, heads, seed + 6)
+    for pairs in (oracle, joined):
+        pairs.write_keys(new_keys, fresh)
+        pairs.write_values(new_values)
+    assert torch.equal(joined.tail_values(), oracle.tail_values())
+    counts = [count for _, _, count in members]
+    queries = random_heads(sum(counts), heads * group, seed + 7)
+    torch.testing.assert_close(joined.attend(queries, counts), oracle.attend(queries, counts))
+    # 8 codes and a scale of 2 bytes for a kept vector of 8, 4 bytes a number for the live rows.
+    kept = sum(oracle.lengths) - live * heads
+    assert joined.nbytes == sum(part.nbytes for part in quantised) == 2 * (kept * (8 + 2) + live * heads * 8 * 4)
+
+
+@KINDS
+def test_joining_moves_and_leaving_copies(kind: str) -> None:
+    keep = torch.ones(2, 4, dtype=torch.bool)
+    parts = [QuantisedKV.pack(random_heads(6, 2, seed), random_heads(6, 2, seed + 1), keep, kind) for seed in (0, 2)]
+    queries = random_heads(2, 2, 9)
+    alone = [part.attend(queries, [2]) for part in parts]
+    whole = parts[0].join(parts[1:])
+    torch.testing.assert_close(whole.attend(torch.cat((queries, queries)), [2, 2]), torch.cat(alone))
+    parts[1].leave()
+    for tensor in (parts[1].keys.codes, parts[1].values.scales, parts[1].tail):
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
+    whole.tail.zero_()
+    torch.testing.assert_close(parts[1].attend(queries, [2]), alone[1])
+    assert not parts[0].tail.any()
+
+
+def test_all_keys_may_be_written_at_once() -> None:
+    pairs = QuantisedKV.pack(random_heads(5, 2, 0), random_heads(5, 2, 1), torch.ones(2, 2, dtype=torch.bool), "int8")
+    new = random_heads(3, 2, 2)
+    pairs.write_keys(new, None)
+    assert torch.equal(pairs.tail[0], new)
+
+
+def test_other_dtypes_are_refused() -> None:
+    assert check_kv_dtype("int8") == "int8"
+    with pytest.raises(InputError, match="kv_dtype 'int4': expected one of auto, int8, fp8"):
+        check_kv_dtype("int4")
