@@ -67,6 +67,7 @@ def test_retention_over_tasks_is_the_ratio_of_the_means():
     assert point.high == pytest.approx(80 + 196 * math.sqrt(0.5 / 2 + 0.08 / 2) / 1.25)
     assert quantity(against(records, "full")) == "% of the score of full"
     assert quantity(records) == "score, %"
+    assert quantity([record | {"metric": "exact match"} for record in records]) == "exact match, %"
 
 
 def test_a_reference_of_nothing_leaves_no_number():
@@ -82,6 +83,7 @@ def test_a_reference_of_nothing_leaves_no_number():
         ([cell("a", 4, [1.0]), cell("a", 4, [1.0], length=9)], "in length (64, 9): choose with --where length=64"),
         ([cell("a", 4, [1.0]), cell("b", 4, [1.0], first_seed=9)], "differ in first_seed (0, 9)"),
         ([cell("a", 4, [1.0]), cell("b", 4, [1.0], fingerprint="g")], "differ in fingerprint (f, g)"),
+        ([cell("a", 4, [1.0]), cell("a", 4, [1.0], "b", benchmark="ruler")], "--where benchmark=mini"),
         ([cell("a", 4, [1.0]), cell("a", 4, [1.0, 1.0])], "differ in n (1, 2): choose with --where n=1"),
         ([cell("a", 4, [1.0]), cell("a", 4, [0.0])], "two records of policy_name a, budget 4, task multi-key"),
         (

@@ -17,6 +17,7 @@ def write(file, *records):
 def test_a_folder_gives_the_records_of_all_its_files(tmp_path):
     write(tmp_path / "b.jsonl", {"number": 3})
     write(tmp_path / "a" / "deep.jsonl", {"number": 1}, {"number": 2})
+    write(tmp_path / "b.answers-1-of-2.jsonl", {"number": 4})
     (tmp_path / "notes.txt").write_text("no records")
     assert [record["number"] for record in source.load(tmp_path)] == [1, 2, 3]
     assert source.load(tmp_path / "b.jsonl") == [{"number": 3}]

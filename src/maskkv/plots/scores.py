@@ -38,15 +38,15 @@ class Estimate:
 
 
 def cells(records: Iterable[Record], identity: Sequence[str] = ("policy_name", "budget", "task")) -> list[Record]:
-    """Return the records of measured cells: of one model, each task on the same documents, no two of one identity.
+    """Return the records of measured cells of one model and benchmark, each identity once.
 
-    Needles, which have a depth, have a figure of their own.
+    Those of a task are on the same documents. Needles, which have a depth, have a figure of their own.
 
     Raises:
         InputError: There are none, or they cannot be compared.
     """
     found = having((each for each in records if "depth" not in each), FIELDS, "a measured cell of `maskkv eval`")
-    check_alike(found, ("model", "fingerprint"))
+    check_alike(found, ("model", "fingerprint", "benchmark"))
     for task in task_names(found):
         check_alike([record for record in found if record["task"] == task], ("length", "first_seed"))
     check_distinct(found, identity)

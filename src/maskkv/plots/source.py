@@ -17,19 +17,33 @@ Record = dict[str, object]
 MISSING = object()
 
 CHOICES = (
-    *("benchmark", "model", "fingerprint", "dtype", "rope_scale", "profile", "shape", "length", "depth", "settings"),
+    *(
+        "benchmark",
+        "model",
+        "fingerprint",
+        "dtype",
+        "kv_dtype",
+        "rope_scale",
+        "profile",
+        "shape",
+        "length",
+        "depth",
+        "settings",
+    ),
     *("n", "first_seed", "seed", "schedule", "policy", "shared_prompt_pass", "device", "commit", "environment"),
 )
 """The fields by which to choose between two records that are alike otherwise, those that matter most first."""
 
 
 def load(path: Path) -> list[Record]:
-    """Read the records of a JSONL file, or of all those in a folder and below.
+    """Read the records of a JSONL file, or of all those in a folder and below but the single answers.
 
     Raises:
         InputError: There is nothing there, or a file is not one of JSON lines.
     """
-    files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*.jsonl") if ".answers" not in file.name)
     if not path.exists():
         raise InputError(f"there is no {path}: expected a JSONL file, or a folder that holds some")
     if not files:
