@@ -13,6 +13,7 @@ from matplotlib.transforms import Bbox
 Record = dict[str, Any]
 
 LONG = "maskkv(layer_budget=pyramidkv, head_budget=squeezeattention, voters=mask-last:16)"
+UNBROKEN = "somebodys.own.package.of.policies:" + "A" * 60
 POLICIES = [
     "none", "full", "maskkv", "snapkv", "pyramidkv", "squeezeattention", "adakv", "streamingllm", "h2o",
     "prompt-voting", "sparse-dllm", LONG,

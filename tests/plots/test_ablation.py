@@ -5,7 +5,7 @@ import pytest
 from maskkv.errors import InputError
 from maskkv.plots import draw
 from maskkv.plots.scores import against, estimate
-from tests.plots.pictures import POLICIES, cell, clashes, numbers
+from tests.plots.pictures import POLICIES, UNBROKEN, cell, clashes, numbers
 
 
 def bars(axis):
@@ -69,7 +69,7 @@ def test_scores_of_nothing_are_bars_of_nothing_and_no_number_is_none():
 def test_nothing_is_printed_over_anything(budgets):
     records = [
         cell(policy, budget, numbers(5, seed=f"{policy}/{budget}"))
-        for policy in POLICIES
+        for policy in [*POLICIES, UNBROKEN]
         for budget in ([None] if policy in ("none", "full") else budgets)
     ]
     assert clashes(draw("ablation", records)) == []

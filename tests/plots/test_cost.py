@@ -78,6 +78,9 @@ NONE = case("none", None, 1.0, 1, 1)
         ([run(512)], "hold no numbers"),
         ([run(512, cases="none")], "field cases is no list"),
         ([run(512, {"budget": 3})], "field case.policy is missing"),
+        ([run(0, NONE)], "field prompt_length is 0: expected a number above 0"),
+        ([run(512, case("none", None, "fast", 1, 1))], "field case.steps_per_s is fast"),
+        ([run(512, case("none", None, 1.0, -1, 1))], "field case.peak_live_bytes is -1"),
         ([run(512, case("none", None, spread(1.0, 0.5, None), 1, 1))], r"field case.steps_per_s.max is null"),
     ],
 )

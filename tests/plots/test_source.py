@@ -66,7 +66,8 @@ def test_a_condition_without_a_field_and_a_value_is_refused(condition):
     ("read", "value"),
     [
         (source.number, "many"), (source.number, True), (source.number, float("nan")), (source.number, source.MISSING),
-        (source.whole, 1.5), (source.text, 3), (source.text, None),
+        (source.positive, 0), (source.positive, -1.5), (source.whole, 0), (source.whole, 1.5),
+        (source.text, 3), (source.text, None),
         (lambda record, name: source.grid(record, name, 2), [1.0, 2.0]),
         (lambda record, name: source.grid(record, name, 2), [[1.0], [2.0, 3.0]]),
         (lambda record, name: source.grid(record, name, 1), ["x" * 100]),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from maskkv.plots.source import Record, grid, number, observations, subject
+from maskkv.plots.source import Record, grid, observations, positive, subject
 from maskkv.plots.style import COLOUR_MAP, legend_below, looks, sheet
 
 QUERIES = {"mask": "mask queries", "prompt": "prompt queries"}
@@ -25,7 +25,7 @@ TOP = 0.05
 def draw(records: Sequence[Record]) -> Figure:
     """Draw the first observation: two maps, prompt × steps, and the share of the attention that few places get."""
     seen = observations(records)[0]
-    width = number(seen, "prompt_bin_tokens")
+    width = positive(seen, "prompt_bin_tokens")
     maps = {name: grid(seen, name, 2) for name in QUERIES}
     figure = sheet(7.2, 3.0)
     axes = figure.subplot_mosaic([["mask", "share"], ["prompt", "share"]], width_ratios=[1.9, 1])

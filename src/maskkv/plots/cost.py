@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
-from maskkv.plots.source import Record, check_alike, check_distinct, having, look_up, number, text, whole
+from maskkv.plots.source import MISSING, Record, check_alike, check_distinct, having, look_up, positive, text, whole
 from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
 
 PANELS = {
@@ -43,7 +43,7 @@ def draw(records: Sequence[Record]) -> Figure:
         axis.set_title(title)
         for name, own in drawn.items():
             _draw(axis, own, styles[name])
-        log_ticks(axis, [number(run, "prompt_length") for run in runs])
+        log_ticks(axis, [positive(run, "prompt_length") for run in runs])
         size_ticks(axis, unit)
     legend_below(figure, {name: Line2D([], [], **look.line()) for name, look in styles.items()})
     figure.suptitle(_setting(runs[0]))
@@ -51,18 +51,15 @@ def draw(records: Sequence[Record]) -> Figure:
 
 
 def points(cases: Sequence[Record], name: str, field: str) -> Points:
-    """Return one case's numbers by prompt length; one number counts as median, least and most."""
+    """Return one case's numbers by prompt length, where it has any; one number counts as median, least and most."""
     found: Points = {}
     for case in cases:
         value = look_up(case, f"case.{field}")
-        if _label(case) != name or not value or not isinstance(value, int | float | dict):
+        if _label(case) != name or value is MISSING or not value:
             continue
-        ends = (
-            [f"case.{field}.{end}" for end in ("median", "min", "max")]
-            if isinstance(value, dict)
-            else 3 * [f"case.{field}"]
-        )
-        found[number(case, "prompt_length")] = (number(case, ends[0]), number(case, ends[1]), number(case, ends[2]))
+        ends = (".median", ".min", ".max") if isinstance(value, dict) else ("", "", "")
+        median, least, most = (positive(case, f"case.{field}{end}") for end in ends)
+        found[positive(case, "prompt_length")] = (median, least, most)
     return dict(sorted(found.items()))
 
 

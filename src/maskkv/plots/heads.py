@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maskkv.plots.source import Record, grid, number, observations, subject
+from maskkv.plots.source import Record, grid, observations, positive, subject
 from maskkv.plots.style import COLOUR_MAP, sheet
 
 MOST_LAYERS = 4
@@ -26,7 +26,7 @@ def draw(records: Sequence[Record]) -> Figure:
     for row, layer in zip(axes, layers, strict=True):
         for axis, (side, by_layer) in zip(row, values.items(), strict=True):
             heads, bins = by_layer[layer].shape
-            edges = (0.0, bins * number(seen, f"{side}_bin_tokens"), heads - 0.5, -0.5)
+            edges = (0.0, bins * positive(seen, f"{side}_bin_tokens"), heads - 0.5, -0.5)
             drawn = axis.imshow(
                 by_layer[layer], cmap=COLOUR_MAP, norm=norm, aspect="auto", extent=edges, interpolation="nearest"
             )
@@ -36,7 +36,7 @@ def draw(records: Sequence[Record]) -> Figure:
         row[0].set_ylabel(f"layer {layer}\nKV head")
         row[1].tick_params(labelleft=False)
     for axis, (side, label) in zip(axes[-1], SIDES.items(), strict=True):
-        axis.set_xlabel(f"{label}, {number(seen, f'{side}_bin_tokens'):g} to a bin")
+        axis.set_xlabel(f"{label}, {positive(seen, f'{side}_bin_tokens'):g} to a bin")
     figure.colorbar(drawn, ax=axes, label="attention per bin", pad=0.02)
     figure.suptitle(f"{subject([seen])}\nmask queries, first step")
     return figure

@@ -136,13 +136,21 @@ def number(record: Record, name: str) -> float:
     return float(value)
 
 
+def positive(record: Record, name: str) -> float:
+    """Return a field that must be a number above 0."""
+    value = number(record, name)
+    if value <= 0:
+        raise InputError(f"a record's field {name} is {value:g}: expected a number above 0")
+    return value
+
+
 def whole(record: Record, name: str) -> int | None:
-    """Return a field that must be an integer or null."""
+    """Return a field that must be an integer from 1 on, or null."""
     value = look_up(record, name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"a record's field {name} is {_shown(value)}: expected an integer or null")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"a record's field {name} is {_shown(value)}: expected an integer from 1 on, or null")
     return value
 
 

@@ -176,8 +176,8 @@ def size_ticks(axis: Axes, unit: str) -> None:
 
 
 def wrapped(label: str) -> str:
-    """Break a long label into lines, between words."""
-    return textwrap.fill(label, 40, break_long_words=False, break_on_hyphens=False)
+    """Break a long label into lines, between words where it has some."""
+    return textwrap.fill(label, 40, break_on_hyphens=False)
 
 
 def settled() -> AbstractContextManager[None]:
