@@ -94,6 +94,13 @@ def test_preference_is_averaged_over_documents_and_printed():
     assert bar.get_ylabel() == "prompt preference"
 
 
+def test_titles_say_what_was_observed():
+    one, other = observation(), observation(bins=30, similarity=[[0.5, 0.5, 0.5]])
+    assert draw("similarity", [one]).get_suptitle() == "mini, multi-key 1000, 197 prompt tokens"
+    assert draw("similarity", [one, one]).get_suptitle() == "mini, 2 documents, 197 prompt tokens"
+    assert draw("similarity", [one, other]).get_suptitle() == "mini, 2 documents, 197–297 prompt tokens"
+
+
 FIGURES = ["attention", "similarity", "heads", "preference"]
 
 

@@ -95,14 +95,13 @@ def observations(records: Iterable[Record]) -> list[Record]:
 
 
 def subject(observations: Sequence[Record]) -> str:
-    """Say what was observed: the model, and the document or how many."""
+    """Say what was observed: the model, the document or how many, and how long the prompts are."""
     first = observations[0]
-    parts = [str(first.get("model", "unnamed model"))]
-    if len(observations) > 1:
-        parts.append(f"{len(observations)} documents")
-    else:
-        parts += [f"{first.get('task', 'unnamed task')} {first.get('number', '')}".strip()]
-    return ", ".join([*parts, f"prompt of {number(first, 'prompt_length'):,.0f} tokens"])
+    one = f"{first.get('task', 'unnamed task')} {first.get('number', '')}".strip()
+    what = one if len(observations) == 1 else f"{len(observations)} documents"
+    lengths = sorted({number(each, "prompt_length") for each in observations})
+    shown = "–".join(f"{length:,.0f}" for length in dict.fromkeys((lengths[0], lengths[-1])))
+    return f"{first.get('model', 'unnamed model')}, {what}, {shown} prompt tokens"
 
 
 def check_alike(records: Sequence[Record], fields: Sequence[str]) -> None:
