@@ -145,6 +145,31 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lam
 
 
 @given(text=TEXTS)
+def test_tokens_share_out_the_prompt(llada: Text, dream: Text, text: str) -> None:
+    for each in (llada, dream):
+        tokens = each.tokens(text)
+        assert [token.id for token in tokens] == each.encode(text)
+        assert "".join(token.text for token in tokens) == text
+        assert not any(token.special for token in tokens)
+
+
+def test_a_token_has_its_own_part_of_the_text(mini: Text, llada: Text) -> None:
+    assert [token.text for token in mini.tokens(" the  key\nof anna ")] == [" the", "  key", "\nof", " anna "]
+    # Four tokens of one byte each make up one character.
+    assert [token.text for token in llada.tokens("a😀b")] == ["a", "😀", "", "", "", "b"]
+
+
+def test_tokens_of_a_conversation_name_the_special_ones(llada: Text) -> None:
+    tokens = llada.chat_tokens([{"role": "user", "content": "a <|eot_id|>"}])
+    assert "".join(token.text for token in tokens) == (
+        "<|startoftext|><|start_header_id|>user<|end_header_id|>\n\na <|eot_id|><|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+    special = [token.text for token in tokens if token.special]
+    assert special == ["<|startoftext|>", *["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], *special[1:3]]
+
+
+@given(text=TEXTS)
 def test_plain_text_is_encoded_as_transformers_does(
     llada: Text, dream: Text, llada_folder: Path, qwen_folder: Path, text: str
 ) -> None:

@@ -26,7 +26,7 @@ from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import check_kv_dtype
 from maskkv.sequence import RunningSequence
-from maskkv.text import Text
+from maskkv.text import Text, Token
 
 Message = dict[str, str]
 """One turn of a chat: `role` and `content`."""
@@ -180,9 +180,13 @@ class LanguageModel:
 
     def prompt_ids(self, prompt: str, *, raw: bool = False) -> list[int]:
         """Return the token ids of a prompt as `generate` puts it to the model."""
+        return [token.id for token in self.prompt_tokens(prompt, raw=raw)]
+
+    def prompt_tokens(self, prompt: str, *, raw: bool = False) -> list[Token]:
+        """Cut a prompt into its tokens as `generate` puts it to the model."""
         if raw or not self.text.has_chat_template:
-            return self.text.encode(prompt)
-        return self.text.chat([{"role": "user", "content": prompt}])
+            return self.text.tokens(prompt)
+        return self.text.chat_tokens([{"role": "user", "content": prompt}])
 
     def said(self, response: Sequence[int]) -> list[int]:
         """Return the tokens of a response up to its first end token."""

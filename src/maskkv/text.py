@@ -10,15 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
+from maskkv import tokenizer_files
 from maskkv.errors import CheckpointError, InputError
-from maskkv.models.fields import read_json
 
 _UNDEFINED = "\ufdd0"
 """A code point that Unicode reserves for no character: it marks what a template must not take for a token."""
+
+
+class Token(NamedTuple):
+    """A token of a prompt with the text it stands for; of a special token that is its name."""
+
+    id: int
+    text: str
+    special: bool = False
 
 
 class Text:
@@ -49,17 +57,7 @@ class Text:
         Raises:
             CheckpointError: the folder has no tokenizer, or a broken one.
         """
-        config = read_json(folder / "tokenizer_config.json") or {}
-        names = {**(read_json(folder / "special_tokens_map.json") or {}), **config}
-        named = {name: _content(token) for name, token in names.items() if name.endswith("_token")}
-        named_tokens = {name: token for name, token in named.items() if token is not None}
-        if (folder / "tokenizer.json").exists():
-            tokenizer = _read_tokenizer(folder / "tokenizer.json")
-        elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-            tokenizer = _build_qwen2(folder, config, _special(names))
-        else:
-            raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
-        return cls(tokenizer, _read_template(folder, config), named_tokens)
+        return cls(*tokenizer_files.read(folder))
 
     @property
     def has_chat_template(self) -> bool:
@@ -77,9 +75,7 @@ class Text:
         Raises:
             InputError: the text is empty, not valid Unicode, or has words outside a closed vocabulary.
         """
-        if not text.strip():
-            raise InputError("the prompt is empty; give it some text")
-        return self._encode(text, whole=True)
+        return [token.id for token in self.tokens(text)]
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Encode a conversation, up to where the assistant's answer begins.
@@ -89,6 +85,16 @@ class Text:
             InputError: a message is malformed or empty, or the template refuses the conversation.
         """
         return self.encode_rendered(self.render(messages))
+
+    def tokens(self, text: str) -> list[Token]:
+        """Cut a prompt into the tokens that `encode` returns; their texts joined are the prompt."""
+        if not text.strip():
+            raise InputError("the prompt is empty; give it some text")
+        return self._encode(text, whole=True)
+
+    def chat_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[Token]:
+        """Cut a conversation into the tokens that `chat` returns; their texts joined are what its template wrote."""
+        return self._rendered_tokens(self.render(messages))
 
     def render(self, messages: Sequence[Mapping[str, str]], *, continue_last: bool = False) -> str:
         """Write a conversation as the chat template does, for `encode_rendered`.
@@ -108,13 +114,16 @@ class Text:
 
     def encode_rendered(self, rendered: str) -> list[int]:
         """Encode what `render` returned; only here are special tokens taken for what they are."""
-        ids: list[int] = []
+        return [token.id for token in self._rendered_tokens(rendered)]
+
+    def _rendered_tokens(self, rendered: str) -> list[Token]:
+        tokens: list[Token] = []
         end = 0
-        for token in self._token.finditer(rendered):
-            ids += self._encode(self._unguard(rendered[end : token.start()]))
-            ids.append(self._special_ids[token[token.lastindex or 0]])
-            end = token.end()
-        return ids + self._encode(self._unguard(rendered[end:]))
+        for found in self._token.finditer(rendered):
+            tokens += self._encode(self._unguard(rendered[end : found.start()]))
+            tokens.append(Token(self._special_ids[found[found.lastindex or 0]], found[0], special=True))
+            end = found.end()
+        return tokens + self._encode(self._unguard(rendered[end:]))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""
@@ -124,7 +133,7 @@ class Text:
         """Return what one token stands for, special ones by their names; part of a character reads as U+FFFD."""
         return self._tokenizer.decode([token], skip_special_tokens=False)
 
-    def _encode(self, text: str, whole: bool = False) -> list[int]:
+    def _encode(self, text: str, whole: bool = False) -> list[Token]:
         try:
             encoding = self._tokenizer.encode(text, add_special_tokens=whole)
         except TypeError:
@@ -135,7 +144,7 @@ class Text:
                  if token == unknown]  # fmt: skip
         if words:
             raise InputError(_unknown_words(list(dict.fromkeys(words))))
-        return encoding.ids
+        return _cut(text, encoding)
 
     def _guard(self, content: str) -> str:
         """Replace the special tokens that a message spells out by marks, so that they do not become tokens."""
@@ -187,6 +196,22 @@ class Stream:
         return fresh
 
 
+def _cut(text: str, encoding: Encoding) -> list[Token]:
+    """Give each token its part of the text, from where the one before ends; the last one takes what is left.
+
+    Of a character that several tokens make up, the first has all. What the tokenizer put around has its name.
+    """
+    special = encoding.special_tokens_mask
+    own = [index for index in range(len(encoding)) if not special[index]]
+    tokens = [Token(number, name, special=True) for number, name in zip(encoding.ids, encoding.tokens, strict=True)]
+    done = 0
+    for index in own:
+        end = len(text) if index == own[-1] else max(done, encoding.offsets[index][1])
+        tokens[index] = Token(encoding.ids[index], text[done:end])
+        done = end
+    return tokens
+
+
 def _until(ids: Sequence[int], stops: frozenset[int] | set[int]) -> Iterator[int]:
     for token in ids:
         if token in stops:
@@ -216,75 +241,3 @@ def _check_messages(messages: Sequence[Mapping[str, str]]) -> None:
             raise InputError("a message needs a role and a content, both strings")
     if not messages[-1]["content"].strip():
         raise InputError("the last message is empty; give it some text")
-
-
-def _content(token: object) -> str | None:
-    """Return a special token's text, which the files give bare or as an object."""
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) else None
-
-
-def _special(names: Mapping[str, object]) -> set[str]:
-    """Collect the texts of the special tokens, named and unnamed."""
-    more = names.get("additional_special_tokens")
-    tokens = [token for name, token in names.items() if name.endswith("_token")]
-    tokens += more if isinstance(more, list) else []
-    return {text for text in map(_content, tokens) if text is not None}
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # The library raises nothing more special.
-        raise CheckpointError(f"{path} is not a tokenizer: {error}") from None
-
-
-def _read_template(folder: Path, config: Mapping[str, object]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from None
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        template = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}.get(
-            "default"
-        )
-    if template is not None and not isinstance(template, str):
-        raise CheckpointError(f"{folder / 'tokenizer_config.json'}: chat_template is no text")
-    return template
-
-
-def _build_qwen2(folder: Path, config: Mapping[str, object], special: set[str]) -> Tokenizer:
-    """Build Qwen2's byte-level BPE from its two files and the tokens that were added to it."""
-    from transformers import Qwen2Tokenizer
-
-    vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
-    try:
-        # None, so that it adds no tokens of its own; it takes None although its annotations do not.
-        bare = Qwen2Tokenizer(vocab=vocab, merges=merges, unk_token=None, eos_token=None, pad_token=None)  # type: ignore[arg-type]
-    except Exception as error:  # The library raises nothing more special.
-        raise CheckpointError(f"{folder}: vocab.json and merges.txt are not a tokenizer: {error}") from None
-    tokenizer: Tokenizer = bare.backend_tokenizer
-    for number, token in sorted(_added_tokens(folder, config, special).items()):
-        tokenizer.add_tokens([token])
-        if tokenizer.token_to_id(token.content) != number:
-            found = tokenizer.token_to_id(token.content)
-            raise CheckpointError(f"{folder}: added token {token.content!r} gets id {found}, expected {number}")
-    return tokenizer
-
-
-def _added_tokens(folder: Path, config: Mapping[str, object], special: set[str]) -> dict[int, AddedToken]:
-    """Read the added tokens, from `tokenizer_config.json` or else from the older `added_tokens.json`."""
-    entries = config.get("added_tokens_decoder")
-    try:
-        if isinstance(entries, dict):
-            return {int(number): AddedToken(**entry) for number, entry in entries.items()}
-        older = read_json(folder / "added_tokens.json") or {}
-        return {
-            int(str(number)): AddedToken(content, normalized=False, special=content in special)
-            for content, number in older.items()
-        }
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: the added tokens are malformed: {error}") from None

@@ -14,7 +14,9 @@ import maskkv
 from maskkv.mini import sample
 
 PROGRAM = [sys.executable, "-c", "import sys; from maskkv.cli import main; sys.exit(main())"]
-COMMANDS = ["generate", "demo", "sample", "policies", "calibrate", "eval", "serve", "bench", "plot", "doctor"]
+COMMANDS = [
+    *("generate", "demo", "sample", "policies", "calibrate", "eval", "serve", "bench", "plot", "inspect", "doctor"),
+]
 LONG = sample("multi-key", 200, 1).content
 
 

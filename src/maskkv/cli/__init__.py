@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import maskkv
-from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, plot, policies, sample, serve
+from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, inspect, plot, policies, sample, serve
 from maskkv.errors import MaskKVError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for _name, _command in {
     "serve": serve.serve,
     "bench": bench.bench,
     "plot": plot.plot,
+    "inspect": inspect.inspect,
     "doctor": doctor.doctor,
 }.items():
     app.command(_name)(_command)

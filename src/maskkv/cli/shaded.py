@@ -1,0 +1,153 @@
+"""An inspection on the terminal: the prompt shaded, or with marks under it where there is no colour."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from math import ceil, sqrt
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
+from rich.filesize import decimal
+from rich.style import Style
+from rich.text import Text
+
+from maskkv.cli import terminal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from maskkv.lens import Inspection, Run
+
+MARKS = " .:-=+*#%@"
+"""From kept by none to kept by all, for terminals without colour."""
+SHADES = (0, 52, 88, 94, 130, 136, 172, 178, 214, 220)
+"""The same on a dark to light scale of the 256 colours."""
+
+
+def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[RenderableType]:
+    """Yield what is printed, from top to bottom; `layer` and `head` narrow the shading."""
+    segments = [
+        positions
+        for number, heads in enumerate(seen.kept)
+        for own, positions in enumerate(heads)
+        if layer in (None, number) and head in (None, own)
+    ]
+    held = [0] * len(seen.tokens)
+    for positions in segments:
+        for position in positions:
+            held[position] += 1
+    for live in range(seen.evictable, len(held)):
+        held[live] = len(segments)
+    yield Prompt([printable(token.text) for token in seen.tokens], held, len(segments))
+    yield "\npairs kept, and prompt preference"
+    yield _segments(seen)
+    yield "\nbeside the full cache"
+    yield _answers(seen)
+    yield _difference(seen)
+
+
+def printable(text: str) -> str:
+    """Replace what could steer a terminal, or change the order of what is read, by U+FFFD; a tab by a blank."""
+    return "".join(
+        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else "\ufffd"
+        for letter in text.replace("\r\n", "\n").replace("\t", " ")
+    )
+
+
+class Prompt:
+    """Print a prompt whose tokens are shaded by how many of some segments hold them."""
+
+    def __init__(self, texts: list[str], held: list[int], segments: int) -> None:
+        self._letters = [letter for text, count in zip(texts, held, strict=True) for letter in _letters(text, count)]
+        self._segments = segments
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Yield the legend and the lines."""
+        coloured = console.color_system is not None and not console.no_color
+        what = "this segment" if self._segments == 1 else f"all {self._segments} (layer, KV head) segments"
+        yield Text.assemble("kept by none ", *_scale(coloured), f" by {what}\n")
+        for line in self._lines(max(1, options.max_width)):
+            if coloured:
+                yield Text.assemble(*((letter, _shade(self._level(count))) for letter, count in line), no_wrap=True)
+                continue
+            yield Text("".join(letter for letter, _ in line), no_wrap=True)
+            marks = "".join(MARKS[self._level(count)] * cell_len(letter) for letter, count in line)
+            if marks.strip():
+                yield Text(marks.rstrip(), no_wrap=True)
+
+    def _level(self, count: int) -> int:
+        """Return a number of shades; by the root, since most tokens are kept by few segments."""
+        return ceil((len(MARKS) - 1) * sqrt(count / self._segments))
+
+    def _lines(self, width: int) -> Iterator[list[tuple[str, int]]]:
+        """Break lines where the prompt does, else behind the last blank that fits."""
+        line: list[tuple[str, int]] = []
+        cells = 0
+        for letter, count in self._letters:
+            if letter == "\n":
+                yield line
+                line, cells = [], 0
+                continue
+            line.append((letter, count))
+            cells += cell_len(letter)
+            if cells > width:
+                blanks = [index for index, (each, _) in enumerate(line[:-1]) if each == " "]
+                cut = blanks[-1] + 1 if blanks else len(line) - 1
+                yield line[:cut]
+                line = line[cut:]
+                cells = sum(cell_len(each) for each, _ in line)
+        yield line
+
+
+def _letters(text: str, count: int) -> Iterator[tuple[str, int]]:
+    """Give each letter of a token its count; the blanks in front of a word are not shaded."""
+    blanks = len(text) - len(text.lstrip() or text)
+    for index, letter in enumerate(text):
+        yield letter, count if index >= blanks else 0
+
+
+def _shade(level: int) -> Style:
+    if level == 0:
+        return Style(dim=True)
+    return Style(bgcolor=f"color({SHADES[level]})", color="black" if level > 4 else "bright_white")
+
+
+def _scale(coloured: bool) -> Iterator[tuple[str, Style]]:
+    for level, mark in enumerate(MARKS):
+        yield (" ", _shade(level)) if coloured else (mark, Style())
+
+
+def _segments(seen: Inspection) -> Table:
+    heads = range(len(seen.kept[0]))
+    table = terminal.table("layer", *(f"head {head}" for head in heads))
+    for number, (kept, preferences) in enumerate(zip(seen.kept, seen.ladder.preference, strict=True)):
+        cells = zip(kept, preferences, strict=True)
+        table.add_row(str(number), *(f"{len(own):,} ({preference:.1%})" for own, preference in cells))
+    return table
+
+
+def _answers(seen: Inspection) -> Table:
+    table = terminal.table("policy", "answer", "time", "tokens/s", "cache")
+    for run in (seen.evicted, seen.full):
+        table.add_row(
+            _name(run),
+            printable(run.text),
+            f"{run.latency_s:.2f} s",
+            f"{run.tokens_per_s:.1f}",
+            decimal(run.cache_bytes),
+        )
+    return table
+
+
+def _name(run: Run) -> str:
+    return run.policy if run.budget is None else f"{run.policy} {run.budget}"
+
+
+def _difference(seen: Inspection) -> str:
+    longest = max(len(seen.evicted.said), len(seen.full.said))
+    if not seen.differing:
+        return "Both give the same answer."
+    return f"The answers differ in {len(seen.differing)} of {longest} tokens."

@@ -1,0 +1,90 @@
+"""One prompt looked at: what a policy keeps of it, its answer, and the un-evicted answer beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from maskkv import policies
+from maskkv.api import Budget, LanguageModel, Result
+from maskkv.eviction.policy import Policy
+from maskkv.generation import Generation
+from maskkv.lens.ladder import Ladder, climb
+from maskkv.text import Token
+
+
+@dataclass(frozen=True)
+class Run:
+    """Report an answer and what it cost; `said` is the text of each of its tokens, up to the end token."""
+
+    policy: str
+    budget: Budget
+    text: str
+    said: list[str]
+    steps: int
+    latency_s: float
+    tokens_per_s: float
+    cache_bytes: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Hold all that the lens shows.
+
+    `kept` is that of the answer's latest vote, the ladder that of the first; they are the same unless the answer took
+    more than `prompt_interval` steps. `differing` lists the response positions at which the two answers differ.
+    """
+
+    tokens: list[Token]
+    evictable: int
+    policy: str
+    budget: Budget
+    prompt_interval: int
+    ladder: Ladder
+    kept: list[list[list[int]]]
+    evicted: Run
+    full: Run
+    differing: list[int]
+
+
+def inspect(
+    llm: LanguageModel, tokens: Sequence[Token], generation: Generation, policy: Policy, budget: Budget
+) -> Inspection:
+    """Look at a prompt under a policy that evicts.
+
+    Raises:
+        InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
+    """
+    ids = [token.id for token in tokens]
+    ladder = climb(llm, ids, generation, policy, budget)
+    full = llm.generate_ids(ids, generation, policy=policies.named("full"), budget=None)
+    evicted = llm.generate_ids(ids, generation, policy=policy, budget=budget)
+    answers = zip_longest(llm.said(evicted.tokens), llm.said(full.tokens))
+    return Inspection(
+        tokens=list(tokens),
+        evictable=len(ids) - llm.model.config.lookback,
+        policy=policy.name,
+        budget=budget,
+        prompt_interval=generation.prompt_interval,
+        ladder=ladder,
+        kept=evicted.kept,
+        evicted=_run(llm, evicted),
+        full=_run(llm, full),
+        differing=[position for position, (one, other) in enumerate(answers) if one != other],
+    )
+
+
+def _run(llm: LanguageModel, result: Result) -> Run:
+    return Run(
+        policy=result.policy,
+        budget=result.budget,
+        text=result.text,
+        said=[llm.text.decode([token]) for token in llm.said(result.tokens)],
+        steps=result.steps,
+        latency_s=result.latency_s,
+        tokens_per_s=result.tokens_per_s,
+        cache_bytes=result.cache_bytes,
+        peak_memory_bytes=result.peak_memory_bytes,
+    )

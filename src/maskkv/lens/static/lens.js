@@ -1,0 +1,279 @@
+// The kept-token lens. Whatever comes from a document or a model is set as text, never as markup.
+
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in made) made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+export function bytes(count) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  let value = count;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit ? value.toFixed(1) : value} ${units[unit]}`;
+}
+
+export function showLens(root, data) {
+  const lens = new Lens(data);
+  const view = { rung: lens.firstRung, layer: null, head: null };
+  const parts = [documentPart(lens, view, update), mapPart(lens, view, update), answersPart(data)];
+  root.replaceChildren(...parts.map((part) => part.node));
+  root.classList.add("lens");
+  function update() {
+    for (const part of parts) part.update?.();
+  }
+  update();
+}
+
+// Which positions each (layer, head) segment keeps at each budget.
+class Lens {
+  constructor(data) {
+    const { budgets, counts, order, preference } = data.ladder;
+    Object.assign(this, { data, budgets, counts, preference });
+    this.layers = preference.length;
+    this.heads = preference[0].length;
+    this.firstRung = data.budget === null ? budgets.length - 1 : budgets.indexOf(Math.min(data.budget, budgets.at(-1)));
+    this.order = this.unpack(order);
+  }
+
+  unpack(order) {
+    const raw = atob(order);
+    const wide = this.data.tokens.length > 65536;
+    const view = new DataView(Uint8Array.from(raw, (letter) => letter.charCodeAt(0)).buffer);
+    const size = wide ? 4 : 2;
+    let at = 0;
+    return this.preference.map((heads, layer) => heads.map((_, head) => {
+      const most = Math.max(...this.counts.map((rung) => rung[layer][head]));
+      return Array.from({ length: most }, () => {
+        const position = wide ? view.getUint32(at, true) : view.getUint16(at, true);
+        at += size;
+        return position;
+      });
+    }));
+  }
+
+  segments(view) {
+    const chosen = [];
+    for (let layer = 0; layer < this.layers; layer += 1) {
+      for (let head = 0; head < this.heads; head += 1) {
+        if ((view.layer ?? layer) === layer && (view.head ?? head) === head) chosen.push([layer, head]);
+      }
+    }
+    return chosen;
+  }
+
+  // For each token, how many of the chosen segments keep it.
+  holders(view) {
+    const held = new Uint32Array(this.data.tokens.length);
+    const counts = this.counts[view.rung];
+    for (const [layer, head] of this.segments(view)) {
+      const order = this.order[layer][head];
+      for (let rank = 0; rank < counts[layer][head]; rank += 1) held[order[rank]] += 1;
+    }
+    // Live rows stay anyway, outside the budget.
+    held.fill(this.segments(view).length, this.data.evictable);
+    return held;
+  }
+}
+
+function documentPart(lens, view, update) {
+  const { tokens, special, evictable } = lens.data;
+  const specials = new Set(special);
+  // The blanks in front of a word are not shaded.
+  const cut = tokens.map((text) => text.length - (text.trimStart() || text).length);
+  const spans = tokens.map((text, index) =>
+    element("span", { className: specials.has(index) ? "special" : "" }, text.slice(cut[index])));
+  const shaded = tokens.flatMap((text, index) => [text.slice(0, cut[index]), spans[index]]);
+  const budget = element("input", { type: "range", min: 0, max: lens.budgets.length - 1, value: view.rung, id: "lens-budget" });
+  const said = element("output", { htmlFor: "lens-budget", id: "lens-budget-said" });
+  const layer = choice("lens-layer", "all layers", lens.layers, "layer");
+  const head = choice("lens-head", "all KV heads", lens.heads, "KV head");
+  const about = element("p", { className: "about", role: "status", id: "lens-token" });
+  const text = element("div", { className: "document", tabIndex: 0, role: "group", dir: "auto" }, ...shaded);
+  text.setAttribute("aria-label", "Prompt, shaded by how many segments keep each token; arrow keys walk through it");
+  text.setAttribute("aria-describedby", "lens-token");
+  let held = new Uint32Array(tokens.length);
+  let current = null;
+
+  function look(index) {
+    if (current !== null) spans[current].classList.remove("current");
+    current = index;
+    if (index === null) {
+      about.textContent = "Point at a token, or walk through the prompt with the arrow keys, to see who keeps it.";
+      return;
+    }
+    spans[index].classList.add("current");
+    const live = index >= evictable ? ", a live row, which stays anyway" : "";
+    about.textContent =
+      `Token ${index}, “${tokens[index].trim()}”: kept by ${held[index]} of ${lens.segments(view).length}${live}.`;
+  }
+
+  budget.addEventListener("input", () => {
+    view.rung = Number(budget.value);
+    update();
+  });
+  for (const [select, axis] of [[layer, "layer"], [head, "head"]]) {
+    select.addEventListener("change", () => {
+      view[axis] = select.value === "" ? null : Number(select.value);
+      update();
+    });
+  }
+  text.addEventListener("pointerover", (event) => {
+    const index = spans.indexOf(event.target);
+    if (index >= 0) look(index);
+  });
+  text.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    look(Math.min(tokens.length - 1, Math.max(0, (current ?? -step) + step)));
+    spans[current].scrollIntoView({ block: "nearest" });
+  });
+
+  const controls = element("div", { className: "controls" },
+    element("div", { className: "control wide" },
+      element("label", { htmlFor: "lens-budget" }, "Budget"), budget, said),
+    element("div", { className: "control" }, element("label", { htmlFor: "lens-layer" }, "Layer"), layer),
+    element("div", { className: "control" }, element("label", { htmlFor: "lens-head" }, "KV head"), head));
+  const most = element("span");
+  const legend = element("p", { className: "legend" }, "kept by none ", element("span", { className: "scale" }), " by ", most);
+  const node = section("What is kept of the prompt", controls, legend, text, about);
+
+  return {
+    node,
+    update() {
+      held = lens.holders(view);
+      const segments = lens.segments(view).length;
+      spans.forEach((span, index) => {
+        span.style.setProperty("--heat", Math.sqrt(held[index] / segments).toFixed(3));
+        span.classList.toggle("kept", held[index] > 0);
+      });
+      const pairs = lens.budgets[view.rung];
+      const part = (100 * pairs / evictable).toPrecision(2);
+      said.textContent = pairs >= evictable ? "everything" : `${pairs} of ${evictable} pairs (${Number(part)} %)`;
+      budget.setAttribute("aria-valuetext", said.textContent);
+      layer.value = view.layer ?? "";
+      head.value = view.head ?? "";
+      most.textContent = segments === 1 ? "this segment" : `all ${segments} segments`;
+      look(current);
+    },
+  };
+}
+
+function choice(id, all, count, what) {
+  const options = Array.from({ length: count }, (_, index) => element("option", { value: index }, `${what} ${index}`));
+  return element("select", { id }, element("option", { value: "" }, all), ...options);
+}
+
+function mapPart(lens, view, update) {
+  const shown = element("select", { id: "lens-map" },
+    element("option", { value: "pairs" }, "pairs kept"),
+    element("option", { value: "preference" }, "prompt preference"));
+  const cells = lens.preference.map((heads, layer) => heads.map((_, head) => {
+    const button = element("button", { type: "button", tabIndex: -1 });
+    button.addEventListener("click", () => choose(layer, head));
+    return button;
+  }));
+  const headings = Array.from({ length: lens.heads }, (_, head) => element("th", { scope: "col" }, String(head)));
+  const rows = cells.map((own, layer) => element("tr", {},
+    element("th", { scope: "row" }, `layer ${layer}`), ...own.map((cell) => element("td", {}, cell))));
+  const table = element("table", { className: "map" },
+    element("caption", {}, "Layers by KV heads; choose a cell to narrow the prompt's shading to its segment."),
+    element("thead", {}, element("tr", {}, element("td"), ...headings)), element("tbody", {}, ...rows));
+  const narrow = lens.heads > 12;
+  table.classList.toggle("narrow", narrow);
+  let at = [0, 0];
+
+  function choose(layer, head) {
+    const again = view.layer === layer && view.head === head;
+    view.layer = again ? null : layer;
+    view.head = again ? null : head;
+    at = [layer, head];
+    update();
+  }
+
+  table.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    cells[at[0]][at[1]].tabIndex = -1;
+    at = [(at[0] + step[0] + lens.layers) % lens.layers, (at[1] + step[1] + lens.heads) % lens.heads];
+    cells[at[0]][at[1]].tabIndex = 0;
+    cells[at[0]][at[1]].focus();
+  });
+  shown.addEventListener("change", update);
+
+  return {
+    node: section("Who keeps how much",
+      element("div", { className: "controls" },
+        element("div", { className: "control" }, element("label", { htmlFor: "lens-map" }, "Show"), shown)),
+      element("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: "Heat map of layers by KV heads" }, table)),
+    update() {
+      const pairs = shown.value === "pairs";
+      const values = pairs ? lens.counts[view.rung] : lens.preference;
+      const most = pairs ? Math.max(1, ...values.flat()) : 1;
+      cells.forEach((own, layer) => own.forEach((cell, head) => {
+        const value = pairs ? String(values[layer][head]) : values[layer][head].toFixed(3);
+        const here = view.layer === layer && view.head === head;
+        cell.textContent = narrow ? "" : value;
+        cell.title = `layer ${layer}, KV head ${head}: ${value} ${pairs ? "pairs" : "of the masks’ attention"}`;
+        cell.setAttribute("aria-label", cell.title);
+        cell.setAttribute("aria-pressed", String(here));
+        cell.tabIndex = layer === at[0] && head === at[1] ? 0 : -1;
+        cell.style.setProperty("--heat", (values[layer][head] / most).toFixed(3));
+      }));
+    },
+  };
+}
+
+function answersPart(data) {
+  const { evicted, full, differing } = data;
+  const heading = element("tr", {}, ...["policy", "answer", "time", "tokens/s", "cache"].map(
+    (name) => element("th", { scope: "col" }, name)));
+  const differs = new Set(differing);
+  const cell = (name, ...content) => element("td", { "data-name": name, className: name }, ...content);
+  const rows = [evicted, full].map((run) => element("tr", {},
+    element("th", { scope: "row" }, run.budget === null ? run.policy : `${run.policy}, budget ${run.budget}`),
+    cell("answer", element("span", {}, ...answer(run, differs))),
+    cell("time", `${run.latency_s.toFixed(2)} s`),
+    cell("tokens/s", run.tokens_per_s.toFixed(1)),
+    cell("cache", bytes(run.cache_bytes))));
+  const longest = Math.max(evicted.said.length, full.said.length);
+  const same = differing.length
+    ? `The answers differ in ${differing.length} of ${longest} tokens (underlined).`
+    : "Both give the same answer.";
+  const part = (100 * evicted.cache_bytes / full.cache_bytes).toFixed(1);
+  const again = evicted.steps > data.prompt_interval
+    ? ` The shading shows the first vote; the policy votes again every ${data.prompt_interval} steps.` : "";
+  return {
+    node: section("Beside the full cache",
+      element("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: "Comparison with the full cache" },
+        element("table", { className: "answers" }, element("thead", {}, heading), element("tbody", {}, ...rows))),
+      element("p", { className: "about" }, `${same} The cache has ${part} % of the full one's bytes.${again}`)),
+  };
+}
+
+function answer(run, differs) {
+  // A word-level tokenizer leaves the blanks between tokens out of them.
+  const gap = run.said.join("") === run.text ? "" : " ";
+  return run.said.flatMap((text, index) => [
+    differs.has(index) ? element("mark", {}, text) : text,
+    index < run.said.length - 1 ? gap : "",
+  ]);
+}
+
+let sections = 0;
+
+function section(title, ...children) {
+  sections += 1;
+  const id = `lens-section-${sections}`;
+  return element("section", { "aria-labelledby": id }, element("h2", { id }, title), ...children);
+}

@@ -1,0 +1,2 @@
+
+showLens(document.getElementById("lens"), JSON.parse(document.getElementById("data").textContent));

@@ -1,0 +1,102 @@
+"""A checkpoint's tokenizer files, in either published layout, and its chat template; none of its code is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer
+
+from maskkv.errors import CheckpointError
+from maskkv.models.fields import read_json
+
+
+def read(folder: Path) -> tuple[Tokenizer, str | None, dict[str, str]]:
+    """Read a folder's tokenizer, its chat template if it has one, and the tokens that templates may name.
+
+    Raises:
+        CheckpointError: The folder has no tokenizer, or a broken one.
+    """
+    config = read_json(folder / "tokenizer_config.json") or {}
+    names = {**(read_json(folder / "special_tokens_map.json") or {}), **config}
+    named = {name: _content(token) for name, token in names.items() if name.endswith("_token")}
+    named_tokens = {name: token for name, token in named.items() if token is not None}
+    if (folder / "tokenizer.json").exists():
+        tokenizer = _read_tokenizer(folder / "tokenizer.json")
+    elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        tokenizer = _build_qwen2(folder, config, _special(names))
+    else:
+        raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
+    return tokenizer, _read_template(folder, config), named_tokens
+
+
+def _content(token: object) -> str | None:
+    """Return a special token's text, which the files give bare or as an object."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
+
+
+def _special(names: Mapping[str, object]) -> set[str]:
+    """Collect the texts of the special tokens, named and unnamed."""
+    more = names.get("additional_special_tokens")
+    tokens = [token for name, token in names.items() if name.endswith("_token")]
+    tokens += more if isinstance(more, list) else []
+    return {text for text in map(_content, tokens) if text is not None}
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # The library raises nothing more special.
+        raise CheckpointError(f"{path} is not a tokenizer: {error}") from None
+
+
+def _read_template(folder: Path, config: Mapping[str, object]) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        template = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}.get(
+            "default"
+        )
+    if template is not None and not isinstance(template, str):
+        raise CheckpointError(f"{folder / 'tokenizer_config.json'}: chat_template is no text")
+    return template
+
+
+def _build_qwen2(folder: Path, config: Mapping[str, object], special: set[str]) -> Tokenizer:
+    """Build Qwen2's byte-level BPE from its two files and the tokens that were added to it."""
+    from transformers import Qwen2Tokenizer
+
+    vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
+    try:
+        # None, so that it adds no tokens of its own; it takes None although its annotations do not.
+        bare = Qwen2Tokenizer(vocab=vocab, merges=merges, unk_token=None, eos_token=None, pad_token=None)  # type: ignore[arg-type]
+    except Exception as error:  # The library raises nothing more special.
+        raise CheckpointError(f"{folder}: vocab.json and merges.txt are not a tokenizer: {error}") from None
+    tokenizer: Tokenizer = bare.backend_tokenizer
+    for number, token in sorted(_added_tokens(folder, config, special).items()):
+        tokenizer.add_tokens([token])
+        if tokenizer.token_to_id(token.content) != number:
+            found = tokenizer.token_to_id(token.content)
+            raise CheckpointError(f"{folder}: added token {token.content!r} gets id {found}, expected {number}")
+    return tokenizer
+
+
+def _added_tokens(folder: Path, config: Mapping[str, object], special: set[str]) -> dict[int, AddedToken]:
+    """Read the added tokens, from `tokenizer_config.json` or else from the older `added_tokens.json`."""
+    entries = config.get("added_tokens_decoder")
+    try:
+        if isinstance(entries, dict):
+            return {int(number): AddedToken(**entry) for number, entry in entries.items()}
+        older = read_json(folder / "added_tokens.json") or {}
+        return {
+            int(str(number)): AddedToken(content, normalized=False, special=content in special)
+            for content, number in older.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: the added tokens are malformed: {error}") from None

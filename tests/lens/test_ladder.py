@@ -1,0 +1,79 @@
+"""The ladder says of every budget what the engine then really keeps."""
+
+import pytest
+
+import maskkv
+from maskkv import api, policies
+from maskkv.errors import InputError
+from maskkv.generation import Generation
+from maskkv.lens.ladder import climb, rungs
+from maskkv.mini import sample, words
+from tests.cli.tiny import save_tiny
+from tests.reference import DREAM, random_model, random_prompt
+
+SHORT = Generation(gen_length=8, steps=1)
+PROMPT = [words.VOCABULARY.index(word) for word in sample("multi-key", 60, 4).prompt.split()]
+EVICTING = [name for name in policies.names() if policies.named(name).scorer is not None]
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    return maskkv.load(save_tiny(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.mark.parametrize("name", EVICTING)
+def test_each_rung_is_what_an_answer_at_that_budget_keeps(llm, name):
+    policy = policies.named(name)
+    ladder = climb(llm, PROMPT, SHORT, policy, 7)
+    assert 7 in ladder.budgets
+    for budget in ladder.budgets if name == "maskkv" else (1, 7, 48):
+        kept = llm.generate_ids(PROMPT, SHORT, policy=policy, budget=budget).kept
+        assert ladder.kept(budget) == kept, budget
+        counts = ladder.counts[ladder.budgets.index(budget)]
+        assert counts == [[len(own) for own in layer] for layer in kept]
+        assert sum(map(sum, counts)) == budget * 3 * 2
+
+
+def test_live_rows_are_not_the_ladders(llm):
+    """Dream's last prompt row stays anyway: no rung lists it, and the last rung is everything else."""
+    model = random_model(DREAM)
+    dream = api.LanguageModel(model, llm.text)
+    prompt = random_prompt(DREAM, 21)
+    ladder = climb(dream, prompt, SHORT, policies.named("maskkv"), 3)
+    assert ladder.budgets[-1] == 20
+    for budget in (3, 20):
+        assert ladder.kept(budget) == dream.generate_ids(prompt, SHORT, policy="maskkv", budget=budget).kept
+
+
+def test_preference_is_the_share_of_the_masks_attention_that_the_prompt_gets(llm):
+    preference = climb(llm, PROMPT, SHORT, policies.named("maskkv"), 7).preference
+    assert [len(layer) for layer in preference] == [2, 2, 2]
+    ladder = climb(llm, PROMPT, SHORT, policies.mix(policies.named("maskkv"), head_base=0.0), 7)
+    for layer, counts in zip(preference, ladder.counts[ladder.budgets.index(7)], strict=True):
+        assert counts[0] / sum(counts) == pytest.approx(layer[0] / sum(layer), abs=1 / sum(counts))
+
+
+def test_importance_is_given_where_it_decides(llm):
+    importance = climb(llm, PROMPT, SHORT, policies.named("maskkv"), 7).importance
+    assert len(importance) == 3
+    assert climb(llm, PROMPT, SHORT, policies.named("snapkv"), 7).importance is None
+
+
+@pytest.mark.parametrize(
+    ("evictable", "segments", "budget", "expected"),
+    [
+        (20, 6, None, [1, 2, 3, 4, 6, 8, 12, 16, 20]),
+        (20, 6, 7, [1, 2, 3, 4, 6, 7, 8, 12, 16, 20]),
+        (20, 6, 100, [1, 2, 3, 4, 6, 8, 12, 16, 20]),
+        (1, 6, 1, [1]),
+        (10**6, 2**18, 2, [1, 2, 3, 4]),
+        (10**6, 2**18, 9, [1, 2, 3, 4, 6, 8, 9]),
+    ],
+)
+def test_rungs(evictable, segments, budget, expected):
+    assert rungs(evictable, segments, budget) == expected
+
+
+def test_a_policy_that_evicts_nothing_has_nothing_to_show(llm):
+    with pytest.raises(InputError, match="policy 'full' evicts nothing"):
+        climb(llm, PROMPT, SHORT, policies.named("full"), None)
