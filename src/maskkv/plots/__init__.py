@@ -28,6 +28,9 @@ FIGURES = {
 }
 """Every figure, with what it shows; each is drawn by the module of its name."""
 
+RELATIVE = ("budget", "base-rates", "ablation")
+"""The figures whose scores may be in percent of a reference's."""
+
 
 def write(
     figure: str, source: Path, out: Path, conditions: Sequence[str] = (), reference: str | None = None
@@ -39,6 +42,8 @@ def write(
     Raises:
         InputError: matplotlib is missing, the records do not make this figure, or `out` cannot be written.
     """
+    if reference is not None and figure in FIGURES and figure not in RELATIVE:
+        raise InputError(f"{figure} does not show retention: --retention is for {', '.join(RELATIVE)}")
     _need_matplotlib()
     from maskkv.plots.scores import against
     from maskkv.plots.source import load, where
