@@ -53,10 +53,35 @@ def test_isolated_answers_have_a_latency(run, tiny, tmp_path):
     assert record["mean_latency_s"] > 0
 
 
+def test_a_needle_grid_is_a_table_per_policy_and_budget(run, tiny, tmp_path):
+    grid = ("--length", 64, "--length", 80, "--depth", 0, "--depth", 100, "-n", 1)
+    variants = ("--policy", "full", "--policy", "maskkv", "--budget", 2)
+    ran = run("eval", "niah", "--model", tiny, "--out", tmp_path, "--markdown", *grid, *variants)
+    assert ran.status == 0
+    assert ran.out.count("| depth | 64 | 80 |") == 2
+    assert "full: exact match, %; depth down, length in tokens across, n = 1 each" in ran.out
+    assert "| policy | no budget | 2 |" in ran.out
+    found = [(each["length"], each["depth"], each["budget"]) for each in records.read(tmp_path / "niah.jsonl")]
+    assert found == [(length, depth, budget) for length in (64, 80) for depth in (0, 100) for budget in (None, 2)]
+
+
+def test_many_policies_and_budgets_become_a_table_of_means(run, tiny, tmp_path):
+    budgets = [part for budget in range(2, 12) for part in ("--budget", budget)]
+    ran = run("eval", "mini", "--model", tiny, "--out", tmp_path, "--markdown", *SMALL, "--policy", "maskkv", *budgets)
+    assert "| policy | no budget | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 |" in ran.out
+
+
+def test_blocks_and_steps_may_be_any_that_fit_the_examples(run, tiny, tmp_path):
+    args = ("eval", "mini", "--model", tiny, "--out", tmp_path, "--task", "multi-key", "--length", 64, "-n", 1)
+    assert run(*args, "--block-length", 128, "--steps", 2).status == 0
+    (record,) = records.read(tmp_path / "mini.jsonl")
+    assert (record["gen_length"], record["mean_steps"]) == (128, 2)
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("chess",), "unknown benchmark 'chess': expected one of mini, observe"),
+        (("chess",), "unknown benchmark 'chess': expected one of mini, niah, ruler, observe"),
         (("mini", "--task", "chess"), "unknown task 'chess': mini has single-key, "),
         (("mini", "--policy", "chess"), "unknown policy 'chess': expected one of "),
         (("mini", "--budget", 0), "budget 0: expected at least 1 pair per KV head and layer"),
@@ -66,6 +91,11 @@ def test_isolated_answers_have_a_latency(run, tiny, tmp_path):
         (("mini", "--shard", "3"), "shard '3': expected I/N, as in 1/4"),
         (("mini", "--shard", "3/2"), "shard '3/2': expected a part from 1/2 to 2/2"),
         (("mini", "--isolated", "--jobs", 2), "--isolated measures time"),
+        (("mini", "--block-length", 0), "block_length must be a whole number of at least 1, not 0"),
+        (("mini", "--steps", 3, "--block-length", 4), "steps must be a multiple of the 2 blocks"),
+        (("mini", "--haystack", "book.txt"), "--haystack is for niah, mini makes its own text"),
+        (("niah", "--depth", 101), "depth 101: expected a percentage from 0 to 100"),
+        (("ruler",), "words that the model does not know"),
         (("mini", "--gen-length", 8), "no such option: --gen-length"),
     ],
 )

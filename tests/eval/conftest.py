@@ -5,6 +5,7 @@ import pytest
 import maskkv
 from maskkv.eval.workers import Source
 from tests.cli.tiny import save_tiny
+from tests.eval.spelling import save_speller
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,8 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="session")
 def llm(source):
     return maskkv.load(source.model)
+
+
+@pytest.fixture(scope="session")
+def speller(tmp_path_factory):
+    return maskkv.load(save_speller(tmp_path_factory.mktemp("speller")))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maskkv.eval.store import Record
     from maskkv.eval.table import Table
 
-BENCHMARKS = ("mini", "observe")
+BENCHMARKS = ("mini", "niah", "ruler", "observe")
 OBSERVE = "observe"
 """No benchmark, but its examples are chosen like theirs: nothing is scored, and no policy takes part."""
 FIRST_SEED = 1000
@@ -40,10 +40,16 @@ class ExampleFlags:
         typer.Option(min=1, help="Tokens of each prompt, at most; may be repeated; default: the benchmark's own."),
     ] = None
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first example.")] = FIRST_SEED
-
-    def numbers(self, default: int) -> range:
-        """Return the examples' seeds; `default` is how many, if nobody says."""
-        return range(self.first_seed, self.first_seed + (self.n or default))
+    depth: Annotated[
+        list[int] | None,
+        typer.Option(metavar="PERCENT", help="niah: where the needle is; may be repeated; default: ten depths from 0."),
+    ] = None
+    haystack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="niah: hide the needle in this text; may be repeated; default: generated text."
+        ),
+    ] = None
 
     def tasks(self, name: str, llm: LanguageModel) -> Sequence[Task]:
         """List the tasks of a benchmark that the flags leave."""
@@ -55,9 +61,15 @@ class ExampleFlags:
         return [task for task in tasks if self.task is None or task.name in self.task]
 
     def _all(self, name: str, llm: LanguageModel) -> Sequence[Task]:
-        from maskkv.eval import mini, observe
+        from maskkv.eval import mini, niah, observe, ruler
 
-        return mini.tasks(self.length, self.numbers(observe.N if name == OBSERVE else mini.N))
+        if self.haystack and name != "niah":
+            raise InputError(f"--haystack is for niah, {name} makes its own text: leave it out")
+        if name == "niah":
+            return niah.tasks(llm, self.length, self.depth, self.first_seed, self.n, self.haystack or [])
+        if name == "ruler":
+            return ruler.tasks(self.length, self.first_seed, self.n)
+        return mini.tasks(self.length, self.first_seed, self.n or (observe.N if name == OBSERVE else None))
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,11 @@ class RunFlags:
         return int(index), int(count)
 
 
+def _room(flags: Mapping[str, Any]) -> int:
+    """Return a length that any blocks and steps fit: the examples have lengths of their own."""
+    return max(1, flags["block_length"] * (flags["steps"] or 1))
+
+
 @flagged
 def evaluate(
     benchmarks: Annotated[list[str], typer.Argument(metavar="NAME...", help=f"One of {', '.join(BENCHMARKS)}.")],
@@ -131,7 +148,7 @@ def evaluate(
     running: RunFlags,
     model: ModelFlags,
     mixing: Annotated[PolicyFlags, Without("policy", "budget")],
-    schedule: Annotated[Generation, Without("gen_length")],
+    schedule: Annotated[Generation, Without(gen_length=_room)],
 ) -> None:
     """Score every task under every policy and budget.
 

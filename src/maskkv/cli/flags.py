@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
@@ -182,10 +182,18 @@ class PolicyFlags:
 
 
 class Without:
-    """Keep fields of a dataclass at their defaults, without flags: `Annotated[Generation, Without("gen_length")]`."""
+    """Give fields of a dataclass no flags: `Annotated[PolicyFlags, Without("policy")]`.
 
-    def __init__(self, *names: str) -> None:
-        self.names = frozenset(names)
+    They keep their defaults, or are worked out from the other flags by what is given under their names.
+    """
+
+    def __init__(self, *names: str, **worked_out: Callable[[Mapping[str, Any]], Any]) -> None:
+        self.names = frozenset((*names, *worked_out))
+        self.worked_out = worked_out
+
+    def built(self, kind: Any, flags: Mapping[str, Any]) -> Any:
+        """Make the dataclass from the other fields' flags."""
+        return kind(**flags, **{name: work_out(flags) for name, work_out in self.worked_out.items()})
 
 
 NOTHING = Without()
@@ -212,7 +220,7 @@ def flagged(function: Command) -> Command:
         debug = given.pop("debug")
         try:
             built = {
-                name: kind(**{each: given.pop(each) for each in _names(kind, left_out)})
+                name: left_out.built(kind, {each: given.pop(each) for each in _names(kind, left_out)})
                 for name, (kind, left_out) in grouped.items()
             }
             function(**built, **given)

@@ -40,6 +40,7 @@ class MiniTask:
         return Example(llm.prompt_ids(made.content), made.gen_length, partial(mini.score, made))
 
 
-def tasks(lengths: Sequence[int] | None, numbers: Sequence[int]) -> list[MiniTask]:
+def tasks(lengths: Sequence[int] | None, first_seed: int, n: int | None) -> list[MiniTask]:
     """List every bundled task at every length."""
+    numbers = range(first_seed, first_seed + (n or N))
     return [MiniTask(name, length, numbers) for length in lengths or [LENGTH] for name in mini.TASKS]

@@ -32,7 +32,11 @@ def tables(records: Sequence[Record]) -> list[Table]:
     """Lay out scores, and what is retained of each reference policy that is among the records."""
     names = {str(record["policy_name"]) for record in records}
     references = [name for name in REFERENCES if name in names and len(names) > 1]
-    if len({label(record) for record in records}) <= WIDEST:
+    columns = list(dict.fromkeys(label(record) for record in records))
+    if any("depth" in record for record in records):
+        grids = [grid_table([record for record in records if label(record) == column]) for column in columns]
+        return [*grids[:WIDEST], summary_table(records), *[summary_table(records, name) for name in references]]
+    if len(columns) <= WIDEST:
         return [score_table(records), *[retention_table(records, name) for name in references]] if records else []
     return [summary_table(records), *[summary_table(records, name) for name in references]]
 
@@ -72,6 +76,17 @@ def summary_table(records: Sequence[Record], reference: str | None = None) -> Ta
     return Table(_title(records, what), ["policy", "no budget", *map(str, budgets)], rows)
 
 
+def grid_table(records: Sequence[Record]) -> Table:
+    """Lay out one policy's and budget's mean scores in percent, depths down and lengths across."""
+    scored = {(record["depth"], record["length"]): record for record in records}
+    depths, lengths = (sorted({int(str(place[axis])) for place in scored}) for axis in (0, 1))
+    rows = [[f"{depth} %", *[_mean([scored.get((depth, length))]) for length in lengths]] for depth in depths]
+    title = (
+        f"{label(records[0])}: {_metric(records)}, %; depth down, length in tokens across, n = {_counts(records)} each"
+    )
+    return Table(title, ["depth", *map(str, lengths)], rows)
+
+
 def label(record: Record) -> str:
     """Return a record's column: the policy's name, its budget if it has one, the kept pairs' dtype if it was chosen."""
     parts = (record["policy_name"], record["budget"], record.get("kv_dtype"))
@@ -85,8 +100,8 @@ def percent(record: Record) -> str:
 
 
 def _grid(records: Sequence[Record]) -> tuple[list[str], list[str], dict[tuple[str, str], Record]]:
-    several = len({str(record["length"]) for record in records if "length" in record}) > 1
-    named = [(f"{record['task']} {record['length']}" if several else str(record["task"]), record) for record in records]
+    places = [name for name in ("length", "depth") if len({str(record.get(name)) for record in records}) > 1]
+    named = [(" ".join(str(record.get(name)) for name in ("task", *places)), record) for record in records]
     columns = list(dict.fromkeys(label(record) for record in records))
     tasks = list(dict.fromkeys(task for task, _ in named))
     return columns, tasks, {(task, label(record)): record for task, record in named}
@@ -95,7 +110,11 @@ def _grid(records: Sequence[Record]) -> tuple[list[str], list[str], dict[tuple[s
 def _title(records: Sequence[Record], what: str) -> str:
     lengths = _listed(record["length"] for record in records if "length" in record)
     prompts = f"prompts of {lengths} tokens, " if lengths else ""
-    return f"{what}; {prompts}n = {_listed(record['n'] for record in records)} per task"
+    return f"{what}; {prompts}n = {_counts(records)} per task"
+
+
+def _counts(records: Sequence[Record]) -> str:
+    return _listed(record["n"] for record in records)
 
 
 def _listed(values: Iterable[object]) -> str:
