@@ -1,5 +1,7 @@
 """`maskkv eval` as a newcomer uses it."""
 
+import json
+
 import pytest
 
 from maskkv import records
@@ -78,10 +80,28 @@ def test_blocks_and_steps_may_be_any_that_fit_the_examples(run, tiny, tmp_path):
     assert (record["gen_length"], record["mean_steps"]) == (128, 2)
 
 
+def test_longbench_reads_a_folder(run, tiny, tmp_path):
+    (tmp_path / "dataset2prompt.json").write_text('{"hotpotqa": "{context} {input}"}')
+    document = {"context": "anna holds 1 2 .", "input": "question : anna holds what ?", "answers": ["anna holds 1 2"]}
+    (tmp_path / "hotpotqa.jsonl").write_text(json.dumps(document))
+    ran = run(
+        *("eval", "longbench", "--data", tmp_path, "--task", "hotpotqa", "--max-length", 50, "--budget", 4),
+        *("--model", tiny, "--out", tmp_path / "out", "--block-length", 32, "--markdown"),
+    )
+    assert ran.status == 0
+    assert "f1, % ± standard error; prompts of 50 tokens, n = 1 per task" in ran.out
+    assert "| hotpotqa | " in ran.out
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("chess",), "unknown benchmark 'chess': expected one of mini, niah, ruler, observe"),
+        (("longbench", "--data", "nowhere"), "nowhere is not a folder: expected one with files like hotpotqa.jsonl"),
+        (("longbench", "--data", ".", "--task", "trec,chess"), "there is no dataset2prompt.json: put LongBench's"),
+        (("mini", "--data", "."), "--data and --prompts are for longbench, mini reads no such files"),
+        (("longbench", "--haystack", "x"), "--haystack is for niah, longbench has texts of its own"),
+        (("mini", "--tasks", "two-hop,chess"), "unknown task 'chess': mini has single-key, "),
+        (("chess",), "unknown benchmark 'chess': expected one of mini, niah, ruler, longbench, observe"),
         (("mini", "--task", "chess"), "unknown task 'chess': mini has single-key, "),
         (("mini", "--policy", "chess"), "unknown policy 'chess': expected one of "),
         (("mini", "--budget", 0), "budget 0: expected at least 1 pair per KV head and layer"),

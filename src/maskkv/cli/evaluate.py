@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maskkv.eval.store import Record
     from maskkv.eval.table import Table
 
-BENCHMARKS = ("mini", "niah", "ruler", "observe")
+BENCHMARKS = ("mini", "niah", "ruler", "longbench", "observe")
 OBSERVE = "observe"
 """No benchmark, but its examples are chosen like theirs: nothing is scored, and no policy takes part."""
 FIRST_SEED = 1000
@@ -33,11 +33,21 @@ FIRST_SEED = 1000
 class ExampleFlags:
     """Say which examples are asked about."""
 
-    task: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this task; may be repeated.")] = None
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task", "--tasks", metavar="NAME", help="Only this task; may be repeated, or several with commas between."
+        ),
+    ] = None
     n: Annotated[int | None, typer.Option("-n", min=1, help="Examples per task; default: the benchmark's own.")] = None
     length: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Tokens of each prompt, at most; may be repeated; default: the benchmark's own."),
+        typer.Option(
+            "--length",
+            "--max-length",
+            min=1,
+            help="Tokens of each prompt, at most; may be repeated; default: the benchmark's own.",
+        ),
     ] = None
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first example.")] = FIRST_SEED
     depth: Annotated[
@@ -50,19 +60,40 @@ class ExampleFlags:
             metavar="FILE", help="niah: hide the needle in this text; may be repeated; default: generated text."
         ),
     ] = None
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="longbench: folder with files like hotpotqa.jsonl; default: the hub's cache."),
+    ] = None
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="longbench: its prompt templates; default: DIR/dataset2prompt.json."),
+    ] = None
+
+    @property
+    def names(self) -> list[str]:
+        """Return the tasks that are named."""
+        return [name for each in self.task or [] for name in each.split(",")]
 
     def tasks(self, name: str, llm: LanguageModel) -> Sequence[Task]:
         """List the tasks of a benchmark that the flags leave."""
+        if name == "longbench":  # its files need not all be there
+            from maskkv.eval.longbench.tasks import Source
+
+            if self.haystack:
+                raise InputError("--haystack is for niah, longbench has texts of its own: leave it out")
+            return Source(self.data, self.prompts).tasks(llm, self.names, self.length, self.n)
         tasks = self._all(name, llm)
         known = list(dict.fromkeys(task.name for task in tasks))
-        for each in self.task or []:
+        for each in self.names:
             if each not in known:
                 raise InputError(f"unknown task {each!r}: {name} has {', '.join(known)}")
-        return [task for task in tasks if self.task is None or task.name in self.task]
+        return [task for task in tasks if not self.names or task.name in self.names]
 
     def _all(self, name: str, llm: LanguageModel) -> Sequence[Task]:
         from maskkv.eval import mini, niah, observe, ruler
 
+        if self.data or self.prompts:
+            raise InputError(f"--data and --prompts are for longbench, {name} reads no such files: leave them out")
         if self.haystack and name != "niah":
             raise InputError(f"--haystack is for niah, {name} makes its own text: leave it out")
         if name == "niah":

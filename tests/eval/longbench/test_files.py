@@ -30,28 +30,46 @@ def templates(folder, **known):
 
 def test_the_first_examples_are_read(tmp_path):
     lines(tmp_path, "hotpotqa", GOOD, b"\n", GOOD | {"input": "Où ?"}, b"broken, but never read")
-    assert files.examples(tmp_path, "hotpotqa", 2) == [
+    assert files.check(tmp_path, "hotpotqa", 2)[0] == 2
+    assert [files.example(tmp_path, "hotpotqa", number) for number in range(2)] == [
         Example("Ann did.", "Who?", ("Ann", "Anna"), None),
         Example("Ann did.", "Où ?", ("Ann", "Anna"), None),
     ]
+    with pytest.raises(InputError, match="line 4: not a JSON object"):
+        files.check(tmp_path, "hotpotqa", 3)
+
+
+def test_the_hash_is_the_whole_file_s_however_many_examples_are_read(tmp_path):
+    lines(tmp_path, "hotpotqa", GOOD, GOOD, GOOD)
+    one, all_ = files.check(tmp_path, "hotpotqa", 1), files.check(tmp_path, "hotpotqa")
+    assert one == (1, all_[1])
+    assert all_[0] == 3
+    lines(tmp_path, "hotpotqa", GOOD, GOOD, GOOD | {"input": "When?"})
+    assert files.check(tmp_path, "hotpotqa", 1)[1] != one[1]
+
+
+def test_a_file_that_got_shorter_is_named(tmp_path):
+    lines(tmp_path, "hotpotqa", GOOD)
+    with pytest.raises(InputError, match="the file of hotpotqa has no example 1 any more"):
+        files.example(tmp_path, "hotpotqa", 1)
 
 
 def test_fields_that_nothing_needs_may_be_absent(tmp_path):
     lines(
         tmp_path, "trec", b"\xef\xbb\xbf", {name: TREC[name] for name in ("input", "context", "answers", "all_classes")}
     )
-    assert files.examples(tmp_path, "trec") == [Example("Ann did.", "Who?", ("Who",), ("Who", "Where"))]
+    assert files.example(tmp_path, "trec", 0) == Example("Ann did.", "Who?", ("Who",), ("Who", "Where"))
 
 
 def test_files_may_be_in_a_folder_or_an_archive(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         archive.writestr("data/hotpotqa.jsonl", json.dumps(GOOD))
-    assert len(files.examples(tmp_path, "hotpotqa")) == 1
+    assert files.check(tmp_path, "hotpotqa")[0] == 1
     (tmp_path / "data").mkdir()
     lines(tmp_path / "data", "hotpotqa", GOOD, GOOD)
-    assert len(files.examples(tmp_path, "hotpotqa")) == 2
+    assert files.check(tmp_path, "hotpotqa")[0] == 2
     lines(tmp_path, "hotpotqa", GOOD, GOOD, GOOD)
-    assert len(files.examples(tmp_path, "hotpotqa")) == 3
+    assert files.check(tmp_path, "hotpotqa")[0] == 3
 
 
 @pytest.mark.parametrize(
@@ -74,7 +92,7 @@ def test_files_may_be_in_a_folder_or_an_archive(tmp_path):
 def test_a_bad_line_is_named(tmp_path, dataset, line, says):
     file = lines(tmp_path, dataset, TREC | {"answers": ["Paragraph 1"]}, line)
     with pytest.raises(InputError) as caught:
-        files.examples(tmp_path, dataset)
+        files.check(tmp_path, dataset)
     assert str(caught.value).startswith(f"{file}, line 2: ")
     assert says in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -82,20 +100,20 @@ def test_a_bad_line_is_named(tmp_path, dataset, line, says):
 
 def test_files_that_are_not_there_or_not_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"has no hotpotqa\.jsonl, data/hotpotqa\.jsonl or data\.zip"):
-        files.examples(tmp_path, "hotpotqa")
+        files.check(tmp_path, "hotpotqa")
     (tmp_path / "data.zip").write_bytes(b"PK no archive")
-    with pytest.raises(InputError, match=r"data\.zip cannot be read: File is not a zip file"):
-        files.examples(tmp_path, "hotpotqa")
+    with pytest.raises(InputError, match=r"data\.zip/data/hotpotqa\.jsonl cannot be read: File is not a zip file"):
+        files.check(tmp_path, "hotpotqa")
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         archive.writestr("data/trec.jsonl", json.dumps(TREC))
     with pytest.raises(InputError, match=r"data\.zip has no data/hotpotqa\.jsonl"):
-        files.examples(tmp_path, "hotpotqa")
+        files.check(tmp_path, "hotpotqa")
     lines(tmp_path, "hotpotqa", b" \n\n")
-    with pytest.raises(InputError, match=r"hotpotqa\.jsonl is empty"):
-        files.examples(tmp_path, "hotpotqa")
+    with pytest.raises(InputError, match="the file of hotpotqa is empty"):
+        files.check(tmp_path, "hotpotqa")
     (tmp_path / "lcc.jsonl").mkdir()
     with pytest.raises(InputError, match=r"lcc\.jsonl cannot be read"):
-        files.examples(tmp_path, "lcc")
+        files.check(tmp_path, "lcc")
 
 
 def test_a_damaged_archive_is_named(tmp_path):
@@ -105,8 +123,8 @@ def test_a_damaged_archive_is_named(tmp_path):
     raw = bytearray(file.read_bytes())
     raw[60:90] = bytes(30)
     file.write_bytes(raw)
-    with pytest.raises(InputError, match=r"data\.zip cannot be read"):
-        files.examples(tmp_path, "hotpotqa")
+    with pytest.raises(InputError, match=r"data\.zip/data/hotpotqa\.jsonl cannot be read"):
+        files.check(tmp_path, "hotpotqa")
 
 
 def test_the_data_is_where_the_user_says(tmp_path):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from string import Formatter
-from typing import IO
 
 import huggingface_hub
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -55,23 +55,30 @@ def find(data: Path | None) -> Path:
     )
 
 
-def examples(folder: Path, dataset: str, n: int | None = None) -> list[Example]:
-    """Read the first n examples of a data set, or all: from `<dataset>.jsonl`, also under `data` or in `data.zip`.
+def check(folder: Path, dataset: str, n: int | None = None) -> tuple[int, str]:
+    """Read the first n examples of a data set, or all, and return how many these are and a hash of the whole file.
+
+    The file is `<dataset>.jsonl`, also under `data` or in `data.zip`; lines without anything on them do not count.
 
     Raises:
-        InputError: There is no such file, or a line of it is not an example.
+        InputError: There is no such file, or a line that is read is not an example.
     """
-    found = []
-    with _opened(folder, dataset) as (name, lines):
-        filled = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-        for number, line in islice(filled, n):
-            try:
-                found.append(_example(line, dataset))
-            except InputError as error:
-                raise InputError(f"{name}, line {number}: {error}") from None
+    found, digest = 0, hashlib.sha256()
+    for where, line in _lines(folder, dataset):
+        digest.update(line)
+        if n is None or found < n:
+            _example(where, line, dataset)
+            found += 1
     if not found:
-        raise InputError(f"{name} is empty: expected one example a line")
-    return found
+        raise InputError(f"{folder}: the file of {dataset} is empty, expected one example a line")
+    return found, digest.hexdigest()[:16]
+
+
+def example(folder: Path, dataset: str, number: int) -> Example:
+    """Read one example; the first one is number 0."""
+    for where, line in islice(_lines(folder, dataset), number, number + 1):
+        return _example(where, line, dataset)
+    raise InputError(f"{folder}: the file of {dataset} has no example {number} any more")
 
 
 def template(folder: Path, dataset: str, prompts: Path | None = None) -> str:
@@ -113,28 +120,39 @@ def fill(template: str, example: Example) -> str:
     return "".join(literal + values[field] for literal, field, _, _ in Formatter().parse(template))
 
 
-@contextmanager
-def _opened(folder: Path, dataset: str) -> Iterator[tuple[Path, IO[bytes]]]:
-    """Open a data set's lines, and name them."""
+def _lines(folder: Path, dataset: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the lines of a data set with where they are."""
     archive, member = folder / "data.zip", f"data/{dataset}.jsonl"
     plain = next((file for file in (folder / f"{dataset}.jsonl", folder / member) if file.exists()), None)
     if plain is None and not archive.exists():
-        raise InputError(f"{folder} has no {dataset}.jsonl, {member} or {archive.name}: expected one of them")
+        raise InputError(
+            f"{folder} has no {dataset}.jsonl, {member} or {archive.name}: put one there, or choose by --task what is"
+        )
+    name = plain or archive / member
     try:
-        if plain is not None:
-            with plain.open("rb") as lines:
-                yield plain, lines
-            return
-        with zipfile.ZipFile(archive) as packed:
-            if member not in packed.namelist():
-                raise InputError(f"{archive} has no {member}")
-            with packed.open(member) as lines:
-                yield archive / member, lines
+        with ExitStack() as stack:
+            if plain is None:
+                packed = stack.enter_context(zipfile.ZipFile(archive))
+                if member not in packed.namelist():
+                    raise InputError(f"{archive} has no {member}")
+            lines = stack.enter_context(plain.open("rb") if plain else packed.open(member))
+            for number, line in enumerate(lines, start=1):
+                if line.strip(b"\xef\xbb\xbf \r\n"):
+                    yield f"{name}, line {number}", line
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password is needed
-        raise InputError(f"{plain or archive} cannot be read: {error}") from None
+        raise InputError(f"{name} cannot be read: {error}") from None
 
 
-def _example(line: bytes, dataset: str) -> Example:
+def _example(where: str, line: bytes, dataset: str) -> Example:
+    try:
+        made = _parsed(line)
+        score(dataset, "", made.answers, made.all_classes)  # refuses what could not be scored later
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return made
+
+
+def _parsed(line: bytes) -> Example:
     try:
         raw = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -144,14 +162,12 @@ def _example(line: bytes, dataset: str) -> Example:
     if not isinstance(raw, dict):
         raise InputError("not a JSON object")
     classes = raw.get("all_classes")
-    made = Example(
+    return Example(
         context=_text("context", raw.get("context")),
         input=_text("input", raw.get("input")),
         answers=_texts("answers", raw.get("answers")),
         all_classes=None if classes is None else _texts("all_classes", classes),
     )
-    score(dataset, "", made.answers, made.all_classes)  # refuses what could not be scored later
-    return made
 
 
 def _text(name: str, value: object) -> str:

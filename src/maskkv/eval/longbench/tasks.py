@@ -1,0 +1,89 @@
+"""LongBench's data sets as tasks: its files, its prompts cut in the middle, its scores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from maskkv.api import LanguageModel
+from maskkv.errors import InputError
+from maskkv.eval.benchmark import Example
+from maskkv.eval.longbench import files
+from maskkv.eval.longbench.datasets import CATALOGUE, DATASETS, PAPER, named, score
+from maskkv.text import Text
+
+RESERVED = max(each.gen_length for each in CATALOGUE.values()) + 128
+"""Tokens of the trained length that prompts leave to the longest answer and to the chat template."""
+
+
+@dataclass(frozen=True)
+class LongBenchTask:
+    """Examples `numbers` of a data set, whose prompts are cut in the middle to `length` tokens."""
+
+    name: str
+    folder: Path
+    template: str
+    digest: str
+    length: int
+    numbers: Sequence[int]
+    benchmark: str = "longbench"
+
+    @property
+    def metric(self) -> str:
+        """Return the data set's metric."""
+        return CATALOGUE[self.name].metric
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Return the length and a hash of the examples and the template."""
+        return {"length": self.length, "data": self.digest}
+
+    def example(self, llm: LanguageModel, number: int) -> Example:
+        """Read the example at this place of the file."""
+        asked, found = CATALOGUE[self.name], files.example(self.folder, self.name, number)
+        prompt = shortened(llm.text, files.fill(self.template, found), self.length)
+        ids = llm.prompt_ids(prompt, raw=not asked.chat)
+        return Example(
+            ids, asked.gen_length, partial(score, self.name, answers=found.answers, all_classes=found.all_classes)
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Say where the data lies (None: in the hub's cache) and the templates (None: beside the data)."""
+
+    data: Path | None = None
+    prompts: Path | None = None
+
+    def tasks(
+        self, llm: LanguageModel, names: Sequence[str], lengths: Sequence[int] | None, n: int | None
+    ) -> list[LongBenchTask]:
+        """List data sets (`names` empty: all, `paper`: those of the paper's averages), with their first n examples.
+
+        Without `lengths`, prompts and answers fit into the trained length.
+
+        Raises:
+            InputError: A name is unknown, a file is not there or malformed, or there is no room for a prompt.
+        """
+        wanted = [each for name in names or DATASETS for each in (PAPER if name == "paper" else (name,))]
+        lengths = lengths or [llm.model.config.trained_length - RESERVED]
+        if min(lengths) < 2:
+            raise InputError(f"{min(lengths)} tokens leave no room for a prompt: expected a length of at least 2")
+        folder, tasks = files.find(self.data), []
+        for name in dict.fromkeys(wanted):
+            named(name)
+            template = files.template(folder, name, self.prompts)
+            count, digest = files.check(folder, name, n)
+            data = hashlib.sha256(f"{digest} {template}".encode()).hexdigest()[:16]
+            tasks += [LongBenchTask(name, folder, template, data, length, range(count)) for length in lengths]
+        return tasks
+
+
+def shortened(text: Text, prompt: str, length: int) -> str:
+    """Cut a prompt of more than `length` tokens in the middle: the first half and the last half of them, decoded."""
+    ids = text.encode(prompt)
+    half = length // 2
+    return prompt if len(ids) <= length else text.decode(ids[:half]) + text.decode(ids[-half:])

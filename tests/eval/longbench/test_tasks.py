@@ -1,0 +1,121 @@
+"""LongBench's examples as the model reads them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import maskkv
+from maskkv.errors import InputError
+from maskkv.eval.longbench.tasks import RESERVED, Source, shortened
+from maskkv.eval.runs import Study, run, variants
+from maskkv.eval.workers import Source as Model
+from maskkv.generation import Generation
+from maskkv.policies import named
+from tests.eval.byte_level import save_byte_level
+
+TEMPLATES = {"hotpotqa": "Read: {context}\nAsk: {input}", "trec": "{context}\n{input}", "lcc": "{context}"}
+EXAMPLE = {"input": "Who?", "context": "Ann did.", "answers": ["Ann"], "all_classes": None}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return Model(str(save_byte_level(tmp_path_factory.mktemp("bytes"))))
+
+
+@pytest.fixture(scope="module")
+def llm(model):
+    return maskkv.load(model.model)
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "dataset2prompt.json").write_text(json.dumps(TEMPLATES))
+    classes = EXAMPLE | {"all_classes": ["Who", "When"], "answers": ["Who"]}
+    for name, lines in {"hotpotqa": [EXAMPLE] * 3, "trec": [classes], "lcc": [EXAMPLE]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return tmp_path
+
+
+def test_questions_are_chats_and_few_shot_prompts_stand_as_they_are(llm, data):
+    tasks = Source(data).tasks(llm, ["hotpotqa", "trec"], [100], None)
+    assert [(each.name, each.metric, list(each.numbers)) for each in tasks] == [
+        ("hotpotqa", "f1", [0, 1, 2]),
+        ("trec", "classification", [0]),
+    ]
+    hotpotqa, trec = (task.example(llm, 0) for task in tasks)
+    assert hotpotqa.prompt == llm.text.chat([{"role": "user", "content": "Read: Ann did.\nAsk: Who?"}])
+    assert trec.prompt == llm.text.encode("Ann did.\nWho?")
+    assert (hotpotqa.gen_length, trec.gen_length) == (32, 64)
+    assert (hotpotqa.score("the Ann"), trec.score("\nWho\nWhen"), trec.score("Who When")) == (1.0, 1.0, 0.5)
+
+
+def test_long_prompts_are_cut_in_the_middle_before_the_chat_template(llm, data):
+    long = EXAMPLE | {"context": "0123456789" * 10}
+    (data / "hotpotqa.jsonl").write_text(json.dumps(long))
+    (task,) = Source(data).tasks(llm, ["hotpotqa"], [21], None)
+    # 10 tokens from either side: 21 is no even number.
+    assert task.example(llm, 0).prompt == llm.text.chat([{"role": "user", "content": "Read: 0123\nAsk: Who?"}])
+
+
+@given(st.text(min_size=1).filter(str.strip), st.integers(2, 40))
+def test_what_is_left_are_the_first_and_the_last_tokens(llm, prompt, length):
+    ids = llm.text.encode(prompt)
+    cut = shortened(llm.text, prompt, length)
+    if len(ids) <= length:
+        assert cut == prompt
+    else:
+        half = length // 2
+        assert cut == bytes(prompt.encode()[:half]).decode(errors="replace") + bytes(prompt.encode()[-half:]).decode(
+            errors="replace"
+        )
+
+
+def test_the_first_examples_or_all_of_all_data_sets(llm, data):
+    assert len(Source(data).tasks(llm, ["hotpotqa"], [64], 2)[0].numbers) == 2
+    assert [each.length for each in Source(data).tasks(llm, ["lcc"], [32, 64], 2)] == [32, 64]
+    assert [each.name for each in Source(data).tasks(llm, ["lcc", "trec", "lcc"], [64], None)] == ["lcc", "trec"]
+    (task,) = Source(data).tasks(llm, ["lcc"], None, None)
+    assert task.length == llm.model.config.trained_length - RESERVED
+    with pytest.raises(InputError, match="has no template for narrativeqa"):
+        Source(data).tasks(llm, [], [64], None)
+    with pytest.raises(InputError, match="has no template for qasper"):
+        Source(data).tasks(llm, ["paper"], [64], None)
+
+
+def test_other_data_or_another_template_is_another_measurement(llm, data):
+    def digest():
+        return Source(data).tasks(llm, ["lcc"], [64], 1)[0].settings["data"]
+
+    before = digest()
+    assert digest() == before
+    (data / "dataset2prompt.json").write_text(json.dumps(TEMPLATES | {"lcc": "{context} "}))
+    other = digest()
+    (data / "lcc.jsonl").write_text(json.dumps(EXAMPLE | {"answers": ["x"]}))
+    assert len({before, other, digest()}) == 3
+
+
+def test_what_cannot_be_asked_is_refused(llm, data):
+    with pytest.raises(InputError, match="unknown LongBench data set 'dureader'"):
+        Source(data).tasks(llm, ["dureader"], [64], None)
+    with pytest.raises(InputError, match="1 tokens leave no room for a prompt"):
+        Source(data).tasks(llm, ["lcc"], [64, 1], None)
+    short = maskkv.load(None)
+    short.model.config = replace(short.model.config, trained_length=512)
+    with pytest.raises(InputError, match="-128 tokens leave no room"):
+        Source(data).tasks(short, ["lcc"], None, None)
+
+
+def test_records_have_the_data_set_s_metric(model, llm, data, tmp_path):
+    tasks = Source(data).tasks(llm, ["hotpotqa", "lcc"], [40], 1)
+    study = Study(tasks, variants([named("full"), named("maskkv")], [4]), Generation(block_length=32))
+    found = run(llm, model, study, tmp_path / "out")
+    assert [(each["task"], each["metric"], each["gen_length"], each["length"]) for each in found] == [
+        ("hotpotqa", "f1", 32, 40),
+        ("hotpotqa", "f1", 32, 40),
+        ("lcc", "edit_similarity", 64, 40),
+        ("lcc", "edit_similarity", 64, 40),
+    ]
+    assert all(0 <= each["score"] <= 1 for each in found)
