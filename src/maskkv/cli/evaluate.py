@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskkv.cli import observe, terminal
+from maskkv.cli import lm_eval, observe, terminal
 from maskkv.cli.flags import DEFAULT_BUDGET, ModelFlags, PolicyFlags, Without, flagged
 from maskkv.errors import InputError
 from maskkv.generation import Generation
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
     from maskkv.api import LanguageModel
     from maskkv.eval.answering import Answered, Variant
     from maskkv.eval.benchmark import Task
+    from maskkv.eval.lm_eval.run import Study as LmEvalStudy
     from maskkv.eval.runs import Study
     from maskkv.eval.store import Record
     from maskkv.eval.table import Table
 
-BENCHMARKS = ("mini", "niah", "ruler", "longbench", "observe")
+BENCHMARKS = ("mini", "niah", "ruler", "longbench", "lm-eval", "observe")
+LM_EVAL = "lm-eval"
+"""Another program's benchmarks, which make their own requests and scores."""
 OBSERVE = "observe"
 """No benchmark, but its examples are chosen like theirs: nothing is scored, and no policy takes part."""
 FIRST_SEED = 1000
 
 
 @dataclass(frozen=True)
-class ExampleFlags:
+class ExampleFlags(lm_eval.LmEvalFlags):
     """Say which examples are asked about."""
 
     task: Annotated[
@@ -88,6 +91,26 @@ class ExampleFlags:
             if each not in known:
                 raise InputError(f"unknown task {each!r}: {name} has {', '.join(known)}")
         return [task for task in tasks if not self.names or task.name in self.names]
+
+    def check_lm_eval(self, running: RunFlags) -> None:
+        """Refuse what lm-eval cannot do before a model is loaded."""
+        if self.length or running.jobs > 1 or running.shard is not None:
+            raise InputError("lm-eval makes its own prompts, in one process: leave out --length, --jobs and --shard")
+        self.check(self.names)
+
+    def harness(self, variants: Sequence[Variant], schedule: Generation, running: RunFlags) -> LmEvalStudy:
+        """Return what lm-eval is to run."""
+        from maskkv.eval.lm_eval.run import Harness, Study
+
+        harness = Harness(
+            tasks=tuple(dict.fromkeys(self.names)),
+            include=self.include_path,
+            n=self.n,
+            num_fewshot=self.num_fewshot,
+            chat=self.apply_chat_template,
+            unsafe_code=self.confirm_run_unsafe_code,
+        )
+        return Study(harness, variants, schedule, running.isolated)
 
     def _all(self, name: str, llm: LanguageModel) -> Sequence[Task]:
         from maskkv.eval import mini, niah, observe, ruler
@@ -196,6 +219,8 @@ def evaluate(
     source = Source(model.model, model.device, model.dtype, model.rope_scale, profile, model.kv_dtype)
     if OBSERVE in benchmarks and (variants, mixing, running) != (VariantFlags(), PolicyFlags(), RunFlags(running.out)):
         raise InputError("observe watches a model without a cache, in one process: no flags but of examples and --out")
+    if LM_EVAL in benchmarks:
+        examples.check_lm_eval(running)
     chosen = variants.variants(mixing)
     llm = model.load()
     if OBSERVE in benchmarks:
@@ -203,12 +228,14 @@ def evaluate(
     studies = [
         runs.Study(examples.tasks(name, llm), chosen, schedule, running.isolated, running.part())
         for name in dict.fromkeys(benchmarks)
-        if name != OBSERVE
+        if name not in (LM_EVAL, OBSERVE)
     ]
     for study in studies:
         with terminal.progress(study.benchmark, 1) as advance:
             records = runs.run(llm, source, study, running.out, running.jobs, _Progress(study.benchmark, advance))
         _report(study, records, running)
+    if LM_EVAL in benchmarks:
+        _print_all(lm_eval.run(llm, source.name, examples.harness(chosen, schedule, running), running.out), running)
 
 
 class _Progress:
@@ -229,14 +256,18 @@ class _Progress:
 
 
 def _report(study: Study, records: list[Record], running: RunFlags) -> None:
-    from maskkv.eval import table
-
     cells = len(study.tasks) * len(study.variants)
     if len(records) < cells:
         terminal.note(
             f"{study.benchmark}: {cells - len(records)} of {cells} cells still lack answers of other shards; "
             f"once all are in {running.out}, the same command without --shard puts them together"
         )
+    _print_all(records, running)
+
+
+def _print_all(records: Sequence[Record], running: RunFlags) -> None:
+    from maskkv.eval import table
+
     for each in table.tables(records):
         _print(each, running.markdown)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+from maskkv import records
 from maskkv.eval.answering import Variant
 from maskkv.eval.benchmark import Task
 from maskkv.eval.retention import retention
@@ -53,6 +55,14 @@ def merged(old: Sequence[Record], new: Sequence[Record]) -> list[Record]:
         if record["policy_name"] in REFERENCES and _kv_dtype(record) == "auto"
     }
     return [{**record, "retention": _retention(record, bases)} for record in cells.values()]
+
+
+def keep(file: Path, found: Sequence[Record]) -> list[Record]:
+    """Write records beside those that a file has, and return them with their retention."""
+    everything = merged(list(records.read(file)), found)
+    records.replace(file, everything)
+    own = {identity(record) for record in found}
+    return [record for record in everything if identity(record) in own]
 
 
 _SAME_EXAMPLES = (

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from maskkv import records
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.eval import cells, store
@@ -134,8 +133,4 @@ def _recorded(conditions: Conditions, study: Study, folder: Path) -> list[Record
         for variant in study.variants
         if (record := cells.cell(conditions, task, variant, known)) is not None
     ]
-    file = folder / f"{study.benchmark}.jsonl"
-    everything = cells.merged(list(records.read(file)), found)
-    records.replace(file, everything)
-    own = {cells.identity(record) for record in found}
-    return [record for record in everything if cells.identity(record) in own]
+    return cells.keep(folder / f"{study.benchmark}.jsonl", found)

@@ -9,7 +9,9 @@ from lm_eval.api.registry import get_model
 import maskkv
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eval.lm_eval import arguments
+from maskkv.eval.lm_eval.answers import Answers, Request, key
 from maskkv.eval.lm_eval.model import MaskKVModel
+from maskkv.eval.lm_eval.requests import read
 from maskkv.generation import Generation
 from tests.eval.byte_level import save_byte_level
 
@@ -43,10 +45,10 @@ def test_answers_are_those_of_one_call_each_in_the_requests_order(llm):
     asked = requests(*((context, {**GREEDY, "max_gen_toks": 24 - 8 * n}) for n, context in enumerate(CONTEXTS)))
     single = [llm.generate(context, gen_length=24 - 8 * n, raw=True) for n, context in enumerate(CONTEXTS)]
     assert model.generate_until(asked) == [each.text for each in single]
-    assert [each.cache_bytes for each in model.answers] == [each.cache_bytes for each in single]
-    assert [each.steps for each in model.answers] == [each.steps for each in single]
-    assert [each.prompt_length for each in model.answers] == [each.prompt_length for each in single]
-    assert [each.tokens for each in model.answers] == [len(llm.said(each.tokens)) for each in single]
+    assert [each.cache_bytes for each in model.answers["quiz"]] == [each.cache_bytes for each in single]
+    assert [each.steps for each in model.answers["quiz"]] == [each.steps for each in single]
+    assert [each.prompt_length for each in model.answers["quiz"]] == [each.prompt_length for each in single]
+    assert [each.tokens for each in model.answers["quiz"]] == [len(llm.said(each.tokens)) for each in single]
 
 
 def test_an_answer_ends_before_a_stop_and_costs_no_more_steps(llm):
@@ -55,9 +57,9 @@ def test_an_answer_ends_before_a_stop_and_costs_no_more_steps(llm):
     end = whole.text.index(stop)
     model = MaskKVModel(llm)
     assert model.generate_until(requests(("How many?", {**GREEDY, "until": ["\u2603", stop]}))) == [whole.text[:end]]
-    assert model.answers[0].steps < whole.steps
+    assert model.answers["quiz"][0].steps < whole.steps
     # Blocks of 8 from left to right: the stop is certain once its block is done, at the latest.
-    assert model.answers[0].steps <= 8 * (1 + (end + 1) // 8)
+    assert model.answers["quiz"][0].steps <= 8 * (1 + (end + 1) // 8)
     assert model.generate_until(requests(("How many?", {**GREEDY, "until": ["\u2603", ""]}))) == [whole.text]
 
 
@@ -70,6 +72,60 @@ def test_repeated_requests_draw_anew_and_reproducibly(llm):
     assert texts[2] == alone(llm, "How many?", temperature=2.0, seed=2).text
 
 
+def test_an_interrupted_run_goes_on_where_it_stopped(llm, tmp_path, monkeypatch):
+    file = tmp_path / "answers.jsonl"
+    short = {**GREEDY, "max_gen_toks": 8}
+    asked = requests(*((context, short) for context in CONTEXTS))
+    whole = MaskKVModel(llm).generate_until(asked)
+    MaskKVModel(llm, known=Answers(file)).generate_until(asked[:1])
+    held = file.read_text()
+    model = MaskKVModel(llm, known=Answers(file))
+    assert model.generate_until(asked) == whole
+    assert file.read_text().startswith(held)
+    assert len(file.read_text().splitlines()) == 3
+    monkeypatch.setattr("maskkv.engine.Engine.step", None)  # nothing is left to do
+    again = MaskKVModel(llm, known=Answers(file))
+    assert again.generate_until(asked) == whole
+    assert again.answers == model.answers
+
+
+@pytest.mark.parametrize("changed", [{"until": ["x"]}, {"max_gen_toks": 16}, {"temperature": 0.5}, {"threshold": 0.9}])
+def test_what_is_asked_otherwise_is_answered_anew(llm, changed):
+    first, other = ({"max_gen_toks": 8} | each for each in ({}, changed))
+    keys = [key(llm, "f", Request("quiz", (1, 2), read(each, Generation())), timed=False) for each in (first, other)]
+    assert keys[0] != keys[1]
+
+
+def test_another_prompt_model_policy_or_budget_is_another_answer(llm, folder):
+    request = Request("quiz", (1, 2), read({}, Generation()))
+    others = [
+        key(llm, "f", request, timed=False),
+        key(llm, "g", request, timed=False),
+        key(llm, "f", request, timed=True),
+        key(llm, "f", replace(request, prompt=(1, 3)), timed=False),
+        key(maskkv.load(folder, budget=5), "f", request, timed=False),
+        key(maskkv.load(folder, policy="full"), "f", request, timed=False),
+        key(maskkv.load(folder, budget=4, rope_scale=2.0), "f", request, timed=False),
+        key(maskkv.load(folder, budget=4, dtype="bfloat16"), "f", request, timed=False),
+    ]
+    assert len(set(others)) == len(others)
+    assert key(llm, "f", replace(request, task="other"), timed=False) == others[0]
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"key": "x", "text": "y"}\n')
+    with pytest.raises(InputError, match="holds a line that is no answer"):
+        Answers(file)
+
+
+def test_an_answer_alone_is_timed(llm):
+    short = {**GREEDY, "max_gen_toks": 8}
+    model = MaskKVModel(llm, together=1)
+    model.generate_until(requests(("Q", short)))
+    assert model.answers["quiz"][0].latency_s > 0
+
+
 def test_a_chat_is_the_model_s_own_chat(llm):
     model = MaskKVModel(llm)
     history = [{"role": "user", "content": "How <|end|> many?"}]
@@ -78,10 +134,10 @@ def test_a_chat_is_the_model_s_own_chat(llm):
     assert rendered.endswith(" many?<|end|><|assistant|>")
     answer = llm.chat(history, gen_length=24)
     assert model.generate_until(requests((rendered, GREEDY))) == [answer.text]
-    assert model.answers[0].prompt_length == answer.prompt_length
+    assert model.answers["quiz"][0].prompt_length == answer.prompt_length
     # The same text, not rendered by the model, is text.
     model.generate_until(requests(("<|user|>How many?<|end|><|assistant|>", GREEDY)))
-    assert model.answers[0].prompt_length == len("<|user|>How many?<|end|><|assistant|>")
+    assert model.answers["quiz"][0].prompt_length == len("<|user|>How many?<|end|><|assistant|>")
 
 
 def test_a_chat_may_end_in_an_open_answer(llm):
@@ -114,7 +170,9 @@ def test_an_empty_prompt_is_refused(llm):
 
 def test_it_is_registered_and_made_from_arguments(folder):
     line = f"pretrained={folder},policy=maskkv,budget=7,dtype=float32,block_length=4,gen_length=16"
-    model = get_model("maskkv").create_from_arg_string(line, {"batch_size": "8", "max_batch_size": 9, "device": None})
+    model = get_model("maskkv").create_from_arg_string(
+        line, {"batch_size": "8", "max_batch_size": 9, "device": "cuda:0"}
+    )
     assert (model.llm.policy.name, model.llm.budget, model.together) == ("maskkv", 7, 8)
     assert model.schedule == Generation(gen_length=16, block_length=4)
     assert model.device == model.llm.model.device

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 import lm_eval.models  # type: ignore[import-untyped]  # noqa: F401  a registry that holds anything is not filled later
@@ -19,39 +20,36 @@ from maskkv.api import LanguageModel
 from maskkv.engine import Engine
 from maskkv.errors import InputError
 from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.requests import Asked, cut, read
+from maskkv.eval.lm_eval.answers import Answer, Answers, Request, key
+from maskkv.eval.lm_eval.requests import cut, read
 from maskkv.generation import Generation
 from maskkv.sequence import RunningSequence
 from maskkv.text import Stream
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Report one answer and what it cost; `tokens` counts those that were certain when it ended."""
-
-    text: str
-    prompt_length: int
-    tokens: int
-    steps: int
-    cache_bytes: int
-    full_cache_bytes: int
 
 
 @register_model("maskkv")
 class MaskKVModel(LM):  # type: ignore[misc]
     """Answer those requests of lm-evaluation-harness that generate text, under the model's policy and budget.
 
-    `together` sequences denoise side by side; `answers` are those to the latest requests, in their order.
+    `together` sequences denoise side by side. `known` answers are not made again. `answers` are those to the latest
+    requests, by task and in the requests' order.
     """
 
     def __init__(
-        self, llm: LanguageModel, schedule: Generation | None = None, *, together: int = arguments.TOGETHER
+        self,
+        llm: LanguageModel,
+        schedule: Generation | None = None,
+        *,
+        together: int = arguments.TOGETHER,
+        known: Answers | None = None,
     ) -> None:
         super().__init__()
         self.llm = llm
         self.schedule = Generation(gen_length=arguments.GEN_LENGTH) if schedule is None else schedule
         self.together = together
-        self.answers: list[Answer] = []
+        self.known = Answers() if known is None else known
+        self.answers: dict[str, list[Answer]] = {}
+        self._fingerprint = checkpoint.fingerprint(llm.model)
         self._device = llm.model.device
         self._rendered: set[str] = set()
 
@@ -66,13 +64,15 @@ class MaskKVModel(LM):  # type: ignore[misc]
     ) -> MaskKVModel:
         """Make one from `--model_args` as a mapping; `additional_config` holds flags of the harness itself."""
         flags = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
+        if flags.get("device") == "cuda:0":  # what the harness says when nobody chose, with or without such a device
+            flags["device"] = "auto"
         loaded = arguments.load({**flags, **arg_dict})
         return cls(loaded.llm, loaded.schedule, together=loaded.together)
 
     @property
     def tokenizer_name(self) -> str:
         """Name the tokenizer, for the harness's caches of prompts."""
-        return f"maskkv-{checkpoint.fingerprint(self.llm.model)}"
+        return f"maskkv-{self._fingerprint}"
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """Return the checkpoint's chat template, of which there is one at most."""
@@ -91,7 +91,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
     def get_model_info(self) -> dict[str, object]:
         """Return what the harness's own results say of the model."""
         return {
-            "fingerprint": checkpoint.fingerprint(self.llm.model),
+            "fingerprint": self._fingerprint,
             "policy": repr(self.llm.policy),
             "budget": self.llm.budget,
             "schedule": asdict(self.schedule),
@@ -103,28 +103,22 @@ class MaskKVModel(LM):  # type: ignore[misc]
         Raises:
             InputError: A prompt is empty, or asks for what there is not.
         """
-        engine = Engine(self.llm.model, self.llm.profile)
-        waiting, running, found = deque(enumerate(self._read(requests))), dict[int, _Running](), dict[int, Answer]()
+        made = list(self._read(requests))
+        keys = [key(self.llm, self._fingerprint, each, timed=self.together == 1) for each in made]
+        found = {place: held for place, each in enumerate(keys) if (held := self.known.get(each)) is not None}
+        missing = {place: each for place, each in enumerate(made) if place not in found}
         # A bar on terminals only, unless it is disabled.
-        with tqdm(total=len(requests), desc="answering", disable=True if disable_tqdm else None) as bar:
-            while waiting or running:
-                while waiting and len(running) < self.together:
-                    place, (prompt, asked) = waiting.popleft()
-                    llm, config = self.llm, self.llm.model.config
-                    settings = (asked.generation, llm.policy, llm.budget, llm.rope_scale, llm.kv_dtype)
-                    stream = Stream(self.llm.text, config.mask_id, config.eos_ids)
-                    running[engine.add(prompt, *settings)] = _Running(place, asked.until, stream)
-                for step in engine.step():
-                    each, sequence = running[step.sequence], engine[step.sequence]
-                    if each.stops(sequence) or step.finished:
-                        found[each.place] = self._answer(each, sequence)
-                        engine.remove(step.sequence)
-                        del running[step.sequence]
-                        bar.update()
-        self.answers = [found[place] for place in range(len(requests))]
-        for request, answer in zip(requests, self.answers, strict=True):
+        with tqdm(total=len(missing), desc="answering", disable=True if disable_tqdm else None) as bar:
+            for place, answer in self._answered(missing):
+                self.known.add(keys[place], answer)
+                found[place] = answer
+                bar.update()
+        answers = [found[place] for place in range(len(made))]
+        self.answers = {}
+        for request, each, answer in zip(requests, made, answers, strict=True):
+            self.answers.setdefault(each.task, []).append(answer)
             self.cache_hook.add_partial("generate_until", request.args, answer.text)
-        return [answer.text for answer in self.answers]
+        return [answer.text for answer in answers]
 
     def loglikelihood(self, requests: Sequence[Instance]) -> NoReturn:
         """Refuse a task that compares likelihoods."""
@@ -134,46 +128,66 @@ class MaskKVModel(LM):  # type: ignore[misc]
         """Refuse a task that measures perplexity."""
         _refuse(requests)
 
-    def _read(self, requests: Sequence[Instance]) -> Iterator[tuple[list[int], Asked]]:
-        """Yield token ids and settings; a request that is repeated draws from another seed each time."""
+    def _read(self, requests: Sequence[Instance]) -> Iterator[Request]:
+        """Translate requests; one that is made again draws from another seed."""
         repeats: Counter[str] = Counter()
         for request in requests:
             context, options = request.args
-            asked = read(options, self.schedule)
-            seed = asked.generation.seed + repeats[context]
-            repeats[context] += 1
             text = self.llm.text
             ids = text.encode_rendered(context) if context in self._rendered else text.encode(context)
-            yield ids, replace(asked, generation=replace(asked.generation, seed=seed))
+            made = Request(str(request.task_name), tuple(ids), read(options, self.schedule))
+            yield made.drawn_anew(repeats[context])
+            repeats[context] += 1
 
-    def _answer(self, running: _Running, sequence: RunningSequence) -> Answer:
-        response = sequence.response()
-        settled = response[
-            : next((i for i, token in enumerate(response) if token == self.llm.model.config.mask_id), None)
-        ]
-        return Answer(
-            text=cut(running.text, running.until),
-            prompt_length=sequence.extent.prompt_length,
-            tokens=len(self.llm.said(settled)),
-            steps=sequence.index,
-            cache_bytes=sequence.cache_bytes,
-            full_cache_bytes=sequence.full_cache_bytes(self.llm.model.dtype.itemsize),
-        )
+    def _answered(self, requests: Mapping[int, Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield the places of the requests with their answers, as these are done."""
+        engine = Engine(self.llm.model, self.llm.profile)
+        waiting, running = deque(requests.items()), dict[int, _Running]()
+        while waiting or running:
+            while waiting and len(running) < self.together:
+                place, request = waiting.popleft()
+                llm, made = self.llm, request.asked.generation
+                number = engine.add(request.prompt, made, llm.policy, llm.budget, llm.rope_scale, llm.kv_dtype)
+                running[number] = _Running(place, request, self.llm)
+            for step in engine.step():
+                each, sequence = running[step.sequence], engine[step.sequence]
+                if each.stops(sequence) or step.finished:
+                    yield each.place, each.answer(sequence, timed=self.together == 1)
+                    engine.remove(step.sequence)
+                    del running[step.sequence]
 
 
 class _Running:
     """Follow one sequence until a stop is in its text."""
 
-    def __init__(self, place: int, until: tuple[str, ...], stream: Stream) -> None:
+    def __init__(self, place: int, request: Request, llm: LanguageModel) -> None:
         self.place = place
-        self.until = until
-        self.text = ""
-        self._stream = stream
+        self._request = request
+        self._llm = llm
+        self._stream = Stream(llm.text, llm.model.config.mask_id, llm.model.config.eos_ids)
+        self._text = ""
+        self._start = time.perf_counter()
 
     def stops(self, sequence: RunningSequence) -> bool:
         """Take in what is certain by now and say whether a stop is in it; what comes later would be cut off."""
-        self.text += self._stream.push(sequence.response())
-        return any(stop in self.text for stop in self.until)
+        self._text += self._stream.push(sequence.response())
+        return any(stop in self._text for stop in self._request.asked.until)
+
+    def answer(self, sequence: RunningSequence, timed: bool) -> Answer:
+        """Report the text up to the stop."""
+        latency = time.perf_counter() - self._start
+        said = self._llm.said(sequence.response())
+        mask = self._llm.model.config.mask_id
+        return Answer(
+            text=cut(self._text, self._request.asked.until),
+            prompt_length=len(self._request.prompt),
+            gen_length=self._request.asked.generation.gen_length,
+            tokens=said.index(mask) if mask in said else len(said),
+            steps=sequence.index,
+            cache_bytes=sequence.cache_bytes,
+            full_cache_bytes=sequence.full_cache_bytes(self._llm.model.dtype.itemsize),
+            latency_s=latency if timed else None,
+        )
 
 
 def _refuse(requests: Sequence[Instance]) -> NoReturn:

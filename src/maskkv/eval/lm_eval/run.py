@@ -1,0 +1,209 @@
+"""Tasks of lm-evaluation-harness under policies and budgets, with records like those of the other benchmarks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lm_eval.evaluator import simple_evaluate  # type: ignore[import-untyped]
+from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
+
+from maskkv.api import LanguageModel
+from maskkv.errors import InputError
+from maskkv.eval import cells
+from maskkv.eval.answering import Variant
+from maskkv.eval.lm_eval import arguments
+from maskkv.eval.lm_eval.answers import Answer, Answers
+from maskkv.eval.lm_eval.model import MaskKVModel
+from maskkv.eval.store import Conditions, Record
+from maskkv.generation import Generation
+
+BENCHMARK = "lm-eval"
+_Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Harness:
+    """Say which tasks are run, and how their prompts are made; `include` is a folder with tasks of the user's own.
+
+    `n` limits the documents per task, `num_fewshot` None leaves the examples in a prompt to the task. `unsafe_code`
+    lets tasks run the code that the model writes.
+    """
+
+    tasks: tuple[str, ...]
+    include: Path | None = None
+    n: int | None = None
+    num_fewshot: int | None = None
+    chat: bool = False
+    unsafe_code: bool = False
+
+    def manager(self) -> Any:
+        """Look for the tasks in the user's folder, and only then among the thousands that the harness brings."""
+        if self.include is not None:
+            own = TaskManager(include_path=str(self.include), include_defaults=False)
+            if set(self.tasks) <= set(own.all_tasks):
+                return own
+        return TaskManager(include_path=None if self.include is None else str(self.include))
+
+    def load(self, manager: Any) -> list[Any]:
+        """Load the tasks from their files and their data from wherever `datasets` finds it.
+
+        Raises:
+            InputError: A task is unknown, cannot be loaded, compares likelihoods, or runs code without leave.
+        """
+        known = set(manager.all_tasks)
+        for name in self.tasks:
+            if name not in known:
+                raise InputError(f"unknown task {name!r}: `lm-eval ls tasks` lists all, --include-path adds your own")
+        try:
+            loaded = list(manager.load(list(self.tasks))["tasks"].values())
+        except Exception as error:  # A task's file, its code and its data may fail in any way they like.
+            raise InputError(f"cannot load {', '.join(self.tasks)}: {_reason(error)}") from error
+        for task in loaded:
+            if task.OUTPUT_TYPE != "generate_until":
+                raise InputError(
+                    f"the task {task.task_name} is of output type {task.OUTPUT_TYPE}, which needs likelihoods; "
+                    "a diffusion language model answers generate_until"
+                )
+            if getattr(task, "UNSAFE_CODE", False) and not self.unsafe_code:
+                raise InputError(
+                    f"the task {task.task_name} runs code that the model writes: --confirm-run-unsafe-code allows it"
+                )
+        return loaded
+
+
+@dataclass(frozen=True)
+class Study:
+    """Say under which policies and budgets the tasks are run; `isolated` answers one request at a time."""
+
+    harness: Harness
+    variants: Sequence[Variant]
+    schedule: Generation
+    isolated: bool = False
+
+
+def run(llm: LanguageModel, name: str, study: Study, folder: Path) -> list[Record]:
+    """Answer what `folder` has no answers to yet, and return the records: one per task, metric, filter and variant.
+
+    `name` is what records call the model. The answers are in `folder/lm-eval.answers.jsonl`, the records in
+    `folder/lm-eval.jsonl`.
+
+    Raises:
+        InputError: A task cannot be put to this model, or a file in the folder is none of ours.
+    """
+    manager = study.harness.manager()
+    known = Answers(folder / f"{BENCHMARK}.answers.jsonl")
+    blocks = -(-arguments.GEN_LENGTH // study.schedule.block_length)
+    schedule = replace(study.schedule, gen_length=blocks * study.schedule.block_length)
+    found: list[Record] = []
+    for variant in study.variants:
+        own = LanguageModel(
+            llm.model,
+            llm.text,
+            policy=variant.policy,
+            budget=variant.budget,
+            profile=llm.profile,
+            rope_scale=llm.rope_scale,
+            kv_dtype=llm.kv_dtype,
+        )
+        model = MaskKVModel(own, schedule, together=1 if study.isolated else arguments.TOGETHER, known=known)
+        results = _evaluated(model, study.harness, manager)
+        about = _about(Conditions.of(own, name, study.schedule, True), variant)
+        for task, answers in model.answers.items():
+            found += [{**about, **each} for each in _measured(results, task, answers, study.harness.chat)]
+    return cells.keep(folder / f"{BENCHMARK}.jsonl", found)
+
+
+def _evaluated(model: MaskKVModel, harness: Harness, manager: Any) -> _Results:
+    results: _Results = simple_evaluate(
+        model,
+        tasks=harness.load(manager),
+        limit=harness.n,
+        num_fewshot=harness.num_fewshot,
+        apply_chat_template=harness.chat,
+        task_manager=manager,
+        confirm_run_unsafe_code=harness.unsafe_code,
+        bootstrap_iters=0,  # the standard error of a mean needs none
+    )
+    return results
+
+
+def _about(conditions: Conditions, variant: Variant) -> Record:
+    return {
+        "benchmark": BENCHMARK,
+        **conditions.model,
+        "policy": repr(variant.policy),
+        "policy_name": variant.policy.name,
+        "budget": variant.budget,
+        "seed": conditions.schedule["seed"],
+        "schedule": conditions.schedule,
+        "shared_prompt_pass": conditions.shared_prompt_pass,
+        **conditions.environment,
+        "lm_eval": importlib.metadata.version("lm_eval"),
+    }
+
+
+def _measured(results: _Results, task: str, answers: Sequence[Answer], chat: bool) -> list[Record]:
+    """Return what every metric of a task came to; the harness names them `metric,filter`."""
+    found: list[Record] = []
+    for name, value in results["results"][task].items():
+        metric, comma, chosen = name.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        samples = [each for each in results["samples"][task] if each["filter"] == chosen]
+        scores = _scores([each.get(metric) for each in samples], float(value))
+        found.append(
+            {
+                "task": f"{task} {metric}" if chosen == "none" else f"{task} {metric} ({chosen})",
+                "metric": metric,
+                "settings": {
+                    "filter": chosen,
+                    "version": results["versions"].get(task),
+                    "num_fewshot": results["n-shot"].get(task),
+                    "chat": chat,
+                },
+                "n": len(samples),
+                "gen_length": max(each.gen_length for each in answers),
+                "score": float(value),
+                "standard_error": cells.standard_error(scores) if scores else None,
+                "scores": scores,
+                **_costs(answers),
+            }
+        )
+    return found
+
+
+def _scores(values: Sequence[object], total: float) -> list[float]:
+    """Return the documents' scores; none where the total is not their mean, as of a metric over the whole set."""
+    if not all(isinstance(value, int | float) for value in values):
+        return []
+    scores = [float(value) for value in values if isinstance(value, int | float)]
+    return scores if scores and math.isclose(math.fsum(scores) / len(scores), total, abs_tol=1e-9) else []
+
+
+def _costs(answers: Sequence[Answer]) -> Record:
+    latencies = [each.latency_s for each in answers if each.latency_s is not None]
+    timed = len(latencies) == len(answers)
+    return {
+        "mean_prompt_length": _mean([each.prompt_length for each in answers]),
+        "mean_steps": _mean([each.steps for each in answers]),
+        "mean_tokens": _mean([each.tokens for each in answers]),
+        "mean_cache_bytes": _mean([each.cache_bytes for each in answers]),
+        "mean_full_cache_bytes": _mean([each.full_cache_bytes for each in answers]),
+        "mean_latency_s": _mean(latencies) if timed else None,
+        "tokens_per_s": sum(each.tokens for each in answers) / math.fsum(latencies) if timed else None,
+    }
+
+
+def _mean(values: Sequence[int | float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of a message with a word in it."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)

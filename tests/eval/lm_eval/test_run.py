@@ -1,0 +1,146 @@
+"""Tasks of lm-evaluation-harness from the user's own files, without a network, under policies and budgets."""
+
+import json
+import shlex
+import socket
+from pathlib import Path
+
+import pytest
+from lm_eval._cli import HarnessCLI
+from lm_eval.utils import simple_parse_args_string
+
+import maskkv
+from maskkv import policies, records
+from maskkv.cli import main
+from maskkv.errors import InputError
+from maskkv.eval.answering import Variant
+from maskkv.eval.lm_eval import arguments
+from maskkv.eval.lm_eval.run import Harness, Study, run
+from maskkv.generation import Generation
+from tests.eval.byte_level import save_byte_level
+
+DOCUMENTS = [
+    {"question": question, "answer": answer} for question, answer in (("1+1", "2"), ("1+2", "3"), ("2+2", "4"))
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(save_byte_level(tmp_path_factory.mktemp("bytes")))
+
+
+@pytest.fixture(scope="module")
+def llm(folder):
+    return maskkv.load(folder)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*args):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def quizzes(tmp_path, offline):
+    """Write tasks over a local file: JSON is YAML."""
+    data = tmp_path / "quiz.data.jsonl"
+    data.write_text("\n".join(map(json.dumps, DOCUMENTS)))
+    task = {
+        "task": "quiz",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(tmp_path / "cache")},
+        "output_type": "generate_until",
+        "test_split": "test",
+        "doc_to_text": "Question: {{question}}\nAnswer:",
+        "doc_to_target": "{{answer}}",
+        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 10, "do_sample": False},
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1.0},
+    }
+    others = {
+        "choice": {
+            "output_type": "multiple_choice",
+            "doc_to_choice": ["2", "3"],
+            "doc_to_target": 0,
+            "metric_list": [{"metric": "acc"}],
+        },
+        "code": {"unsafe_code": True},
+        "lost": {"dataset_kwargs": {"data_files": {"test": str(tmp_path / "nowhere.jsonl")}}},
+    }
+    for name, changes in {"quiz": {}, **others}.items():
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({**task, "task": name, **changes}))
+    return tmp_path
+
+
+def variants(*budgets):
+    return [Variant(policies.named("full"), None), *(Variant(policies.named("maskkv"), each) for each in budgets)]
+
+
+def test_records_are_like_those_of_other_benchmarks(llm, quizzes, monkeypatch):
+    # A model that knows the first answer only.
+    monkeypatch.setattr("maskkv.eval.lm_eval.model.cut", lambda text, until: "2")
+    study = Study(Harness(("quiz",), quizzes), variants(4), Generation())
+    full, ours = run(llm, "bytes", study, quizzes / "out")
+    assert (full["policy_name"], ours["policy_name"], ours["budget"]) == ("full", "maskkv", 4)
+    assert ours["task"] == "quiz exact_match"
+    assert (ours["scores"], ours["n"]) == ([1.0, 0.0, 0.0], 3)
+    assert ours["score"] == pytest.approx(1 / 3)
+    assert ours["standard_error"] == pytest.approx((1 / 3 * 2 / 3 / 3) ** 0.5)
+    assert ours["retention"]["full"]["ratio"] == 1.0
+    assert (ours["gen_length"], ours["mean_prompt_length"]) == (16, len("Question: 1+1\nAnswer:"))
+    assert ours["mean_cache_bytes"] < ours["mean_full_cache_bytes"]
+    assert {"fingerprint", "model", "device", "dtype", "torch", "lm_eval", "commit", "seed"} <= ours.keys()
+    assert list(records.read(quizzes / "out" / "lm-eval.jsonl")) == [full, ours]
+
+
+def test_answers_are_kept_and_not_asked_again(llm, quizzes, monkeypatch):
+    study = Study(Harness(("quiz",), quizzes, n=2, chat=True), variants(4), Generation())
+    first = run(llm, "bytes", study, quizzes / "out")
+    assert [each["n"] for each in first] == [2, 2]
+    assert len((quizzes / "out" / "lm-eval.answers.jsonl").read_text().splitlines()) == 4
+    monkeypatch.setattr("maskkv.engine.Engine.step", None)  # nothing is left to do
+    assert run(llm, "bytes", study, quizzes / "out") == first
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("choice", "the task choice is of output type multiple_choice, which needs likelihoods"),
+        ("code", "the task code runs code that the model writes: --confirm-run-unsafe-code allows it"),
+        ("lost", "cannot load lost: "),
+    ],
+)
+def test_tasks_that_cannot_be_run_are_refused(llm, quizzes, name, says):
+    with pytest.raises(InputError) as caught:
+        run(llm, "bytes", Study(Harness((name,), quizzes), variants(4), Generation()), quizzes / "out")
+    assert says in str(caught.value)
+
+
+@pytest.mark.slow
+def test_an_unknown_task_is_named(llm, quizzes):
+    with pytest.raises(InputError, match="unknown task 'chess'"):
+        run(llm, "bytes", Study(Harness(("quiz", "chess"), quizzes), variants(4), Generation()), quizzes / "out")
+
+
+def test_the_harness_s_own_command_line_is_documented_as_it_is():
+    document = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text().replace("\\\n", " ")
+    lines = [line for line in document.splitlines() if line.startswith("python -m maskkv.eval.lm_eval ")]
+    assert lines
+    for line in lines:
+        parsed = HarnessCLI()._parser.parse_args(shlex.split(line)[3:])
+        assert parsed.model == "maskkv"
+        given = parsed.model_args
+        assert set(given if isinstance(given, dict) else simple_parse_args_string(given)) <= set(arguments._KNOWN)
+
+
+def test_the_command(folder, quizzes, capsys):
+    out = quizzes / "out"
+    args = ("eval", "lm-eval", "--tasks", "quiz", "--include-path", quizzes, "-n", 2, "--model", folder, "--out", out)
+    status = main([str(arg) for arg in (*args, "--policy", "full", "--policy", "maskkv", "--budget", 4, "--markdown")])
+    printed = capsys.readouterr().out
+    assert status == 0
+    assert "| task | full | maskkv 4 |" in printed
+    assert "| quiz exact_match | " in printed
+    assert len((out / "lm-eval.jsonl").read_text().splitlines()) == 2
