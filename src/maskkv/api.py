@@ -57,13 +57,13 @@ class Result:
     steps: int
     policy: str
     budget: Budget
-    kv_dtype: str
     cache_bytes: int
     full_cache_bytes: int
     peak_memory_bytes: int
     latency_s: float
     tokens_per_s: float
     kept: list[list[list[int]]]
+    kv_dtype: str
 
 
 class LanguageModel:
@@ -217,13 +217,13 @@ class LanguageModel:
             steps=sequence.index,
             policy=sequence.settings.policy.name,
             budget=sequence.settings.budget,
-            kv_dtype=sequence.settings.kv_dtype,
             cache_bytes=sequence.cache_bytes,
             full_cache_bytes=sequence.full_cache_bytes(self.model.dtype.itemsize),
             peak_memory_bytes=peak,
             latency_s=latency,
             tokens_per_s=len(said) / latency,
             kept=sequence.kept(),
+            kv_dtype=sequence.settings.kv_dtype,
         )
 
 
@@ -237,13 +237,15 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     rope_scale: float | None = None,
     profile: LayerProfile | str | Path | None = None,
     kv_dtype: str = "auto",
+    quantize: str | None = None,
+    compile: bool = False,
 ) -> LanguageModel:
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
     `policy` may be one of your own, `module:NAME`, whose module is imported. `profile` is a layer profile or its file;
     None takes the one that maskkv ships for this very model, and without one each prompt is probed. `rope_scale` None
     stretches RoPE as each prompt's length needs. `kv_dtype` is what kept prompt pairs are stored in: the model's own
-    dtype (`auto`), `int8` or `fp8`.
+    dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the layers.
 
     Raises:
         CheckpointError: The folder's files cannot be used.
@@ -255,14 +257,13 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     folder = checkpoint.resolve(mini.folder() if model is None else model)
     text = Text.load(folder)
     transformer = checkpoint.load(folder, device=device, dtype=dtype)
+    # A profile belongs to the weights as they are in the files.
+    known = _profile(profile, transformer)
+    checkpoint.quantize(transformer, quantize)
+    if compile:
+        transformer.compile_rows()
     return LanguageModel(
-        transformer,
-        text,
-        policy=chosen,
-        budget=budget,
-        profile=_profile(profile, transformer),
-        rope_scale=rope_scale,
-        kv_dtype=kv_dtype,
+        transformer, text, policy=chosen, budget=budget, profile=known, rope_scale=rope_scale, kv_dtype=kv_dtype
     )
 
 

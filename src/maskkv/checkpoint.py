@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import tempfile
 from pathlib import Path
 
 import huggingface_hub
 import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from torch import Tensor
 
 from maskkv import shards
 from maskkv.errors import CheckpointError, InputError
@@ -122,6 +124,40 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype | None:
     return kind
 
 
+def quantize(model: Transformer, kind: str | None) -> None:
+    """Store the weights of the layers in 8 bits (`int8`, by torchao), in place; embedding and head stay as they are.
+
+    None does nothing.
+
+    Raises:
+        InputError: There is no such kind, or torchao is not installed.
+    """
+    if kind is None:
+        return
+    if kind != "int8":
+        raise InputError(f"quantize {kind!r}: expected int8")
+    silenced = logging.root.manager.disable
+    # What torchao logs while it is imported is about kernels that are not used here.
+    logging.disable(logging.WARNING)
+    try:
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_  # type: ignore[import-untyped]
+    except ImportError:
+        raise InputError("quantize needs torchao: pip install 'maskkv[quantize]'") from None
+    finally:
+        logging.disable(silenced)
+    quantize_(model.layers, Int8WeightOnlyConfig())
+
+
+def quantization(model: Transformer) -> str | None:
+    """Return what `quantize` was given, None for a model that it did not see."""
+    return "int8" if any(_quantized(weight) for weight in model.parameters()) else None
+
+
+def _quantized(weight: Tensor) -> bool:
+    # Weights in 8 bits are a subclass of their own.
+    return type(weight.detach()) is not Tensor
+
+
 def save(model: Transformer, folder: Path, raw: Raw, max_shard_size: int | str = "5GB") -> None:
     """Write a model in its family's published layout, replacing the weights that the folder holds.
 
@@ -147,13 +183,13 @@ def fingerprint(model: Transformer) -> str:
     """Return 16 hex digits that tell a model from any other of its shape.
 
     A hash of the config and of evenly spaced samples of every tensor. It does not depend on device or sharding,
-    nor on whether a bf16 file was loaded as bf16, fp16 or fp32.
+    nor on whether a bf16 file was loaded as bf16, fp16 or fp32; with its weights in 8 bits it is another model.
     """
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(model.config), sort_keys=True).encode())
     samples = []
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {list(tensor.shape)}\n".encode())
-        flat = tensor.reshape(-1)
+        flat = (tensor.dequantize() if _quantized(tensor) else tensor).reshape(-1)
         samples.append(flat[:: max(1, len(flat) // _SAMPLES)][:_SAMPLES].bfloat16().float())
     sampled = torch.cat(samples).cpu()
     # fp16 holds tiny bf16 numbers inexactly: those count as zero.

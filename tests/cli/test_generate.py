@@ -148,12 +148,13 @@ def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
         "--rope-scale": 2.5,
         "--profile": tmp_path / "p.json",
         "--kv-dtype": "int8",
+        "--quantize": "int8",
         "--model": "a/b",
     }
     run("generate", "anna", *(part for pair in flags.items() for part in pair))
     assert got == {
         "model": ("a/b",), "device": "cpu", "dtype": "bf16", "rope_scale": 2.5, "profile": tmp_path / "p.json",
-        "kv_dtype": "int8",
+        "kv_dtype": "int8", "quantize": "int8", "compile": False,
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -15,24 +16,32 @@ from maskkv.checkpoint import DTYPES
 from maskkv.engine import Engine
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
+from maskkv.ops.quantised import KV_DTYPES
 from maskkv.policies import named
 
 BUDGETS = (4, 8, 16, 24, 32, 64, 128, None)
+"""None stands for the policy `full`."""
 
 
-def cpu_seconds(
-    model: Transformer, sequences: int, prompt_length: int, generation: Generation, steps: int
-) -> dict[str, list[float]]:
-    """Return the CPU time of each step after the first, by what it recomputes.
+@dataclass(frozen=True)
+class Crowd:
+    """Say how many sequences answer one prompt side by side, under mixed budgets and in phase."""
 
-    One prompt is answered under mixed budgets, all in phase; None stands for the policy `full`.
-    """
+    sequences: int
+    prompt_length: int
+    generation: Generation
+    kv_dtype: str = "auto"
+
+
+def cpu_seconds(model: Transformer, crowd: Crowd, steps: int) -> dict[str, list[float]]:
+    """Return the CPU time of each step after the first, by what it recomputes."""
     generator = torch.Generator().manual_seed(0)
-    prompt = torch.randint(model.config.mask_id - 8, (prompt_length,), generator=generator).tolist()
+    prompt = torch.randint(model.config.mask_id - 8, (crowd.prompt_length,), generator=generator).tolist()
     engine = Engine(model)
-    for index in range(sequences):
+    for index in range(crowd.sequences):
         budget = BUDGETS[index % len(BUDGETS)]
-        engine.add(prompt, generation, named("full" if budget is None else "maskkv"), budget)
+        policy = named("full" if budget is None else "maskkv")
+        engine.add(prompt, crowd.generation, policy, budget, kv_dtype=crowd.kv_dtype)
     engine.step()
     spent: dict[str, list[float]] = {}
     for _ in range(steps):
@@ -51,10 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompt-length", type=int, default=200)
     parser.add_argument("--gen-length", type=int, default=24)
     parser.add_argument("--steps", type=int, default=9)
+    parser.add_argument("--kv-dtype", default="auto", choices=KV_DTYPES)
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the layers, and run a crowd before the one that counts"
+    )
     given = parser.parse_args(arguments)
     model = random_model(shape(given.shape), 0, DTYPES[given.dtype])
     generation = Generation(gen_length=given.gen_length, stop_at_eos=False)
-    spent = cpu_seconds(model, given.sequences, given.prompt_length, generation, given.steps)
+    crowd = Crowd(given.sequences, given.prompt_length, generation, given.kv_dtype)
+    if given.compile:
+        model.compile_rows()
+        cpu_seconds(model, crowd, given.steps)
+    spent = cpu_seconds(model, crowd, given.steps)
     figures = {
         f"{name}_{what}_cpu_ms": round(1000 * value, 2)
         for name, each in spent.items()

@@ -216,7 +216,7 @@ def evaluate(
         if name not in BENCHMARKS:
             raise InputError(f"unknown benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
     profile = None if model.profile is None else str(model.profile)
-    source = Source(model.model, model.device, model.dtype, model.rope_scale, profile, model.kv_dtype)
+    source = Source(**{**vars(model), "profile": profile})
     if OBSERVE in benchmarks and (variants, mixing, running) != (VariantFlags(), PolicyFlags(), RunFlags(running.out)):
         raise InputError("observe watches a model without a cache, in one process: no flags but of examples and --out")
     if LM_EVAL in benchmarks:

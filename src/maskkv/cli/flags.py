@@ -77,6 +77,14 @@ class ModelFlags:
         str,
         typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."),
     ] = "auto"
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="int8: store the layers' weights in 8 bits (needs `maskkv[quantize]`)."),
+    ] = None
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile what the layers do to each row: slower to start, faster steps."),
+    ] = False
 
     def load(self) -> LanguageModel:
         """Load the model."""
@@ -91,6 +99,8 @@ class ModelFlags:
                 rope_scale=self.rope_scale,
                 profile=self.profile,
                 kv_dtype=self.kv_dtype,
+                quantize=self.quantize,
+                compile=self.compile,
             )
 
 

@@ -42,6 +42,7 @@ class Conditions:
             "model": name,
             "fingerprint": checkpoint.fingerprint(llm.model),
             "dtype": str(llm.model.dtype).removeprefix("torch."),
+            "quantize": checkpoint.quantization(llm.model),
             "kv_dtype": llm.kv_dtype,
             "rope_scale": llm.rope_scale,
             "profile": None if llm.profile is None else _digest(llm.profile.importance),
@@ -135,7 +136,11 @@ def _identity(line: Record) -> str:
     # Where the weights were called something else, or lay elsewhere, they are the same by their fingerprint. A line
     # from before a setting existed was measured with what is that setting's default.
     alike = {
-        "model": {"kv_dtype": "auto", **{name: value for name, value in model.items() if name != "model"}},
+        "model": {
+            "quantize": None,
+            "kv_dtype": "auto",
+            **{name: value for name, value in model.items() if name != "model"},
+        },
         "schedule": {**_without_length(Generation()), **schedule},
         **{name: line[name] for name in ("benchmark", "task", "settings", "shared_prompt_pass")},
     }

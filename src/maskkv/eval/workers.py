@@ -30,6 +30,8 @@ class Source:
     rope_scale: float | None = None
     profile: str | None = None
     kv_dtype: str = "auto"
+    quantize: str | None = None
+    compile: bool = False
 
     @property
     def name(self) -> str:
@@ -48,6 +50,8 @@ class Source:
             rope_scale=self.rope_scale,
             profile=self.profile,
             kv_dtype=self.kv_dtype,
+            quantize=self.quantize,
+            compile=self.compile,
         )
 
 

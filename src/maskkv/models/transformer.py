@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from maskkv.errors import InputError
 from maskkv.models.config import ModelConfig
 from maskkv.ops.attention import Queries
 from maskkv.ops.rope import Rotation, rotate, rotation
@@ -111,10 +112,10 @@ class Layer(nn.Module):
         fresh, turned = (x, rotation) if stale is None else (x[stale], rotation[stale])
 
         def queries(span: slice) -> Tensor:
-            return rotate(self._heads(self.q_proj, fresh[span]), turned[span])
+            return self._turned(self.q_proj, fresh[span], turned[span])
 
         def keys(span: slice) -> Tensor:
-            return rotate(self._heads(self.k_proj, fresh[span]), turned[span])
+            return self._turned(self.k_proj, fresh[span], turned[span])
 
         cache.hold(index, over_spans(keys, spans(len(fresh), chunk_rows)), values, queries)
         del values
@@ -131,6 +132,9 @@ class Layer(nn.Module):
 
     def _heads(self, projection: nn.Linear, x: Tensor) -> Float[Tensor, "rows heads head_dim"]:
         return projection(self.attn_norm(x)).unflatten(-1, (-1, self.head_dim))
+
+    def _turned(self, projection: nn.Linear, x: Tensor, rotation: Rotation) -> Float[Tensor, "rows heads head_dim"]:
+        return rotate(self._heads(projection, x), rotation)
 
     def _mlp(self, x: Tensor) -> Float[Tensor, "rows hidden"]:
         x = self.mlp_norm(x)
@@ -163,6 +167,24 @@ class Transformer(nn.Module):
         """Compute the rotation of `positions` under the family's dtype rule, `rope_theta` times `rope_scale`."""
         dtype = torch.float32 if self.config.rope_dtype == "float32" else self.dtype
         return rotation(positions, self.config.head_dim, self.config.rope_theta * rope_scale, dtype)
+
+    def compile_rows(self) -> None:
+        """Compile what the layers do to each row by itself; attention and the caches stay as they are.
+
+        Between prompt refreshes the number of rows does not change, so each function is compiled for it once.
+
+        Raises:
+            InputError: This machine cannot compile for the model's device.
+        """
+        try:
+            torch.compile(torch.neg)(torch.ones(2, device=self.device))
+        except RuntimeError as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            expected = "a C++ compiler (g++)" if self.device.type == "cpu" else "triton"
+            raise InputError(f"compile: expected {expected}, or leave it out ({reason})") from None
+        for layer in self.layers:
+            for name in ("_heads", "_turned", "_mlp"):
+                setattr(layer, name, torch.compile(getattr(layer, name)))
 
     def forward(
         self, tokens: Int[Tensor, " rows"], rotation: Rotation, cache: StepCache

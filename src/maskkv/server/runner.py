@@ -28,7 +28,7 @@ class Runner:
 
     def __init__(self, llm: LanguageModel, metrics: Metrics, *, max_queue: int, max_batch: int) -> None:
         self._engine = Engine(llm.model, llm.profile)
-        self._rope_scale = llm.rope_scale
+        self._stored = (llm.rope_scale, llm.kv_dtype)
         self._itemsize = llm.model.dtype.itemsize
         self._metrics = metrics
         self._max_queue = max_queue
@@ -110,7 +110,7 @@ class Runner:
     def _join(self, job: Job, since: float) -> None:
         order = job.order
         try:
-            number = self._engine.add(order.prompt, order.generation, order.policy, order.budget, self._rope_scale)
+            number = self._engine.add(order.prompt, order.generation, order.policy, order.budget, *self._stored)
         except InputError as error:
             job.post(invalid(str(error)))
             self._metrics.ended.labels("failed").inc()

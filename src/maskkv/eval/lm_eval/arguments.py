@@ -15,7 +15,7 @@ GEN_LENGTH = 256
 TOGETHER = 16
 """Sequences that denoise side by side for `batch_size=auto`."""
 
-_TEXTS = ("policy", "device", "dtype", "profile", "kv_dtype")
+_TEXTS = ("policy", "device", "dtype", "profile", "kv_dtype", "quantize")
 _SETTINGS = tuple(field.name for field in fields(Generation))
 _KNOWN = ("pretrained", "budget", "rope_scale", *_TEXTS, "batch_size", *_SETTINGS)
 
@@ -46,7 +46,7 @@ def load(given: Mapping[str, Any]) -> Arguments:
         raise InputError(f"rope_scale={rope_scale}: expected a number")
     together = _together(rest.pop("batch_size", 1))
     model = rest.pop("pretrained", None)
-    texts = {name: str(rest.pop(name)) for name in _TEXTS if name in rest}
+    texts: dict[str, Any] = {name: str(rest.pop(name)) for name in _TEXTS if name in rest}
     schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
     llm = api.load(None if model is None else str(model), budget=budget, rope_scale=rope_scale, **texts)
     if llm.policy.scorer is not None and budget is None:

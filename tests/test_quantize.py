@@ -1,0 +1,59 @@
+"""Weights in 8 bits: what changes, what does not, and what is refused."""
+
+import sys
+
+import pytest
+import torch
+
+from maskkv import checkpoint, policies
+from maskkv.engine import Engine
+from maskkv.errors import InputError
+from maskkv.generation import Generation
+from tests.cli.tiny import tiny_model
+
+pytest.importorskip("torchao")
+
+
+def test_layers_have_8_bit_weights_and_the_rest_its_own() -> None:
+    model, exact = tiny_model(0), tiny_model(0).state_dict()
+    before = checkpoint.fingerprint(model)
+    checkpoint.quantize(model, None)
+    assert checkpoint.fingerprint(model) == before
+    assert checkpoint.quantization(model) is None
+    checkpoint.quantize(model, "int8")
+    assert checkpoint.quantization(model) == "int8"
+    assert checkpoint.fingerprint(model) != before, "it is another model"
+    for name, weight in model.state_dict().items():
+        if name.startswith("layers") and weight.ndim == 2:
+            assert weight.qdata.dtype == torch.int8
+            assert weight.qdata.nbytes == exact[name].numel()
+            off = (weight.dequantize() - exact[name]).abs()
+            assert (off <= exact[name].abs().amax(1, keepdim=True) / 254 * 1.01).all()
+        else:
+            assert torch.equal(weight, exact[name]), name
+
+
+def test_the_engine_runs_on_them() -> None:
+    model = tiny_model(0)
+    tokens = torch.arange(20, 50).tolist()
+
+    def rows() -> torch.Tensor:
+        engine = Engine(model)
+        number = engine.add(tokens, Generation(gen_length=8), policies.named("maskkv"), 4)
+        while not engine[number].finished:
+            engine.step()
+        assert len(engine[number].response()) == 8
+        return model.layers[0].q_proj(model.embed(torch.tensor(tokens)))
+
+    exact = rows()
+    checkpoint.quantize(model, "int8")
+    off = (rows() - exact).abs().max()
+    assert 0 < off < 0.02 * exact.abs().max()
+
+
+def test_what_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="quantize 'int4': expected int8"):
+        checkpoint.quantize(tiny_model(0), "int4")
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(InputError, match=r"quantize needs torchao: pip install 'maskkv\[quantize\]'"):
+        checkpoint.quantize(tiny_model(0), "int8")
