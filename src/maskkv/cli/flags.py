@@ -109,7 +109,11 @@ class PolicyFlags:
     """Say which prompt pairs are kept."""
 
     policy: Annotated[
-        str, typer.Option(help="Any name that `maskkv policies` lists, or module:NAME for one of your own.")
+        str,
+        typer.Option(
+            help="Any name that `maskkv policies` lists, module:NAME for one of your own, or "
+            "either with changes: 'maskkv(tally=max)'."
+        ),
     ] = "maskkv"
     budget: Annotated[
         int | None,

@@ -8,7 +8,7 @@ import re
 import sys
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
@@ -32,11 +32,18 @@ def named(name: str) -> Policy:
 SPELLING = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
 
 
+MIXED = re.compile(r"(?P<base>[^()]+)\((?P<changes>[^()]*)\)")
+
+
 def resolve(spelling: str) -> Policy:
     """Return a policy by its name, or a user's own by `module:NAME`, from the current directory or installed.
 
+    Either may be followed by changes in parentheses, as in the names that `mix` gives: `maskkv(tally=max, edge=2)`.
     The module is imported, so its code runs: only for spellings of the user at the keyboard, never of a request.
     """
+    mixed = MIXED.fullmatch(spelling)
+    if mixed is not None:
+        return mix(resolve(mixed["base"]), **_changes(mixed["changes"]))
     if ":" not in spelling:
         return named(spelling)
     spelt = SPELLING.fullmatch(spelling)
@@ -111,6 +118,34 @@ def mix(policy: Policy, **changes: Unpack[Changes]) -> Policy:
         if name in PARAMETERS:
             mixed = _with_parameter(mixed, name, value)
     return replace(mixed, name=f"{policy.name}({said})")
+
+
+def _changes(text: str) -> Changes:
+    """Read `name=value, name=value`."""
+    read: Any = {}
+    for each in text.split(","):
+        name, _, value = (part.strip() for part in each.partition("="))
+        if name not in Changes.__annotations__:
+            raise InputError(f"{each.strip()!r}: expected NAME=VALUE, NAME one of {', '.join(Changes.__annotations__)}")
+        read[name] = _value(name, value)
+    return cast("Changes", read)
+
+
+def _value(name: str, value: str) -> object:
+    for kind, names_, what in (
+        (int, ("kernel", "edge"), "a whole number"),
+        (float, ("layer_base", "head_base"), "a number"),
+    ):
+        if name in names_:
+            try:
+                return kind(value)
+            except ValueError:
+                raise InputError(f"{name}={value}: expected {what}") from None
+    if name in ("value_weighted", "pooled", "protect_window", "revote"):
+        if value not in ("True", "False"):
+            raise InputError(f"{name}={value}: expected True or False")
+        return value == "True"
+    return value
 
 
 def _with_parts(policy: Policy, **changes: Unpack[Changes]) -> Policy:
