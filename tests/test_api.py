@@ -52,6 +52,25 @@ def test_result_adds_up(llm):
     assert all(0 <= position < len(IDS) for positions in heads for position in positions)
 
 
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({"policy": "none"}, 16),
+        ({}, 4),
+        ({"prompt_interval": 5}, 4),
+        ({"prompt_interval": 16}, 1),
+        ({"one_pass": True}, 1),
+        ({"doubt": 1.0}, 16),
+    ],
+    ids=str,
+)
+def test_passes_over_the_prompt_are_counted(llm, changes, passes):
+    settings = {"gen_length": 16, "block_length": 8, "prompt_interval": 4, "stop_at_eos": False}
+    if "one_pass" in changes or "doubt" in changes:
+        settings.pop("prompt_interval")
+    assert llm.generate_ids(IDS, **settings | changes).prompt_passes == passes
+
+
 def test_cache_bytes_are_pairs_and_response_features(llm):
     result = llm.generate_ids(IDS, SHORT)
     config = llm.model.config
@@ -214,7 +233,7 @@ def test_every_shipped_profile_is_readable():
 def test_result_has_the_promised_fields():
     promised = (
         "text tokens prompt_length steps policy budget cache_bytes full_cache_bytes "
-        "peak_memory_bytes latency_s tokens_per_s kept kv_dtype"
+        "peak_memory_bytes latency_s tokens_per_s kept kv_dtype prompt_passes"
     )
     assert [field.name for field in fields(maskkv.Result)] == promised.split()
 

@@ -48,6 +48,7 @@ class Result:
     `tokens` are the response ids, untrimmed; `text` ends at the first end token. `cache_bytes` is what the cache holds
     at the end, `full_cache_bytes` what it would hold un-evicted. `peak_memory_bytes` is the device's peak during the
     call (CUDA) or the process's peak resident size (CPU). `tokens_per_s` counts tokens up to the end token.
+    `prompt_passes` counts the steps that read the prompt, all of them without a cache.
     `kept[layer][kv_head]` lists the prompt positions kept by the latest vote, sorted; empty without a cache.
     """
 
@@ -64,6 +65,7 @@ class Result:
     tokens_per_s: float
     kept: list[list[list[int]]]
     kv_dtype: str
+    prompt_passes: int
 
 
 class LanguageModel:
@@ -215,6 +217,7 @@ class LanguageModel:
             tokens=tokens,
             prompt_length=sequence.extent.prompt_length,
             steps=sequence.index,
+            prompt_passes=sequence.prompt_passes,
             policy=sequence.settings.policy.name,
             budget=sequence.settings.budget,
             cache_bytes=sequence.cache_bytes,

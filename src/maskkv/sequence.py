@@ -63,6 +63,8 @@ class RunningSequence:
         self.live_rotation: Rotation | None = None
         """Of the live rows, once they have run."""
         self.index = 0
+        self.prompt_passes = 0
+        """Steps that have read the prompt: all of them without a cache."""
         self._read_again = False
 
     def open_branches(self, importance: Sequence[float] | None) -> None:
@@ -131,6 +133,7 @@ class RunningSequence:
 
     def commit(self, logits: Float[Tensor, "candidates vocab"]) -> Commit:
         """Decide some positions, or none if the prompt must be read again first, and let the clock tick."""
+        self.prompt_passes += self.reads_everything
         doubted = self._doubted(logits)
         commit = self.sampler.commit(logits, self.canvas.masked, put_off=doubted)
         self._read_again = doubted or self._drifted()

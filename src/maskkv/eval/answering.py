@@ -50,7 +50,8 @@ class Answer:
     """Report one answer and what it cost; `tokens` counts up to the end token.
 
     `latency_s` and `peak_memory_bytes` are None where the variants of an example shared the prompt's pass: such a time
-    belongs to no variant.
+    belongs to no variant. `prompt_passes` counts the steps that read the prompt; None in lines from
+    before it was counted.
     """
 
     policy: str
@@ -64,6 +65,7 @@ class Answer:
     full_cache_bytes: int
     latency_s: float | None = None
     peak_memory_bytes: int | None = None
+    prompt_passes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def _alone(
             full_cache_bytes=result.full_cache_bytes,
             latency_s=result.latency_s,
             peak_memory_bytes=result.peak_memory_bytes,
+            prompt_passes=result.prompt_passes,
         )
     return found
 
@@ -164,4 +167,5 @@ def _reported(llm: LanguageModel, sequence: RunningSequence, example: Example) -
         steps=sequence.index,
         cache_bytes=sequence.cache_bytes,
         full_cache_bytes=sequence.full_cache_bytes(llm.model.dtype.itemsize),
+        prompt_passes=sequence.prompt_passes,
     )

@@ -126,10 +126,12 @@ def _costs(held: Sequence[Held]) -> Record:
     answers = [each.answer for each in held]
     latencies = [each.latency_s for each in answers if each.latency_s is not None]
     peaks = [each.peak_memory_bytes for each in answers if each.peak_memory_bytes is not None]
+    passes = [each.prompt_passes for each in answers if each.prompt_passes is not None]
     timed = len(latencies) == len(answers)
     return {
         "mean_prompt_length": _mean([each.prompt_length for each in held]),
         "mean_steps": _mean([each.steps for each in answers]),
+        "mean_prompt_passes": _mean(passes) if len(passes) == len(answers) else None,
         "mean_tokens": _mean([each.tokens for each in answers]),
         "mean_cache_bytes": _mean([each.cache_bytes for each in answers]),
         "mean_full_cache_bytes": _mean([each.full_cache_bytes for each in answers]),

@@ -24,6 +24,8 @@ FIGURES = {
     "base-rates": "Fig. 5: score against the base rates α and β",
     "needle": "Figs. 6 and 8: needle in a haystack, length × depth",
     "preference": "Fig. 7: prompt preference of each layer and head",
+    "schedule": "score against passes over the prompt, by the rule that triggers them",
+    "parallel": "score against steps, by the rule that commits several tokens in one",
     "ablation": "Tables 2, 7 and 8: one bar per policy",
 }
 """Every figure, with what it shows; each is drawn by the module of its name."""

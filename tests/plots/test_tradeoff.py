@@ -1,0 +1,74 @@
+"""Scores over what the schedules cost: passes over the prompt, or steps."""
+
+import pytest
+
+from maskkv.errors import InputError
+from maskkv.plots import draw
+from tests.plots.pictures import cell, clashes, legend
+
+PLAIN = {"prompt_interval": 50, "one_pass": False, "doubt": None, "drift": None, "threshold": None, "steps": None}
+
+
+def measured(scores, passes, task="multi-key", policy="maskkv", budget=16, steps=8.0, **schedule):
+    fields = {"schedule": {**PLAIN, **schedule}, "mean_prompt_passes": passes, "mean_steps": steps}
+    return cell(policy, budget, scores, task, **fields)
+
+
+def lines(axis):
+    """Return the series that were drawn: places and heights."""
+    return [tuple(map(list, container.lines[0].get_data())) for container in axis.containers]
+
+
+def test_a_rule_is_a_series_in_order_of_its_passes():
+    records = [
+        measured([1.0, 1.0], 6.0, prompt_interval=4),
+        measured([0.0, 1.0], 1.0),
+        measured([1.0, 1.0], 3.0, doubt=0.8),
+        measured([0.0, 0.0], 1.0, one_pass=True),
+    ]
+    figure = draw("schedule", records)
+    (axis,) = figure.axes
+    assert lines(axis) == [([1.0, 6.0], [50.0, 100.0]), ([3.0], [100.0]), ([1.0], [0.0])]
+    assert legend(figure) == ["maskkv 16: prompt_interval", "maskkv 16: doubt", "maskkv 16: one_pass"]
+
+
+def test_means_are_over_tasks_of_the_same_schedule():
+    records = [
+        measured([1.0], 2.0, "x", doubt=0.8),
+        measured([0.0], 4.0, "y", doubt=0.8),
+        measured([1.0], 9.0, "x", doubt=0.9),
+    ]
+    figure = draw("schedule", records)
+    assert [axis.get_title() for axis in figure.axes] == ["x", "y", "mean of 2 tasks"]
+    assert lines(figure.axes[2]) == [([3.0], [50.0])]
+
+
+def test_parallel_decoding_is_drawn_over_steps():
+    records = [measured([1.0], 1.0, steps=8.0), measured([0.0], 1.0, steps=2.5, threshold=0.9)]
+    figure = draw("parallel", records)
+    assert lines(figure.axes[0]) == [([8.0], [100.0]), ([2.5], [0.0])]
+    assert legend(figure) == ["maskkv 16: steps", "maskkv 16: threshold"]
+
+
+def test_schedules_that_differ_in_more_are_refused():
+    records = [measured([1.0], 1.0), measured([1.0], 1.0, transfer_ratio=0.5, doubt=0.8)]
+    with pytest.raises(InputError, match=r"differ in schedule.transfer_ratio .*choose with --where"):
+        draw("schedule", records)
+
+
+def test_records_that_do_not_count_passes_are_left_out():
+    uncounted = measured([1.0], None, prompt_interval=4)
+    assert len(lines(draw("schedule", [uncounted, measured([1.0], 2.0)]).axes[0])) == 1
+    with pytest.raises(InputError, match="no record here"):
+        draw("schedule", [uncounted])
+
+
+def test_nothing_is_printed_over_anything():
+    rules = [{"prompt_interval": 4}, {"doubt": 0.8}, {"drift": 0.1}, {"one_pass": True}]
+    records = [
+        measured([0.0, 1.0], passes, task, budget=budget, **rule)
+        for task in ("long-value", "multi-question-first")
+        for budget in (16, 64)
+        for passes, rule in enumerate(rules, 1)
+    ]
+    assert clashes(draw("schedule", records)) == []
