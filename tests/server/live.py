@@ -14,8 +14,10 @@ import uvicorn
 from openai import OpenAI
 
 from maskkv.api import LanguageModel
+from maskkv.engine import Step
 from maskkv.mini import sample
 from maskkv.server.app import create_app
+from maskkv.server.run import Draining
 from maskkv.server.runner import Runner
 from maskkv.server.settings import ServerSettings
 
@@ -43,21 +45,46 @@ class Live:
         return float(next(line.rpartition(" ")[2] for line in lines if line.rpartition(" ")[0] == name))
 
 
+class Gate:
+    """Hold the model's thread before each step, until the test lets it take some."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._permits = threading.Semaphore(0)
+        self._open = False
+        self._engine = runner._engine
+        self._step = self._engine.step
+        self._engine.step = self._wait
+
+    def pass_steps(self, count: int) -> None:
+        self._permits.release(count)
+
+    def open(self) -> None:
+        self._open = True
+        self._permits.release()
+
+    def _wait(self) -> list[Step]:
+        if not self._open:
+            self._permits.acquire()
+        return self._step()
+
+
 @contextmanager
 def serving(llm: LanguageModel, **settings: Any) -> Iterator[Live]:
     app = create_app(llm, MODEL, ServerSettings(**settings))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5, lifespan="on"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        with httpx.Client(base_url=url, timeout=60) as http:
-            until(lambda: server.started)
-            yield Live(url, app.state.service.runner, http)
-    finally:
-        server.should_exit = True
-        thread.join()
+    runner, drain_s = app.state.service.runner, settings.get("drain_timeout", 5)
+    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=15, lifespan="on")
+    server = Draining(config, runner, drain_s)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            with httpx.Client(base_url=url, timeout=60) as http:
+                until(lambda: server.started)
+                yield Live(url, runner, http)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def until(condition: Callable[[], bool]) -> None:

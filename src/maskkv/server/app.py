@@ -26,7 +26,7 @@ from maskkv.server.settings import ServerSettings
 def create_app(llm: LanguageModel, model_name: str, settings: ServerSettings) -> FastAPI:
     """Make a server for a model; the model's thread runs while the application does."""
     metrics = Metrics()
-    runner = Runner(llm, metrics, max_queue=settings.max_queue, max_batch=settings.max_batch)
+    runner = Runner(llm, metrics, max_queue=settings.max_queue, max_batch=settings.max_batch, memory=settings.memory)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:

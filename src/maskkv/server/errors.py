@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
+_LONGEST = 500
+
 
 class ErrorBody(BaseModel):
     """Say what was wrong; `param` names the field of the request, `code` the kind of problem."""
@@ -39,9 +41,10 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        # It may repeat what a client sent, which may be long.
+        self.message = message if len(message) <= _LONGEST else message[:_LONGEST] + "…"
         self.code = code
-        self.param = param
+        self.param = None if param is None else param[:_LONGEST]
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:

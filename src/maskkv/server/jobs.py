@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -53,6 +54,7 @@ class Job:
     def __init__(self, order: Order, timeout: float) -> None:
         """Start the clock: the job has `timeout` seconds from now."""
         self.order = order
+        self.id = uuid.uuid4().hex
         self.cancelled = False
         self._loop = asyncio.get_running_loop()
         self.deadline = self._loop.time() + timeout

@@ -26,8 +26,8 @@ class Metrics:
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of answered requests.")
         self.completion_tokens = self._counter("completion_tokens", "Response tokens of answered requests.")
         self.running = self._gauge("running", "Requests that run now.")
-        self.waiting = self._gauge("waiting", "Requests that wait for a place.")
         self.cache_bytes = self._gauge("cache_bytes", "Bytes in the caches of the requests that run now.")
+        self.waiting = self._gauge("waiting", "Requests that wait for a place.")
 
     def text(self) -> bytes:
         """Return everything for a scraper."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +38,7 @@ class Reply:
 
     chat: bool
     model: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, text: str, finish_reason: str | None, counted: Fields, extension: Fields) -> Fields:

@@ -49,6 +49,11 @@ def _without(fields: object, unsupported: dict[str, tuple[object, ...]], harmles
     return {name: value for name, value in fields.items() if name not in unsupported and name not in harmless}
 
 
+_MOST = 2**31 - 1
+"""The largest number of anything that is counted."""
+_LONGEST_STOP = 256
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -103,7 +108,7 @@ class AnswerRequest(_Strict):
     """What chats and completions have in common. Fields that are null or left out take the model's defaults."""
 
     model: str | None = None
-    max_tokens: int | None = Field(default=None, ge=1, description="Tokens of the response, 64 if left out.")
+    max_tokens: int | None = Field(default=None, ge=1, le=_MOST, description="64 if left out.")
     temperature: float | None = Field(default=None, ge=0, le=2, description="0, the default, takes likeliest tokens.")
     top_p: float | None = Field(default=None, gt=0, le=1, description="Below 1 it needs Dream's sampler (`alg`).")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Drawn if left out, and reported.")
@@ -112,18 +117,19 @@ class AnswerRequest(_Strict):
     stream_options: StreamOptions | None = None
 
     policy: str | None = Field(default=None, description="A name that `maskkv policies` lists.")
-    budget: int | None = Field(default=None, ge=1, description="Prompt pairs per KV head and layer; null: all.")
+    budget: int | None = Field(default=None, ge=1, le=_MOST, description="Pairs per KV head and layer; null: all.")
     diffusing: bool | None = Field(default=None, description="Stream the whole canvas, step by step.")
     stream_mode: Literal["text", "denoise"] | None = Field(default=None, description="denoise: the same as diffusing.")
 
-    steps: int | None = Field(default=None, ge=1)
-    block_length: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=_MOST)
+    block_length: int | None = Field(default=None, ge=1, le=_MOST)
     remasking: Remasking | None = None
-    prompt_interval: int | None = Field(default=None, ge=1)
-    response_interval: int | None = Field(default=None, ge=1)
+    prompt_interval: int | None = Field(default=None, ge=1, le=_MOST)
+    response_interval: int | None = Field(default=None, ge=1, le=_MOST)
     transfer_ratio: float | None = Field(default=None, ge=0, le=1)
     one_pass: bool | None = None
     doubt: float | None = Field(default=None, ge=0, le=1)
+    drift: float | None = Field(default=None, gt=0)
     threshold: float | None = Field(default=None, ge=0, le=1)
     factor: float | None = Field(default=None, gt=0)
     stop_at_eos: bool | None = None
@@ -134,7 +140,7 @@ class AnswerRequest(_Strict):
     alg: Algorithm | None = None
     alg_temp: float | None = Field(default=None, ge=0, le=100)
     eps: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=1)
+    top_k: int | None = Field(default=None, ge=1, le=_MOST)
 
     @model_validator(mode="before")
     @classmethod
@@ -145,8 +151,8 @@ class AnswerRequest(_Strict):
     @classmethod
     def _few_stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
         stops = [stop] if isinstance(stop, str) else stop or []
-        if len(stops) > 4 or not all(stops):
-            raise PydanticCustomError("stops", "expected at most 4 strings, none of them empty")
+        if len(stops) > 4 or not all(1 <= len(each) <= _LONGEST_STOP for each in stops):
+            raise PydanticCustomError("stops", f"expected at most 4 strings of 1 to {_LONGEST_STOP} characters")
         return stop
 
     @model_validator(mode="after")
@@ -173,7 +179,7 @@ class ChatRequest(AnswerRequest):
     """Ask for the next turn of a conversation."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1, description="The newer name of `max_tokens`.")
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=_MOST, description="Newer for `max_tokens`.")
 
     @model_validator(mode="after")
     def _one_length(self) -> ChatRequest:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from maskkv.server.denoising import CanvasView
 from maskkv.server.errors import ApiError, ErrorReply
@@ -25,14 +25,18 @@ router = APIRouter(
     }
 )
 
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The answer: whole, or as events with `stream`.", "content": {"text/event-stream": {}}}
+}
 
-@router.post("/v1/chat/completions", response_model=None)
+
+@router.post("/v1/chat/completions", response_model=None, responses=_STREAMED)
 async def chat(asked: ChatRequest, request: Request) -> Response:
     """Answer the last turn of a conversation."""
     return await _answer(asked, request, is_chat=True)
 
 
-@router.post("/v1/completions", response_model=None)
+@router.post("/v1/completions", response_model=None, responses=_STREAMED)
 async def complete(asked: CompletionRequest, request: Request) -> Response:
     """Continue a text."""
     return await _answer(asked, request, is_chat=False)
@@ -60,7 +64,7 @@ async def health(request: Request) -> Response:
     return _json({"status": "ok", "model": service(request).model_name})
 
 
-@router.get("/metrics", response_model=None)
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Return the counters for Prometheus."""
     return Response(service(request).metrics.text(), headers={"content-type": CONTENT_TYPE})
@@ -70,7 +74,7 @@ async def _answer(asked: ChatRequest | CompletionRequest, request: Request, *, i
     shared = service(request)
     exchange = await shared.begin(asked)
     request.state.exchange = exchange
-    reply = Reply(is_chat, shared.model_name)
+    reply = Reply(is_chat, shared.model_name, exchange.job.id)
     if asked.stream:
         view = CanvasView(shared.llm.text, exchange.job.order) if asked.shows_canvas() else None
         return EventStream(exchange, reply, view, with_usage=asked.wants_usage())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -15,7 +16,10 @@ from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.server import logs
 from maskkv.server.app import create_app
+from maskkv.server.runner import Runner
 from maskkv.server.settings import ServerSettings
+
+_LAST_WORDS_S = 5
 
 
 def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: Callable[[str], None]) -> None:
@@ -26,13 +30,14 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
     """
     logs.configure()
     _warm_up(llm)
+    app = create_app(llm, model_name, settings)
     config = uvicorn.Config(
-        create_app(llm, model_name, settings),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=settings.drain_timeout,
+        timeout_graceful_shutdown=settings.drain_timeout + _LAST_WORDS_S,
         lifespan="on",
     )
     with _listen(settings) as listener:
@@ -42,7 +47,23 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
         ready(url)
         # uvicorn sends itself again the signal that ended it, once all is finished: that is no failure.
         signal.signal(signal.SIGTERM, _leave)
-        uvicorn.Server(config).run(sockets=[listener])
+        Draining(config, app.state.service.runner, settings.drain_timeout).run(sockets=[listener])
+
+
+class Draining(uvicorn.Server):
+    """Shut down in three stages: no new connections, time for what runs and waits to finish, an error for the rest."""
+
+    def __init__(self, config: uvicorn.Config, runner: Runner, drain_s: int) -> None:
+        super().__init__(config)
+        self._runner = runner
+        self._drain_s = drain_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Shut down."""
+        logs.say("draining", seconds=self._drain_s)
+        timer = asyncio.get_running_loop().call_later(self._drain_s, self._runner.end)
+        await super().shutdown(sockets)
+        timer.cancel()
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

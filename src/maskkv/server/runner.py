@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 
 from maskkv.api import LanguageModel
 from maskkv.engine import Engine, Step
@@ -14,27 +15,39 @@ from maskkv.errors import InputError
 from maskkv.server import logs
 from maskkv.server.errors import ApiError, invalid
 from maskkv.server.jobs import Job, Kept, Progress
+from maskkv.server.memory import Need, available, need
 from maskkv.server.metrics import Metrics
 
 _LONGEST_RETRY_S = 60
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Hold a job's place in the queue or among the running; `since` is when it came."""
+
+    job: Job
+    need: Need
+    since: float
+
+
 class Runner:
-    """Step jobs together, as many as `max_batch`; the others wait, at most `max_queue` of them, first come first run.
+    """Step jobs together, as many as `max_batch` and `memory` allow; the others wait, first come first run.
 
     A job joins between two steps, with the prompt refresh that it begins with, and leaves when it is finished or
-    cancelled. What one job generates does not depend on the others.
+    cancelled. What one job generates does not depend on the others. `memory` None takes nine tenths of what is free.
     """
 
-    def __init__(self, llm: LanguageModel, metrics: Metrics, *, max_queue: int, max_batch: int) -> None:
+    def __init__(
+        self, llm: LanguageModel, metrics: Metrics, *, max_queue: int, max_batch: int, memory: int | None = None
+    ) -> None:
         self._engine = Engine(llm.model, llm.profile)
         self._stored = (llm.rope_scale, llm.kv_dtype)
-        self._itemsize = llm.model.dtype.itemsize
         self._metrics = metrics
         self._max_queue = max_queue
         self._max_batch = max_batch
-        self._waiting: deque[tuple[Job, float]] = deque()
-        self._running: dict[int, tuple[Job, float]] = {}
+        self._memory = available(llm.model.device) if memory is None else memory
+        self._waiting: deque[_Place] = deque()
+        self._running: dict[int, _Place] = {}
         self._changed = threading.Condition()
         self._stopping = False
         self._mean_s = 1.0
@@ -44,11 +57,15 @@ class Runner:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Let go of all jobs and end the thread after its present step."""
+    def end(self) -> None:
+        """Let go of all jobs after the present step, and take no more."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
+
+    def stop(self) -> None:
+        """Do as `end`, and wait until the thread has ended."""
+        self.end()
         self._thread.join()
 
     @property
@@ -56,23 +73,47 @@ class Runner:
         """Tell whether jobs are being run."""
         return self._thread.is_alive()
 
-    def submit(self, job: Job) -> None:
-        """Put a job into the queue.
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing runs and nothing waits."""
+        return not self._waiting and not self._running
+
+    def check_room(self) -> None:
+        """Refuse early what `submit` would refuse whatever it is.
 
         Raises:
             ApiError: The queue is full, or the server is about to stop.
         """
         with self._changed:
-            if self._stopping:
-                raise ApiError(503, "the server is shutting down", "shutting_down")
-            self._waiting = deque(entry for entry in self._waiting if not entry[0].cancelled)
-            if len(self._waiting) >= self._max_queue:
-                headers = {"retry-after": str(self._retry_after())}
-                message = f"{self._max_queue} requests are waiting already; try again later"
-                raise ApiError(429, message, "queue_full", headers=headers)
-            self._waiting.append((job, time.monotonic()))
+            self._check_room()
+
+    def submit(self, job: Job) -> None:
+        """Put a job into the queue.
+
+        Raises:
+            ApiError: The queue is full, the job will never fit into memory, or the server is about to stop.
+        """
+        needed = need(job.order, self._engine.model)
+        if needed.alone > self._memory:
+            raise invalid(
+                f"this request needs about {_mebibytes(needed.alone)} beside the weights, and the server has "
+                f"{_mebibytes(self._memory)}: a shorter prompt or response or a smaller budget needs less",
+                code="memory_exceeded",
+            )
+        with self._changed:
+            self._check_room()
+            self._waiting.append(_Place(job, needed, time.monotonic()))
             self._metrics.waiting.set(len(self._waiting))
             self._changed.notify()
+
+    def _check_room(self) -> None:
+        if self._stopping:
+            raise _shutting_down()
+        self._forget_cancelled()
+        if len(self._waiting) >= self._max_queue:
+            headers = {"retry-after": str(self._retry_after())}
+            message = f"{self._max_queue} requests are waiting already; try again later"
+            raise ApiError(429, message, "queue_full", headers=headers)
 
     def _retry_after(self) -> int:
         """Estimate in how many seconds the queue has moved on by a batch."""
@@ -80,11 +121,25 @@ class Runner:
         return min(_LONGEST_RETRY_S, max(1, math.ceil(self._mean_s * ahead)))
 
     def _run(self) -> None:
-        while self._rest():
-            self._let_go()
-            self._let_in()
-            if self._running:
-                self._step()
+        try:
+            while self._rest():
+                self._let_go()
+                self._let_in()
+                if self._running:
+                    self._step()
+        finally:
+            self._part()
+
+    def _part(self) -> None:
+        """Tell everybody who is left that nothing will come any more."""
+        with self._changed:
+            self._stopping = True
+            for place in (*self._waiting, *self._running.values()):
+                place.job.post(_shutting_down())
+            self._waiting.clear()
+        for number in list(self._running):
+            self._leave(number, "cancelled")
+        self._metrics.waiting.set(0)
 
     def _rest(self) -> bool:
         """Wait until there is something to do; tell whether to go on."""
@@ -93,29 +148,39 @@ class Runner:
             return not self._stopping
 
     def _let_go(self) -> None:
-        for number in [number for number, (job, _) in self._running.items() if job.cancelled]:
+        for number in [number for number, place in self._running.items() if place.job.cancelled]:
             self._leave(number, "cancelled")
 
     def _let_in(self) -> None:
         with self._changed:
-            while self._waiting and len(self._running) < self._max_batch:
-                job, since = self._waiting.popleft()
-                if job.cancelled:
-                    self._metrics.ended.labels("cancelled").inc()
-                else:
-                    self._join(job, since)
+            self._forget_cancelled()
+            while self._waiting and len(self._running) < self._max_batch and self._fits(self._waiting[0].need):
+                self._join(self._waiting.popleft())
             self._metrics.waiting.set(len(self._waiting))
         self._metrics.running.set(len(self._running))
 
-    def _join(self, job: Job, since: float) -> None:
-        order = job.order
+    def _forget_cancelled(self) -> None:
+        for place in [place for place in self._waiting if place.job.cancelled]:
+            self._waiting.remove(place)
+            self._account(place, "cancelled", 0)
+
+    def _fits(self, new: Need) -> bool:
+        needs = [new, *(place.need for place in self._running.values())]
+        return sum(each.held for each in needs) + max(each.reading for each in needs) <= self._memory
+
+    def _join(self, place: _Place) -> None:
+        order = place.job.order
         try:
             number = self._engine.add(order.prompt, order.generation, order.policy, order.budget, *self._stored)
         except InputError as error:
-            job.post(invalid(str(error)))
-            self._metrics.ended.labels("failed").inc()
+            place.job.post(invalid(str(error)))
+            self._account(place, "failed", 0)
+        except Exception as error:
+            logs.say("no place", logging.ERROR, **logs.failure(type(error), error.__traceback__))
+            place.job.post(_failed())
+            self._account(place, "failed", 0)
         else:
-            self._running[number] = (job, since)
+            self._running[number] = place
 
     def _step(self) -> None:
         try:
@@ -125,35 +190,48 @@ class Runner:
         except Exception as error:
             # Nobody knows in which state a failed step left its sequences: none of them goes on.
             logs.say("step failed", logging.ERROR, **logs.failure(type(error), error.__traceback__))
-            for number, (job, _) in list(self._running.items()):
-                job.post(ApiError(500, "the model failed on this request or on one beside it", "model_failed"))
+            for number, place in list(self._running.items()):
+                place.job.post(_failed())
                 self._leave(number, "failed")
             return
         self._metrics.passes.inc()
         self._metrics.steps.inc(len(steps))
-        self._metrics.cache_bytes.set(sum(self._engine[number].cache_bytes for number in self._running))
-        self._metrics.running.set(len(self._running))
+        self._measure()
 
     def _report(self, step: Step) -> None:
-        job, since = self._running[step.sequence]
+        place = self._running[step.sequence]
         sequence = self._engine[step.sequence]
         voted = step.refresh is not None and step.refresh.value == "prompt"
-        job.post(
-            Progress(
-                step=step,
-                cache_bytes=sequence.cache_bytes,
-                full_cache_bytes=sequence.full_cache_bytes(self._itemsize),
-                kept=Kept.of(sequence) if voted else None,
-            )
-        )
+        kept = Kept.of(sequence) if voted else None
+        full = sequence.full_cache_bytes(self._engine.model.dtype.itemsize)
+        place.job.post(Progress(step=step, cache_bytes=sequence.cache_bytes, full_cache_bytes=full, kept=kept))
         if step.finished:
-            self._mean_s += (time.monotonic() - since - self._mean_s) / 8
+            self._mean_s += (time.monotonic() - place.since - self._mean_s) / 8
             self._leave(step.sequence, "finished")
 
     def _leave(self, number: int, outcome: str) -> None:
+        steps = self._engine[number].index
         self._engine.remove(number)
-        del self._running[number]
-        self._metrics.ended.labels(outcome).inc()
+        self._account(self._running.pop(number), outcome, steps)
+        self._measure()
+
+    def _measure(self) -> None:
         self._metrics.running.set(len(self._running))
-        if not self._running:
-            self._metrics.cache_bytes.set(0)
+        self._metrics.cache_bytes.set(sum(self._engine[number].cache_bytes for number in self._running))
+
+    def _account(self, place: _Place, outcome: str, steps: int) -> None:
+        self._metrics.ended.labels(outcome).inc()
+        seconds = round(time.monotonic() - place.since, 4)
+        logs.say("job", id=place.job.id, outcome=outcome, steps=steps, seconds=seconds)
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
+
+
+def _shutting_down() -> ApiError:
+    return ApiError(503, "the server is shutting down", "shutting_down")
+
+
+def _failed() -> ApiError:
+    return ApiError(500, "the model failed on this request or on one beside it", "model_failed")

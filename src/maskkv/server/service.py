@@ -38,6 +38,7 @@ class Service:
             ApiError: It cannot be answered, or not now.
         """
         check_model(asked.model, self.model_name)
+        self.runner.check_room()
         # Rendering and encoding a long prompt takes a while: other requests go on meanwhile.
         translated = await asyncio.to_thread(order, asked, self.llm, self.settings)
         job = Job(translated, self.settings.timeout)
@@ -88,6 +89,7 @@ class Exchange:
     def record(self) -> dict[str, Any]:
         """Say what may be logged."""
         return {
+            "job": self.job.id,
             "prompt_tokens": len(self.job.order.prompt),
             "completion_tokens": self.answer.completion_tokens,
             "steps": 0 if self._last is None else self._last.step.index + 1,

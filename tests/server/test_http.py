@@ -1,0 +1,144 @@
+"""What the server says to bad requests, to strangers and to machines that watch it, byte by byte."""
+
+import json
+import socket
+
+import pytest
+
+from tests.server.live import SHORT
+
+BODY = {"messages": [{"role": "user", "content": SHORT.content}], "budget": 32, "max_tokens": 8}
+JSON = {"content-type": "application/json"}
+
+
+def raw(live, content, headers=JSON):
+    return live.http.post("/v1/chat/completions", content=content, headers=headers)
+
+
+def error(response):
+    body = response.json()
+    assert list(body) == ["error"]
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert len(response.content) < 4096
+    return body["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "invalid_value"),
+        (b"{", "invalid_json"),
+        (b"\xff\xfe", "invalid_json"),
+        (b"[]", "invalid_value"),
+        (b"null", "invalid_value"),
+        (b'{"messages": NaN}', "invalid_value"),
+        (b"[" * 100_000, "unreadable"),
+        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "unreadable"),
+        (b'{"max_tokens": ' + b"9" * 5000 + b"}", "unreadable"),
+        (b'{"max_tokens": ' + b"9" * 4000 + b"}", "invalid_value"),
+        (b'{"' + b"x" * 100_000 + b'": 1, "messages": []}', None),
+        (json.dumps({**BODY, "model": "\ud800" * 9999}).encode(), "model_not_found"),
+        (json.dumps({**BODY, "policy": "p" * 9999}).encode(), "invalid_value"),
+        (json.dumps({**BODY, "stop": "s" * 9999}).encode(), "invalid_value"),
+        (json.dumps({**BODY, "messages": [{"role": "user", "content": "\ud800"}]}).encode(), None),
+        (json.dumps({**BODY, "messages": [{"role": "user", "content": "zebra" * 9999}]}).encode(), "invalid_value"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_malformed_body_gets_one_short_error(live, content, code):
+    response = raw(live, content)
+    assert 400 <= response.status_code < 500
+    assert code in (None, error(response)["code"])
+    assert error(response)["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_what_a_web_page_can_send_without_asking_is_refused(live, kind):
+    response = raw(live, json.dumps(BODY).encode(), {"content-type": kind})
+    assert (response.status_code, error(response)["code"]) == (415, "not_json")
+
+
+def test_other_addresses_and_methods(live):
+    assert (live.http.get("/v2").status_code, error(live.http.get("/v2"))["code"]) == (404, "not_found")
+    wrong = live.http.get("/v1/chat/completions")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert error(wrong)["message"] == "this address expects POST"
+
+
+def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(start):
+    with start(max_body_bytes=1000) as live:
+        assert raw(live, json.dumps({**BODY, "user": "x"}).encode()).status_code == 200
+        said = raw(live, b" " * 1001)
+        unsaid = raw(live, iter([b" " * 600, b" " * 600]))
+        assert said.status_code == unsaid.status_code == 413
+        assert (
+            error(said)["message"] == error(unsaid)["message"] == "the body is too large: expected at most 1,000 bytes"
+        )
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(start):
+    with start(body_timeout=0.2) as live:
+        with socket.create_connection(("127.0.0.1", live.http.base_url.port)) as line:
+            head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            line.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+            line.settimeout(60)
+            answer = line.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert live.http.get("/health").status_code == 200
+
+
+def test_prompts_and_responses_have_a_longest_length(start):
+    with start(max_prompt_length=99, max_gen_length=32) as live:
+        long = live.chat()
+        assert (long.status_code, error(long)["code"]) == (400, "context_length_exceeded")
+        assert error(long)["param"] == "messages"
+        response = live.chat("the", max_tokens=33)
+        assert "would have 40 tokens: expected at most 32" in error(response)["message"]
+
+
+def test_a_key_is_asked_for_except_by_who_only_looks_whether_the_server_lives(start):
+    with start(api_key="first", api_keys="second, third") as live:
+        for value in (None, "first", "Bearer", "Bearer fir", "Bearer first2", "Basic first", "Bearer \xff"):
+            headers = {} if value is None else {"authorization": value.encode("latin-1")}
+            for path in ("/v1/models", "/metrics", "/nowhere"):
+                refused = live.http.get(path, headers=headers)
+                assert (refused.status_code, error(refused)["code"]) == (401, "invalid_api_key")
+                assert refused.headers["www-authenticate"] == "Bearer"
+        assert raw(live, b"\xff" * 10).status_code == 401
+        for key in ("first", "second", "third"):
+            assert live.http.get("/v1/models", headers={"authorization": f"bearer {key}"}).status_code == 200
+            assert live.openai(key).models.list().data
+        assert live.http.get("/health").json() == {"status": "ok", "model": "maskkv-mini"}
+        # With keys the server has any name; without it answers to its own only.
+        assert live.http.get("/health", headers={"host": "example.org"}).status_code == 200
+
+
+def test_without_keys_a_foreign_name_of_this_machine_is_refused(live):
+    for host in ("example.org", "example.org:8000", "localhost.example.org", "127.0.0.1.example.org", ""):
+        assert live.http.get("/v1/models", headers={"host": host}).status_code in (400, 421)
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:9"):
+        assert live.http.get("/v1/models", headers={"host": host}).status_code == 200
+
+
+def test_what_is_counted(start):
+    with start() as live:
+        answer = live.chat().json()
+        live.chat(budget=0)
+        live.http.get("/nowhere/at/all")
+        route = "/v1/chat/completions"
+        assert live.metric(f'maskkv_requests_total{{route="{route}",status="200"}}') == 1
+        assert live.metric(f'maskkv_requests_total{{route="{route}",status="400"}}') == 1
+        assert live.metric('maskkv_requests_total{route="other",status="404"}') == 1
+        assert live.metric("maskkv_steps_total") == answer["maskkv"]["steps"]
+        assert live.metric("maskkv_prompt_tokens_total") == answer["usage"]["prompt_tokens"]
+        assert live.metric("maskkv_completion_tokens_total") == answer["usage"]["completion_tokens"]
+        assert live.metric('maskkv_jobs_total{outcome="finished"}') == 1
+        assert live.metric("maskkv_running") == live.metric("maskkv_waiting") == 0
+        assert live.metric("process_resident_memory_bytes") > 0
+
+
+def test_every_answer_has_a_number_and_is_not_kept(live):
+    answers = [live.http.get("/health"), live.http.get("/nowhere")]
+    assert len({each.headers["x-request-id"] for each in answers}) == 2
+    assert all(each.headers["cache-control"] == "no-store" for each in answers)
+    assert all(each.headers["x-content-type-options"] == "nosniff" for each in answers)

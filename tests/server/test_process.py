@@ -1,0 +1,75 @@
+"""`maskkv serve` as an operator starts it: a process of its own, asked by curl, ended by SIGTERM."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from tests.server.live import LONG, SHORT, events
+
+PROGRAM = [sys.executable, "-c", "import sys; from maskkv.cli import main; sys.exit(main())", "serve"]
+QUIET = {name: value for name, value in os.environ.items() if not name.startswith("MASKKV_")}
+
+BODY = {"messages": [{"role": "user", "content": SHORT.content}], "max_tokens": 16}
+
+
+def curl(*args):
+    return subprocess.run(
+        ["curl", "--silent", "--show-error", "--max-time", "60", *args], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def ask_with_curl(url):
+    """Ask every kind of question that curl can; return a whole answer."""
+    key, kind = ("--header", "Authorization: Bearer secret-key"), ("--header", "Content-Type: application/json")
+    assert json.loads(curl(f"{url}/health"))["status"] == "ok"
+    assert json.loads(curl(f"{url}/v1/models"))["error"]["code"] == "invalid_api_key"
+    assert json.loads(curl(*key, f"{url}/v1/models"))["data"][0]["id"] == "maskkv-mini"
+    chat = (*key, *kind, f"{url}/v1/chat/completions", "--data")
+    whole = json.loads(curl(*chat, json.dumps(BODY)))
+    assert whole["maskkv"]["budget"] == 32
+    streamed = curl("--no-buffer", *chat, json.dumps({**BODY, "stream": True}))
+    pieces = [event["choices"][0]["delta"].get("content") or "" for event in events(iter(streamed.splitlines()))]
+    assert "".join(pieces) == whole["choices"][0]["message"]["content"]
+    wrong = curl("--include", *key, *kind, f"{url}/v1/completions", "--data", '{"prompt": "the", "n": 3}')
+    assert wrong.startswith("HTTP/1.1 400 ")
+    assert "n is not supported" in wrong
+    return whole
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_from_start_to_sigterm(tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("# ours\nsecret-key\n")
+    args = ["--host", "0.0.0.0", "--port", "0", "--api-key-file", str(keys), "--budget", "32"]
+    process = subprocess.Popen([*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET)
+    try:
+        said = process.stdout.readline()
+        assert said.startswith("serving maskkv-mini on http://0.0.0.0:")
+        url = said.split()[-1].replace("0.0.0.0", "127.0.0.1")
+        whole = ask_with_curl(url)
+        headers = {"authorization": "Bearer secret-key"}
+        asked = {**BODY, **LONG, "stream": True, "diffusing": True}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, headers=headers, timeout=60) as response:
+            seen = events(response.iter_lines())
+            while next(seen)["maskkv"].get("step") != 3:
+                pass
+            process.send_signal(signal.SIGTERM)
+            *_, last = seen
+        assert last["choices"][0]["finish_reason"] == "stop"
+        assert last["maskkv"]["steps"] > 100
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, out) == (0, "")
+    logged = [json.loads(line) for line in err.splitlines()]
+    assert [each["event"] for each in logged].count("draining") == 1
+    assert {each["status"] for each in logged if each["event"] == "request"} == {200, 400, 401}
+    for private in ("secret-key", SHORT.content.split(".")[0], whole["choices"][0]["message"]["content"]):
+        assert private not in err

@@ -1,0 +1,187 @@
+"""What many requests do to each other, and what becomes of those that leave, wait, take too long or fail."""
+
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+
+from maskkv.mini import sample
+from tests.server.live import LONG, MODEL, SHORT, Gate, events, until
+
+STREAM = {
+    "messages": [{"role": "user", "content": SHORT.content}], "budget": 32, "stream": True, "diffusing": True, **LONG,
+}  # fmt: skip
+
+
+def ended(caplog):
+    return [each.fields for each in caplog.records if each.msg == "job"]
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+def test_requests_that_run_together_answer_as_each_alone(live, llm, pool):
+    cases = [
+        ("single-key", {"policy": "maskkv", "budget": 16}), ("long-value", {"policy": "full", "budget": None}),
+        ("multi-key", {"policy": "none", "budget": None}), ("few-shot", {"policy": "snapkv", "budget": 24}),
+        ("single-key", {"policy": "maskkv", "budget": 32, "temperature": 1.0, "seed": 5}),
+        ("long-value", {"policy": "maskkv", "budget": 8, "cfg_scale": 0.5}),
+        ("multi-key", {"policy": "maskkv", "budget": 32, "block_length": 24, "threshold": 0.9}),
+        ("two-hop", {"policy": "maskkv", "budget": 32, "prompt_interval": 7}),
+    ]  # fmt: skip
+    prompts = [sample(task, 90, 3 + index).content for index, (task, _) in enumerate(cases)]
+    answers = pool.map(lambda prompt, case: live.chat(prompt, max_tokens=24, **case[1]).json(), prompts, cases)
+    for prompt, (_, own), answer in zip(prompts, cases, answers, strict=True):
+        alone = llm.generate(prompt, gen_length=24, **own)
+        assert answer["choices"][0]["message"]["content"] == alone.text
+        assert answer["maskkv"]["steps"] == alone.steps
+
+
+def test_a_reader_that_hangs_up_is_let_go_before_the_next_step(start, caplog):
+    caplog.set_level(logging.INFO, "maskkv.server")
+    with start() as live:
+        gate = Gate(live.runner)
+        gate.pass_steps(3)
+        with live.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
+            seen = events(response.iter_lines())
+            while next(seen)["maskkv"].get("step") != 2:
+                pass
+        jobs = [place.job for place in live.runner._running.values()]
+        until(lambda: jobs[0].cancelled)
+        gate.pass_steps(1)
+        until(lambda: live.runner.idle)
+        (job,) = ended(caplog)
+        assert (job["id"], job["outcome"], job["steps"]) == (jobs[0].id, "cancelled", 4)
+        assert live.metric('maskkv_jobs_total{outcome="cancelled"}') == 1
+        assert live.metric("maskkv_cache_bytes") == 0
+        gate.open()
+
+
+def test_a_client_that_waits_for_the_whole_answer_may_hang_up_too(start, caplog):
+    caplog.set_level(logging.INFO, "maskkv.server")
+    with start() as live:
+        gate = Gate(live.runner)
+        with pytest.raises(httpx.ReadTimeout):
+            live.http.post("/v1/chat/completions", json={**STREAM, "stream": False, "diffusing": False}, timeout=0.5)
+        until(lambda: all(place.job.cancelled for place in live.runner._running.values()))
+        gate.open()
+        until(lambda: live.runner.idle)
+        assert all((job["outcome"], job["steps"] <= 1) == ("cancelled", True) for job in ended(caplog))
+
+
+def test_a_full_queue_says_when_to_come_again(start, pool):
+    with start(max_batch=1, max_queue=1) as live, live.openai() as client:
+        gate = Gate(live.runner)
+        first = pool.submit(live.chat)
+        until(lambda: len(live.runner._running) == 1)
+        second = pool.submit(live.chat)
+        until(lambda: len(live.runner._waiting) == 1)
+        with pytest.raises(openai.RateLimitError, match="1 requests are waiting already") as caught:
+            client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "not even tokens"}])
+        assert caught.value.code == "queue_full"
+        assert 1 <= int(caught.value.response.headers["retry-after"]) <= 60
+        assert live.metric("maskkv_waiting") == live.metric("maskkv_running") == 1
+        gate.open()
+        assert (first.result().status_code, second.result().status_code) == (200, 200)
+
+
+def test_who_leaves_the_queue_makes_room_in_it(start, pool):
+    with start(max_batch=1, max_queue=1) as live:
+        gate = Gate(live.runner)
+        first = pool.submit(live.chat)
+        until(lambda: len(live.runner._running) == 1)
+        with pytest.raises(httpx.ReadTimeout):
+            live.http.post("/v1/chat/completions", json={**STREAM, "stream": False, "diffusing": False}, timeout=0.5)
+        until(lambda: all(place.job.cancelled for place in live.runner._waiting))
+        second = pool.submit(live.chat)
+        until(lambda: any(not place.job.cancelled for place in live.runner._waiting))
+        gate.open()
+        assert (first.result().status_code, second.result().status_code) == (200, 200)
+
+
+def test_time_that_is_up_ends_whole_answers_and_streams(start):
+    with start(timeout=0.3) as live:
+        gate = Gate(live.runner)
+        whole = live.chat()
+        assert (whole.status_code, whole.json()["error"]["code"]) == (504, "timeout")
+        assert whole.json()["error"]["message"] == "the answer took longer than 0.3 s"
+        with live.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
+            *_, last = events(response.iter_lines())
+        assert (response.status_code, last["error"]["code"]) == (200, "timeout")
+        gate.open()
+        until(lambda: live.runner.idle)
+
+
+def test_what_can_never_fit_into_memory_is_refused_and_what_fits_later_waits(start, pool):
+    with start(memory=3_000_000) as live:
+        large = live.chat(max_tokens=4096)
+        error = large.json()["error"]
+        assert (large.status_code, error["code"]) == (400, "memory_exceeded")
+        assert "and the server has 2.9 MiB: a shorter prompt" in error["message"]
+        gate = Gate(live.runner)
+        answers = [pool.submit(live.chat, max_tokens=128) for _ in range(3)]
+        until(lambda: len(live.runner._running) + len(live.runner._waiting) == 3)
+        assert len(live.runner._waiting) > 0
+        gate.open()
+        assert [each.result().status_code for each in answers] == [200, 200, 200]
+
+
+def test_a_step_that_fails_ends_its_requests_and_says_nothing_of_them(start, caplog, pool):
+    caplog.set_level(logging.INFO, "maskkv.server")
+    with start() as live:
+        engine, step = live.runner._engine, live.runner._engine.step
+
+        def fail():
+            engine.step = step
+            raise RuntimeError(f"cannot compute {SHORT.content}")
+
+        engine.step = fail
+        failed = live.chat()
+        assert (failed.status_code, failed.json()["error"]["type"]) == (500, "server_error")
+        assert live.chat().status_code == 200
+        told = json.dumps([getattr(each, "fields", {}) for each in caplog.records]) + failed.text
+        assert SHORT.content.split(".")[0] not in told
+        assert "RuntimeError" in told
+
+
+def test_a_request_that_cannot_join_harms_no_other(start):
+    with start() as live:
+        engine, add = live.runner._engine, live.runner._engine.add
+
+        def fail(*_):
+            engine.add = add
+            raise MemoryError
+
+        engine.add = fail
+        assert live.chat().json()["error"]["code"] == "model_failed"
+        assert live.chat().status_code == 200
+
+
+def test_who_is_not_done_when_the_server_must_end_is_told(start, llm):
+    told: list[dict] = []
+    with start(drain_timeout=0) as live:
+        gate = Gate(live.runner)
+        gate.pass_steps(1)
+        begun = threading.Event()
+
+        def read():
+            with httpx.stream("POST", f"{live.url}/v1/chat/completions", json=STREAM, timeout=60) as response:
+                for event in events(response.iter_lines()):
+                    told.append(event)
+                    begun.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        begun.wait(60)
+        timer = threading.Timer(0.5, gate.open)
+        timer.start()
+    reader.join()
+    timer.join()
+    assert told[-1]["error"]["code"] == "shutting_down"
