@@ -81,7 +81,9 @@ class RowGroup:
         for bucket in self.buckets:
             keys, values, mask = take(bucket)
             own = folded[bucket.places][None]
-            read[bucket.places] = F.scaled_dot_product_attention(own, keys[None], values[None], mask)[0]
+            # With a mask of fewer axes torch would leave its fused kernel.
+            own_mask = None if mask is None else mask[None]
+            read[bucket.places] = F.scaled_dot_product_attention(own, keys[None], values[None], own_mask)[0]
         return unfold_groups(read, queries.shape[1], self.sequences)
 
 
