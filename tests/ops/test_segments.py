@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskkv.ops import segments
-from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read, bucketed, near_lengths
+from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read, bucketed, equal_widths, own_widths
 
 HEAD_DIM = 8
 
@@ -82,27 +82,35 @@ def test_both_ways_read_what_the_padded_oracle_reads(
 
 
 @settings(max_examples=60)
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.sampled_from([1, 500, 1 << 14]))
-def test_buckets_pad_little_and_stay_small(lengths: list[int], tile: int) -> None:
+@given(st.lists(st.integers(16, 320).map(lambda width: width // 16 * 16), max_size=40), st.sampled_from([1, 500]))
+def test_buckets_have_one_width_and_stay_small(widths: list[int], tile: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "TILE_PAIRS", tile)
-        buckets = near_lengths(lengths)
-    assert sorted(index for bucket in buckets for index in bucket) == list(range(len(lengths)))
+        buckets = equal_widths(widths)
+    assert sorted(index for bucket in buckets for index in bucket) == list(range(len(widths)))
     for bucket in buckets:
-        shortest, longest = (pick(lengths[index] for index in bucket) for pick in (min, max))
-        assert longest <= shortest * 1.25 + 4
-        assert len(bucket) == 1 or len(bucket) * longest <= tile
+        assert len({widths[index] for index in bucket}) == 1
+        assert len(bucket) == 1 or len(bucket) * widths[bucket[0]] <= tile
+
+
+@given(st.lists(st.lists(st.integers(0, 5000), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_a_sequence_is_filled_up_alone_as_among_others_and_by_little(sequences: list[list[int]]) -> None:
+    """What a kernel sums over has the same length then, so that no batch mate changes the last bit."""
+    together = own_widths([length for own in sequences for length in own], 3)
+    assert together == [width for own in sequences for width in own_widths(own, 3)]
+    for length, width in zip([length for own in sequences for length in own], together, strict=True):
+        assert length <= width <= max(length + 15, length * 1.25)
 
 
 def test_equal_neighbours_are_read_where_they_lie() -> None:
-    pairs = random_rows(20, seed=0)
-    (whole,) = bucketed([5, 5, 5, 5], range(4), 1, torch.device("cpu"))
+    pairs, device = random_rows(20, seed=0), torch.device("cpu")
+    (whole,) = bucketed([5, 5, 5, 5], [5, 5, 5, 5], range(4), 1, device)
     assert whole.mask() is None
     assert whole.take(pairs).data_ptr() == pairs.data_ptr()
-    (apart,) = bucketed([5, 5, 5, 5], [0, 2], 1, torch.device("cpu"))
+    (apart,) = bucketed([5, 5, 5, 5], [5, 5, 5, 5], [0, 2], 1, device)
     assert apart.mask() is None
     assert torch.equal(apart.take(pairs), torch.stack([pairs[:5], pairs[10:15]]))
-    (uneven,) = bucketed([5, 7], range(2), 1, torch.device("cpu"))
+    (uneven,) = bucketed([5, 7], [16, 16], range(2), 1, device)
     assert uneven.mask().sum(-1).flatten().tolist() == [5, 7]
 
 

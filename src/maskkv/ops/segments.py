@@ -31,8 +31,9 @@ Read = tuple[
 
 
 class BucketedAttention:
-    """Attend bucket by bucket: segments of about equal length are read in one kernel call, filled up to the longest.
+    """Attend bucket by bucket: segments of about equal length are read in one kernel call, filled up to one width.
 
+    The width depends on a sequence's own lengths only, and so, down to the last bit, does what its rows read.
     `lengths` are those of the segments (or of the part of them that differs in length), `live` the live rows of each
     sequence: a bucket's sequences have equally many of them, and bring equally many rows.
     """
@@ -42,6 +43,7 @@ class BucketedAttention:
     ) -> None:
         kv_heads = len(lengths) // len(counts)
         starts = torch.tensor([0, *accumulate(counts)])
+        widths = own_widths(lengths, kv_heads)
         kinds = list(zip(counts, live, strict=True))
         self._groups: list[RowGroup] = []
         for count, own_live in sorted({kind for kind in kinds if kind[0] > 0}):
@@ -49,7 +51,9 @@ class BucketedAttention:
             alone = len(members) == len(counts)
             rows = None if alone else (starts[members][:, None] + torch.arange(count)).flatten().to(device)
             segments = [member * kv_heads + head for member in members for head in range(kv_heads)]
-            self._groups.append(RowGroup(kv_heads, rows, len(members), bucketed(lengths, segments, own_live, device)))
+            self._groups.append(
+                RowGroup(kv_heads, rows, len(members), bucketed(lengths, widths, segments, own_live, device))
+            )
 
     def __call__(
         self, queries: Float[Tensor, "rows heads head_dim"], take: Callable[[Bucket], Read]
@@ -118,16 +122,18 @@ class Bucket:
         return (torch.arange(self.width, device=self.first.device) <= self.last - self.first)[:, None]
 
 
-def bucketed(lengths: Sequence[int], segments: Sequence[int], live: int, device: torch.device) -> list[Bucket]:
+def bucketed(
+    lengths: Sequence[int], widths: Sequence[int], segments: Sequence[int], live: int, device: torch.device
+) -> list[Bucket]:
     """Put the chosen segments, of all that there are, into buckets."""
     offsets = [0, *accumulate(lengths)]
     buckets = []
-    for places in near_lengths([lengths[segment] for segment in segments]):
+    for places in equal_widths([widths[segment] for segment in segments]):
         chosen = [segments[place] for place in places]
         first = [offsets[segment] for segment in chosen]
         last = [offsets[segment + 1] - 1 for segment in chosen]
-        width = lengths[chosen[-1]]
-        even = lengths[chosen[0]] == width
+        width = widths[chosen[0]]
+        even = all(lengths[segment] == width for segment in chosen)
         side_by_side = even and chosen[-1] - chosen[0] == len(chosen) - 1
         buckets.append(
             Bucket(
@@ -144,21 +150,39 @@ def bucketed(lengths: Sequence[int], segments: Sequence[int], live: int, device:
     return buckets
 
 
-def near_lengths(lengths: Sequence[int]) -> list[list[int]]:
-    """Group lengths, by index and in increasing order, so that none is padded by more than a quarter and 4.
+def own_widths(lengths: Sequence[int], kv_heads: int) -> list[int]:
+    """Say how far each segment is filled up, by nothing but the lengths of its own sequence.
 
-    A group's padded lengths sum to at most `TILE_PAIRS`, unless it has one member.
+    Not at all where they are equal; else to a multiple of 16, of 32 from 128 pairs on, and so forth: by less than 16
+    pairs or at most a quarter.
 
-    >>> near_lengths([30, 8, 14, 31, 15, 8])
-    [[1, 5, 2], [4], [0, 3]]
+    >>> own_widths([30, 8, 16, 200, 70, 70, 70, 70], 4)
+    [32, 16, 16, 224, 70, 70, 70, 70]
+    """
+    widths: list[int] = []
+    for start in range(0, len(lengths), kv_heads):
+        own = lengths[start : start + kv_heads]
+        widths += own if min(own) == max(own) else [_filled(length) for length in own]
+    return widths
+
+
+def _filled(length: int) -> int:
+    unit = max(16, 1 << max(0, length.bit_length() - 3))
+    return -(-length // unit) * unit
+
+
+def equal_widths(widths: Sequence[int]) -> list[list[int]]:
+    """Group equal widths, by index, the widths of a group summing to at most `TILE_PAIRS` unless it has one member.
+
+    >>> equal_widths([32, 16, 16, 32, 48])
+    [[1, 2], [0, 3], [4]]
     """
     groups: list[list[int]] = []
-    longest = -1
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = lengths[index]
-        if length > longest or (len(groups[-1]) + 1) * length > TILE_PAIRS:
+    width = -1
+    for index in sorted(range(len(widths)), key=widths.__getitem__):
+        if widths[index] != width or (len(groups[-1]) + 1) * width > TILE_PAIRS:
             groups.append([])
-            longest = length * 5 // 4 + 4
+            width = widths[index]
         groups[-1].append(index)
     return groups
 

@@ -1,0 +1,230 @@
+"""`python -m maskkv.bench.serving`: many clients of `maskkv serve` beside one, and minutes of all that clients do."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import random
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from maskkv.bench.clients import Answer, Fields, Server, serving
+from maskkv.errors import InputError, MaskKVError
+from maskkv.mini import TASKS, sample
+from maskkv.records import append, environment
+
+_FIRST_SEED = 1000
+_LEAST_SAMPLES = 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    options = argparse.ArgumentParser(
+        prog="python -m maskkv.bench.serving",
+        description="Measure `maskkv serve` on the bundled dLLM, from outside; ends with one line of JSON.",
+    )
+    kinds = options.add_subparsers(dest="kind", required=True)
+    load = kinds.add_parser("load", help="throughput beside one client, equal answers, steps after a disconnect")
+    soak = kinds.add_parser("soak", help="minutes of mixed load, disconnects, and bodies too large or malformed")
+    for each in (load, soak):
+        add = each.add_argument
+        add("--clients", type=int, default=16, help="clients at the same time (default: 16)")
+        add("--prompt-length", type=int, default=128, help="tokens of the documents (default: 128)")
+        add("--gen-length", type=int, default=64, help="tokens of the response, a multiple of 8 (default: 64)")
+        add("--budget", type=int, default=32, help="pairs per KV head and layer (default: 32)")
+        add("--seed", type=int, default=0, help="of what clients choose (default: 0)")
+        add("--json-out", type=Path, help="append the JSON line to this file too")
+    load.add_argument("--rounds", type=int, default=3, help="measurements of one client and of all (default: 3)")
+    load.add_argument("--turns", type=int, default=3, help="requests of each of many clients (default: 3)")
+    load.add_argument("--disconnects", type=int, default=200, help="streams to hang up on (default: 200)")
+    soak.add_argument("--minutes", type=float, default=10, help="how long (default: 10)")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        for name in ("clients", "prompt_length", "gen_length", "budget", "rounds", "turns", "disconnects"):
+            if getattr(options, name, 1) < 1:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least 1")
+        told = {name: value for name, value in vars(options).items() if name not in ("kind", "json_out")}
+        figures = load(options) if options.kind == "load" else soak(options)
+        record = {"benchmark": f"serving-{options.kind}", "environment": environment(), **told, **figures}
+        if options.json_out is not None:
+            append(options.json_out, record)
+    except MaskKVError as error:
+        print(f"maskkv: error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(record))
+    return 0
+
+
+def request(options: argparse.Namespace, number: int, **more: object) -> Fields:
+    """Return the body of a request; each number has its own task and document."""
+    document = sample(TASKS[number % len(TASKS)], options.prompt_length, _FIRST_SEED + number).content
+    turn = {"role": "user", "content": document}
+    return {"messages": [turn], "max_tokens": options.gen_length, "budget": options.budget, **more}
+
+
+def load(options: argparse.Namespace) -> Fields:
+    """Send the same requests by one client and by many, then hang up on streams while others go on."""
+    bodies = [request(options, number, stream=True) for number in range(options.clients)]
+    ratios, alone, together, compared, different = [], [], [], 0, 0
+    with (
+        serving(["--max-batch", str(options.clients + 1)]) as server,
+        ThreadPoolExecutor(options.clients) as pool,
+    ):
+        server.ask(bodies[0])  # The first request pays for what is set up once.
+        for _ in range(options.rounds):
+            answers, seconds = _client(server, bodies)
+            steps = sum(each.steps for each in answers)
+            alone.append(steps / seconds)
+            start = time.perf_counter()
+            # Each client begins with another request, so that long ones and short ones meet.
+            turned = [[bodies[(client + turn) % len(bodies)] for turn in range(options.turns)]
+                      for client in range(options.clients)]  # fmt: skip
+            many = list(pool.map(lambda own: _client(server, own)[0], turned))
+            together.append(steps * options.turns / (time.perf_counter() - start))
+            ratios.append(together[-1] / alone[-1])
+            for client, own in enumerate(many):
+                compared += len(own)
+                different += sum(
+                    _told(answer) != _told(answers[(client + turn) % len(bodies)]) for turn, answer in enumerate(own)
+                )
+        after = _hang_ups(server, options, pool)
+    return {
+        "answers_compared": compared,
+        "answers_different": different,
+        "steps_per_answer": round(steps / len(bodies), 1),
+        "alone_steps_per_s": _spread(alone),
+        "together_steps_per_s": _spread(together),
+        "throughput_ratio": _spread(ratios),
+        "hang_ups": len(after),
+        "steps_after_hang_up": {
+            "mean": round(statistics.mean(after), 2), "p99": after[math.ceil(0.99 * len(after)) - 1], "max": after[-1]
+        },
+    }  # fmt: skip
+
+
+def _client(server: Server, bodies: Sequence[Fields]) -> tuple[list[Answer], float]:
+    """Send one request after the other; return the answers and the seconds they took."""
+    start = time.perf_counter()
+    return [server.ask(body) for body in bodies], time.perf_counter() - start
+
+
+def _spread(values: Sequence[float]) -> Fields:
+    return {"median": round(statistics.median(values), 2), "min": round(min(values), 2), "max": round(max(values), 2)}
+
+
+def _told(answer: Answer) -> tuple[int, str, int, str | None]:
+    return answer.status, answer.text, answer.steps, answer.error
+
+
+def _hang_ups(server: Server, options: argparse.Namespace, pool: ThreadPoolExecutor) -> list[int]:
+    """Return for streams that were left, sorted, the steps that they took beyond the last one their reader saw."""
+    done = threading.Event()
+    numbers = itertools.count(options.clients)
+
+    def go_on() -> None:
+        while not done.is_set():
+            server.ask(request(options, next(numbers), stream=True))
+
+    others = [pool.submit(go_on) for _ in range(options.clients - 1)]
+    chance = random.Random(options.seed)
+    seen: dict[str, int] = {}
+    # In one block of this length nothing ends before the last step.
+    body = request(options, 0, stream=True, diffusing=True, block_length=options.gen_length, stop_at_eos=False)
+    for _ in range(options.disconnects):
+        left = server.ask(body, hang_up_after=chance.randint(1, max(1, options.gen_length // 2)))
+        seen[left.job] = left.steps
+    done.set()
+    for other in others:
+        other.result()
+    server.rest()
+    jobs = server.jobs()
+    return sorted(jobs[job]["steps"] - steps for job, steps in seen.items())
+
+
+def soak(options: argparse.Namespace) -> Fields:
+    """Let clients do what they do, and watch the server's memory and queue."""
+    outcomes: Counter[str] = Counter()
+    samples: list[tuple[float, float]] = []
+    # Fewer places than clients, so that the queue fills up too.
+    places = str(max(1, options.clients // 4))
+    with (
+        serving(["--max-batch", places, "--max-queue", places, "--max-body-bytes", "200000"]) as server,
+        ThreadPoolExecutor(options.clients) as pool,
+    ):
+        start = time.monotonic()
+        end = start + 60 * options.minutes
+        clients = [pool.submit(_behave, server, options, number, end) for number in range(options.clients)]
+        while time.monotonic() < end or len(samples) < _LEAST_SAMPLES:
+            resident = server.metrics()["process_resident_memory_bytes"]
+            samples.append(((time.monotonic() - start) / 60, resident / 2**20))
+            time.sleep(min(5.0, 10 * options.minutes))
+        for client in clients:
+            outcomes += client.result()
+        empty = server.rest()
+        last = server.metrics()
+    # The first quarter warms allocators and caches up.
+    later = samples[len(samples) // 4 :]
+    slope = statistics.linear_regression(*zip(*later, strict=True)).slope
+    answered = {name: count for name, count in last.items() if name.startswith("maskkv_requests_total")}
+    return {
+        "outcomes": dict(sorted(outcomes.items())),
+        "requests": int(sum(answered.values())),
+        "status_500": int(sum(count for name, count in answered.items() if 'status="500"' in name)),
+        "queue_empty_at_end": empty and last["maskkv_cache_bytes"] == 0,
+        "resident_mib": [round(size, 1) for _, size in samples[:: max(1, len(samples) // 20)]],
+        "resident_mib_end": round(last["process_resident_memory_bytes"] / 2**20, 1),
+        "resident_slope_mib_per_min": round(slope, 3),
+    }
+
+
+def _behave(server: Server, options: argparse.Namespace, client: int, end: float) -> Counter[str]:
+    """Be one client until `end`: ask, stream, hang up, send what is too large and what is no request."""
+    chance = random.Random(f"{options.seed} {client}")
+    outcomes: Counter[str] = Counter()
+    while time.monotonic() < end:
+        body = request(options, chance.randrange(1000), budget=chance.choice([8, options.budget, 256, None]))
+        content = json.dumps(body).encode()
+        kind = chance.choices(
+            ("whole", "stream", "canvas", "stream left", "left unread", "too large", "cut off", "noise", "wrong field"),
+            (4, 4, 1, 4, 2, 1, 1, 1, 1),
+        )[0]
+        try:
+            if kind in ("whole", "stream", "canvas"):
+                answer = server.ask(
+                    {**body, "stream": kind != "whole", **({"diffusing": True} if kind == "canvas" else {})}
+                )
+            elif kind == "stream left":
+                leave = chance.randint(1, options.gen_length)
+                answer = server.ask({**body, "stream": True, "diffusing": True}, hang_up_after=leave)
+            elif kind == "wrong field":
+                answer = server.ask({**body, "n": 7})
+            else:
+                parts = {
+                    "left unread": content, "too large": b" " * 300_000, "noise": chance.randbytes(200),
+                    "cut off": content[: chance.randrange(len(content))],
+                }  # fmt: skip
+                answer = server.send(parts[kind], wait=kind != "left unread")
+        except OSError as error:  # A body that is refused unread breaks the line.
+            outcomes[f"{kind}: {type(error).__name__}"] += 1
+        else:
+            outcomes[f"{kind}: {answer.status}{f' {answer.error}' if answer.error else ''}"] += 1
+            if answer.status == 429:
+                time.sleep(chance.uniform(0.1, 1))
+    return outcomes
+
+
+if __name__ == "__main__":
+    sys.exit(main())
