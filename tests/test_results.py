@@ -1,40 +1,52 @@
-"""The figures in the README are those of the records, and the records those of the bundled weights."""
+"""The figures in the README and the model card are those of the records, of the bundled weights."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import maskkv
-from maskkv import checkpoint, records
-from maskkv.eval.table import score_table
+from maskkv import checkpoint, mini, records
+from maskkv.eval.store import Record
+from maskkv.eval.table import percent, score_table, summary_table
 from maskkv.mini import TASKS
 
 ROOT = Path(__file__).parents[1]
-POLICIES = ("none", "full", "maskkv")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT, LONG = ROOT / "results" / "length512" / "mini.jsonl", ROOT / "results" / "retention" / "mini.jsonl"
+HEADLINE = ("none", "full", "maskkv")
 
-Record = dict[str, Any]
 
-
-@pytest.fixture(scope="module")
-def measured() -> list[Record]:
-    found: list[Record] = list(records.read(ROOT / "results" / "mini.jsonl"))
+def measured(file: Path) -> list[Record]:
     return sorted(
-        found, key=lambda each: (TASKS.index(each["task"]), POLICIES.index(each["policy_name"]), each["budget"] or 0)
+        records.read(file),
+        key=lambda each: (TASKS.index(str(each["task"])), str(each["policy_name"]), int(str(each["budget"] or 0))),
     )
 
 
-def test_the_score_table_is_that_of_the_records(measured: list[Record]) -> None:
-    table = score_table(measured)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert table.markdown() in readme
-    assert table.title in readme
+def test_the_score_table_is_that_of_the_records() -> None:
+    found = [each for name in HEADLINE for each in measured(LONG) if each["policy_name"] == name]
+    table = score_table(sorted(found, key=lambda each: TASKS.index(str(each["task"]))))
+    assert table.markdown() in README
+    assert table.title in README
 
 
-def test_every_cell_is_on_the_same_documents(measured: list[Record]) -> None:
-    assert len({(each["n"], each["first_seed"], each["length"]) for each in measured}) == 1
-    assert all(len(each["scores"]) == each["n"] for each in measured)
+def test_the_table_of_policies_is_that_of_the_records() -> None:
+    assert summary_table(measured(LONG), "full").markdown() in README
 
 
-def test_the_bundled_weights_are_those_that_were_measured(measured: list[Record]) -> None:
-    assert {each["fingerprint"] for each in measured} == {checkpoint.fingerprint(maskkv.load().model)}
+def test_the_card_states_the_scores_of_the_records() -> None:
+    card = (mini.folder() / "MODEL_CARD.md").read_text(encoding="utf-8")
+    short, long = (
+        {str(each["task"]): each for each in measured(file) if each["policy_name"] == "none"} for file in (SHORT, LONG)
+    )
+    assert list(long) == list(TASKS)
+    for task, record in long.items():
+        at_512 = percent(short[task]) if task in short else "–"
+        assert f"| {task} | {at_512} | {percent(record)} |\n" in card
+
+
+@pytest.mark.parametrize("file", [SHORT, LONG], ids=lambda file: str(file.parent.name))
+def test_every_cell_is_on_the_same_documents_and_on_the_bundled_weights(file: Path) -> None:
+    found = measured(file)
+    assert len({(each["n"], each["first_seed"], each["length"]) for each in found}) == 1
+    assert {each["fingerprint"] for each in found} == {checkpoint.fingerprint(maskkv.load().model)}
