@@ -7,11 +7,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maskkv.api import LanguageModel, Result, load
+    from maskkv.api import LanguageModel, load
     from maskkv.engine import Engine, Step
     from maskkv.errors import CheckpointError, InputError, MaskKVError, ProfileError
     from maskkv.eviction.policy import Policy
     from maskkv.generation import Generation
+    from maskkv.result import Result
 
 __version__ = version("maskkv")
 
@@ -31,11 +32,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "maskkv.api": ("LanguageModel", "Result", "load"),
+    "maskkv.api": ("LanguageModel", "load"),
     "maskkv.engine": ("Engine", "Step"),
     "maskkv.errors": ("CheckpointError", "InputError", "MaskKVError", "ProfileError"),
     "maskkv.eviction.policy": ("Policy",),
     "maskkv.generation": ("Generation",),
+    "maskkv.result": ("Result",),
 }
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from enum import Enum
 from importlib import resources
 from pathlib import Path
@@ -16,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv import checkpoint, mini, policies
+from maskkv import checkpoint, memory, mini, policies
 from maskkv.cache import NoCache
 from maskkv.engine import Engine, Step, check_prompt
 from maskkv.errors import InputError, ProfileError
@@ -25,6 +23,8 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import check_kv_dtype
+from maskkv.plan import Shape, Workload, longest_prompt
+from maskkv.result import Result
 from maskkv.sequence import RunningSequence
 from maskkv.text import Text, Token
 
@@ -39,33 +39,6 @@ class Default(Enum):
     """Stand for "whatever the model was loaded with" where None has a meaning of its own."""
 
     MODEL = "model"
-
-
-@dataclass(frozen=True)
-class Result:
-    """Report one generated response and what it cost.
-
-    `tokens` are the response ids, untrimmed; `text` ends at the first end token. `cache_bytes` is what the cache holds
-    at the end, `full_cache_bytes` what it would hold un-evicted. `peak_memory_bytes` is the device's peak during the
-    call (CUDA) or the process's peak resident size (CPU). `tokens_per_s` counts tokens up to the end token.
-    `prompt_passes` counts the steps that read the prompt, all of them without a cache.
-    `kept[layer][kv_head]` lists the prompt positions kept by the latest vote, sorted; empty without a cache.
-    """
-
-    text: str
-    tokens: list[int]
-    prompt_length: int
-    steps: int
-    policy: str
-    budget: Budget
-    cache_bytes: int
-    full_cache_bytes: int
-    peak_memory_bytes: int
-    latency_s: float
-    tokens_per_s: float
-    kept: list[list[list[int]]]
-    kv_dtype: str
-    prompt_passes: int
 
 
 class LanguageModel:
@@ -167,6 +140,7 @@ class LanguageModel:
         budget = self.budget if isinstance(budget, Default) else budget
         engine = Engine(self.model, self.profile)
         number = engine.add(prompt, generation, policy, budget, self.rope_scale, self.kv_dtype)
+        self._check_memory(Workload(len(prompt), generation, policy, budget, self.kv_dtype))
         return self._run(engine, number)
 
     def logits(self, ids: Sequence[int]) -> Float[Tensor, "length vocab"]:
@@ -195,6 +169,18 @@ class LanguageModel:
         ends = (index for index, token in enumerate(response) if token in self.model.config.eos_ids)
         return list(response[: next(ends, len(response))])
 
+    def _check_memory(self, work: Workload) -> None:
+        """Raise InputError if the response would need more than is free."""
+        free = memory.available(self.model.device)
+        shape = Shape.of(self.model)
+        needed = shape.need(work).alone
+        if needed > free:
+            fits = longest_prompt(lambda length: shape.need(replace(work, prompt_length=length)).alone, free)
+            raise InputError(
+                f"a prompt of {work.prompt_length:,} tokens needs about {needed / 1e9:,.1f} GB beside the weights, and "
+                f"{free / 1e9:,.1f} GB are free: with these settings at most {fits:,} tokens fit"
+            )
+
     def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
         on_cuda = self.model.device.type == "cuda"
         if on_cuda:
@@ -206,10 +192,9 @@ class LanguageModel:
                 finished = step.finished
                 yield step
         latency = time.perf_counter() - start
-        peak = torch.cuda.max_memory_allocated(self.model.device) if on_cuda else _peak_resident_bytes()
-        return self._result(engine[number], latency, peak)
+        return self._result(engine[number], latency)
 
-    def _result(self, sequence: RunningSequence, latency: float, peak: int) -> Result:
+    def _result(self, sequence: RunningSequence, latency: float) -> Result:
         tokens = sequence.response()
         said = self.said(tokens)
         return Result(
@@ -222,7 +207,7 @@ class LanguageModel:
             budget=sequence.settings.budget,
             cache_bytes=sequence.cache_bytes,
             full_cache_bytes=sequence.full_cache_bytes(self.model.dtype.itemsize),
-            peak_memory_bytes=peak,
+            peak_memory_bytes=memory.peak(self.model.device),
             latency_s=latency,
             tokens_per_s=len(said) / latency,
             kept=sequence.kept(),
@@ -295,9 +280,3 @@ def _generation(generation: Generation | None, settings: dict[str, Any]) -> Gene
         if name not in known:
             raise InputError(f"unknown setting {name!r}: expected one of {', '.join(known)}")
     return Generation(**settings) if generation is None else replace(generation, **settings)
-
-
-def _peak_resident_bytes() -> int:
-    """Return the largest resident size this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

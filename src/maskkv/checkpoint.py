@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
@@ -48,8 +49,12 @@ def resolve(source: str | Path) -> Path:
         return folder
     if folder.exists():
         raise CheckpointError(f"{source} is a file; give the folder that holds it")
+    return _reached(source, lambda repo: Path(_fetch(repo)))
+
+
+def _reached(source: str | Path, fetch: Callable[[str], Path]) -> Path:
     try:
-        return Path(_fetch(str(source)))
+        return fetch(str(source))
     except HFValidationError:
         raise CheckpointError(f"{source} is not a folder, nor a hub id (owner/name)") from None
     except (OSError, HfHubHTTPError) as error:
@@ -65,6 +70,13 @@ def _fetch(repo: str) -> str:
         return huggingface_hub.snapshot_download(repo, allow_patterns=list(FILES))
 
 
+def _config_file(repo: str) -> str:
+    try:
+        return huggingface_hub.hf_hub_download(repo, "config.json", local_files_only=True)
+    except LocalEntryNotFoundError:
+        return huggingface_hub.hf_hub_download(repo, "config.json")
+
+
 def read_config(folder: Path) -> ModelConfig:
     """Read a folder's `config.json`, of whichever family it is."""
     raw = read_json(folder / "config.json")
@@ -74,6 +86,17 @@ def read_config(folder: Path) -> ModelConfig:
         return families.read_config(raw)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from None
+
+
+def config_of(source: str | Path) -> ModelConfig:
+    """Read the config of a folder or a hub id; of the latter nothing else is fetched.
+
+    Raises:
+        CheckpointError: there is none, or it is not one of a supported family.
+    """
+    if Path(source).expanduser().exists():
+        return read_config(resolve(source))
+    return read_config(_reached(source, lambda repo: Path(_config_file(repo)).parent))
 
 
 def load(source: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Transformer:

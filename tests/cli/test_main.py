@@ -15,7 +15,20 @@ from maskkv.mini import sample
 
 PROGRAM = [sys.executable, "-c", "import sys; from maskkv.cli import main; sys.exit(main())"]
 COMMANDS = [
-    *("generate", "demo", "sample", "policies", "calibrate", "eval", "serve", "bench", "plot", "inspect", "doctor"),
+    *(
+        "generate",
+        "demo",
+        "sample",
+        "policies",
+        "calibrate",
+        "eval",
+        "serve",
+        "bench",
+        "plan",
+        "plot",
+        "inspect",
+        "doctor",
+    ),
 ]
 LONG = sample("multi-key", 200, 1).content
 

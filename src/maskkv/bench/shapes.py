@@ -32,6 +32,39 @@ _MID = ModelConfig(
 )
 
 SHAPES = {
+    "llada-8b": replace(
+        _MID,
+        hidden_size=4096,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=32,
+        head_dim=128,
+        mlp_size=12288,
+        vocab_size=126_464,
+        mask_id=126_336,
+        eos_ids=(126_081,),
+        pad_id=126_081,
+    ),
+    "dream-7b": replace(
+        _MID,
+        family="dream",
+        hidden_size=3584,
+        num_layers=28,
+        num_heads=28,
+        num_kv_heads=4,
+        head_dim=128,
+        mlp_size=18_944,
+        vocab_size=152_064,
+        rope_theta=1e6,
+        norm_eps=1e-6,
+        qkv_bias=True,
+        rope_dtype="model",
+        trained_length=2048,
+        lookback=1,
+        mask_id=151_666,
+        eos_ids=(151_643, 151_645),
+        pad_id=151_643,
+    ),
     "mid": _MID,
     "mini": replace(
         _MID,
@@ -60,7 +93,8 @@ SHAPES = {
         pad_id=62,
     ),
 }
-"""LLaDA-shaped: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM, `tiny` is for a first try."""
+"""Two published models, and three of LLaDA's kind: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM,
+`tiny` is for a first try."""
 
 
 def shape(name: str) -> ModelConfig:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import maskkv
-from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, inspect, plot, policies, sample, serve
+from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, inspect, plan, plot, policies, sample, serve
 from maskkv.errors import MaskKVError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for _name, _command in {
     "eval": evaluate.evaluate,
     "serve": serve.serve,
     "bench": bench.bench,
+    "plan": plan.plan,
     "plot": plot.plot,
     "inspect": inspect.inspect,
     "doctor": doctor.doctor,

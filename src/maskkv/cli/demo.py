@@ -15,7 +15,8 @@ from maskkv.cli.sample import make
 from maskkv.errors import InputError
 
 if TYPE_CHECKING:
-    from maskkv.api import LanguageModel, Result
+    from maskkv.api import LanguageModel
+    from maskkv.result import Result
 
 POLICIES = ("none", "full", "maskkv")
 

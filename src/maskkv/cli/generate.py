@@ -14,7 +14,7 @@ from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
 from maskkv.generation import Generation
 
 if TYPE_CHECKING:
-    from maskkv.api import Result
+    from maskkv.result import Result
 
 
 @flagged

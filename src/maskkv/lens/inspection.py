@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from maskkv import policies
-from maskkv.api import Budget, LanguageModel, Result
+from maskkv.api import Budget, LanguageModel
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.lens.ladder import Ladder, climb
+from maskkv.result import Result
 from maskkv.text import Token
 
 

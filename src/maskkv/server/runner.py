@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from maskkv.api import LanguageModel
 from maskkv.engine import Engine, Step
 from maskkv.errors import InputError
+from maskkv.memory import available
+from maskkv.plan import Need, Shape, Workload
 from maskkv.server import logs
 from maskkv.server.errors import ApiError, invalid
 from maskkv.server.jobs import Job, Kept, Progress
-from maskkv.server.memory import Need, available, need
 from maskkv.server.metrics import Metrics
 
 _LONGEST_RETRY_S = 60
@@ -93,7 +94,9 @@ class Runner:
         Raises:
             ApiError: The queue is full, the job will never fit into memory, or the server is about to stop.
         """
-        needed = need(job.order, self._engine.model)
+        order = job.order
+        work = Workload(len(order.prompt), order.generation, order.policy, order.budget, self._stored[1])
+        needed = Shape.of(self._engine.model).need(work)
         if needed.alone > self._memory:
             raise invalid(
                 f"this request needs about {_mebibytes(needed.alone)} beside the weights, and the server has "

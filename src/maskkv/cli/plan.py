@@ -1,0 +1,153 @@
+"""`maskkv plan`: what fits, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.filesize import decimal
+
+from maskkv.cli import terminal
+from maskkv.cli.flags import Json, PolicyFlags, flagged
+from maskkv.errors import InputError
+from maskkv.generation import Generation
+
+if TYPE_CHECKING:
+    from maskkv.plan import Shape, Workload
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
+    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ShapeFlags:
+    """Say which model is meant; only its `config.json` is read."""
+
+    model: Annotated[str | None, typer.Option(metavar="ID", help="Hub id or local folder.")] = None
+    shape: Annotated[str | None, typer.Option(help="Instead of a model: llada-8b, dream-7b, mid, mini or tiny.")] = None
+    dtype: Annotated[str, typer.Option(help="Of the weights: bfloat16, float16 or float32.")] = "bfloat16"
+    kv_dtype: Annotated[
+        str, typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8.")
+    ] = "auto"
+
+    def read(self) -> tuple[str, Shape]:
+        """Return the model's name and what decides its memory; default: the bundled dLLM."""
+        from maskkv import checkpoint, mini
+        from maskkv.bench.shapes import shape
+        from maskkv.plan import Shape
+
+        if self.model is not None and self.shape is not None:
+            raise InputError("--model and --shape both name a model: give one of them")
+        if self.dtype not in checkpoint.DTYPES:
+            raise InputError(f"--dtype {self.dtype}: expected one of {', '.join(checkpoint.DTYPES)}")
+        itemsize = checkpoint.DTYPES[self.dtype].itemsize
+        if self.shape is not None:
+            return self.shape, Shape(shape(self.shape), itemsize)
+        if self.model is not None:
+            return self.model, Shape(checkpoint.config_of(self.model), itemsize)
+        return "bundled", Shape(checkpoint.read_config(mini.folder()), itemsize)
+
+
+@flagged
+def plan(
+    *,
+    prompt_length: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 32_768,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What the device has, as in 24GB or 22GiB; tells what fits.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Sequences that run together.")] = 1,
+    model: ShapeFlags,
+    policy: PolicyFlags,
+    generation: Generation,
+    as_json: Json = False,
+) -> None:
+    """Predict the memory that a response takes, from the model's shape alone.
+
+    Nothing is loaded. Counted are the bytes of tensors: a driver's context, an allocator's slack and what kernels use
+    inside come on top, some hundred megabytes on a GPU.
+    """
+    from maskkv.plan import Workload
+
+    for name, value in (("prompt-length", prompt_length), ("batch-size", batch_size)):
+        if value < 1:
+            raise InputError(f"--{name} {value}: expected at least 1")
+    size = None if memory is None else _size(memory)
+    name, shape = model.read()
+    chosen = policy.chosen()
+    work = Workload(prompt_length, generation, chosen, policy.pairs(chosen), model.kv_dtype)
+    found = _record(name, shape, work, batch_size, size)
+    if as_json:
+        terminal.put(json.dumps(found))
+        return
+    _show(found)
+
+
+def _record(name: str, shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
+    from maskkv.plan import longest_prompt
+
+    need = shape.need(work)
+    found: dict[str, object] = {
+        "model": name,
+        "parameters": shape.parameters,
+        "prompt_length": work.prompt_length,
+        "gen_length": work.generation.gen_length,
+        "policy": work.policy.name,
+        "budget": work.budget,
+        "batch_size": batch_size,
+        "weight_bytes": shape.weight_bytes,
+        "held_bytes": batch_size * need.held,
+        "reading_bytes": need.reading,
+        "peak_bytes": shape.peak(work, batch_size),
+    }
+    if memory is not None:
+
+        def peak(length: int) -> int:
+            return shape.peak(replace(work, prompt_length=length), batch_size)
+
+        found |= {
+            "memory_bytes": memory,
+            "fits": shape.peak(work, batch_size) <= memory,
+            "longest_prompt": longest_prompt(peak, memory),
+        }
+    return found
+
+
+def _show(found: dict[str, object]) -> None:
+    budget = "" if found["budget"] is None else f" {found['budget']}"
+    terminal.note(
+        f"{found['model']}, {found['parameters']:,} parameters; {found['batch_size']} x {found['prompt_length']:,} "
+        f"prompt tokens and {found['gen_length']:,} of response; {found['policy']}{budget}"
+    )
+    table = terminal.table("what", "bytes")
+    for label, field in (
+        ("weights", "weight_bytes"),
+        ("held between steps", "held_bytes"),
+        ("while a prompt is read, besides", "reading_bytes"),
+        ("peak", "peak_bytes"),
+    ):
+        table.add_row(label, decimal(int(str(found[field]))))
+    terminal.show(table)
+    if "memory_bytes" in found:
+        verdict = "fits" if found["fits"] else "does not fit"
+        size = decimal(int(str(found["memory_bytes"])))
+        terminal.put(f"{verdict} in {size}; the longest prompt that does: {found['longest_prompt']:,} tokens")
+
+
+def _size(text: str) -> int:
+    """Read a number of bytes: 24GB, 22.5 GiB, 1000000.
+
+    >>> _size("1.5 kB"), _size("2KiB")
+    (1500, 2048)
+    """
+    spelt = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    if spelt is None or spelt[2].upper() not in _UNITS:
+        raise InputError(f"--memory {text}: expected a size like 24GB or 22GiB")
+    size = float(spelt[1]) * _UNITS[spelt[2].upper()]
+    if not 1 <= size < math.inf:
+        raise InputError(f"--memory {text}: expected at least one byte")
+    return int(size)

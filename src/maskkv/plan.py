@@ -1,0 +1,167 @@
+"""What a response takes in bytes, told from the model's shape alone: no weights, no device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from maskkv.eviction.policy import Policy
+from maskkv.generation import Generation
+from maskkv.models.config import ModelConfig
+from maskkv.models.transformer import Transformer
+from maskkv.ops.attention import TILE_ELEMENTS
+from maskkv.ops.quantised import check_kv_dtype
+
+_FP32, _INT64 = 4, 8
+_SCALE = 2
+"""Bytes of the scale of a vector that is stored in 8 bits."""
+LONGEST = 1 << 24
+"""Prompt tokens beyond which nothing is planned."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Say what is to run: prompts of one length, each answered under the same settings."""
+
+    prompt_length: int
+    generation: Generation
+    policy: Policy
+    budget: int | None = None
+    kv_dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_kv_dtype(self.kv_dtype)
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of a pass over everything."""
+        return self.prompt_length + self.generation.gen_length
+
+    @property
+    def branches(self) -> int:
+        """Return how often the prompt is held: guidance reads a second one."""
+        return 2 if self.generation.cfg_scale else 1
+
+
+@dataclass(frozen=True)
+class Need:
+    """Say how many bytes a sequence holds between steps, and how many more are alive while its prompt is read.
+
+    Prompts are read one after the other: of several sequences the first numbers add up, of the second the largest
+    counts.
+    """
+
+    held: int
+    reading: int
+
+    @property
+    def alone(self) -> int:
+        """Return what the sequence takes if no other runs."""
+        return self.held + self.reading
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Describe a model by what decides its memory; `itemsize` is the bytes of a weight."""
+
+    config: ModelConfig
+    itemsize: int
+    chunk_rows: int = 1024
+
+    @property
+    def parameters(self) -> int:
+        """Count the weights."""
+        config = self.config
+        queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        attention = config.hidden_size * (2 * queries + 2 * pairs) + (queries + 2 * pairs) * config.qkv_bias
+        layer = attention + 3 * config.hidden_size * config.mlp_size + 2 * config.hidden_size
+        vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_head else 2)
+        return config.num_layers * layer + vocabulary + config.hidden_size
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return the bytes of the weights."""
+        return self.parameters * self.itemsize
+
+    @classmethod
+    def of(cls, model: Transformer) -> Shape:
+        """Describe a loaded model."""
+        return cls(model.config, model.dtype.itemsize, model.chunk_rows)
+
+    def need(self, work: Workload) -> Need:
+        """Return what one sequence takes beside the weights; what kernels use inside is not in it."""
+        return Need(self._held(work), max(self._reading(work), self._sampling(work)))
+
+    def peak(self, work: Workload, batch_size: int = 1) -> int:
+        """Return the most bytes alive at once, weights included, with so many sequences."""
+        need = self.need(work)
+        return self.weight_bytes + batch_size * need.held + need.reading
+
+    def _held(self, work: Workload) -> int:
+        """Count kept pairs, and the live rows' pairs and outputs."""
+        if not work.policy.cached:
+            return 0
+        config = self.config
+        evictable = work.prompt_length - config.lookback
+        evicts = work.policy.scorer is not None and work.budget is not None
+        kept = min(evictable, work.budget) if evicts and work.budget is not None else evictable
+        live = config.lookback + work.generation.gen_length
+        exact, stored = config.head_dim * self.itemsize, config.head_dim + _SCALE
+        pair = 2 * config.num_kv_heads * (exact if work.kv_dtype == "auto" else stored)
+        live_pair = 2 * config.num_kv_heads * exact
+        outputs = 2 * config.hidden_size * self.itemsize
+        return work.branches * config.num_layers * (kept * pair + live * (live_pair + outputs))
+
+    def _reading(self, work: Workload) -> int:
+        """Count a pass over all rows in one layer: while the policy chooses, or while the rows are computed."""
+        config, rows = self.config, work.rows
+        stream = rows * config.hidden_size * self.itemsize
+        pairs = 2 * rows * config.num_kv_heads * config.head_dim * self.itemsize
+        rotation = rows * config.head_dim * (_FP32 if config.rope_dtype == "float32" else self.itemsize)
+        evicts = work.policy.scorer is not None and work.budget is not None and work.budget < work.prompt_length
+        choosing = self._choosing(work) if evicts else 0
+        computing = self._computing(rows) + (stream if rows > self.chunk_rows else 0)
+        return stream + pairs + rotation + rows * _INT64 + max(choosing, computing)
+
+    def _choosing(self, work: Workload) -> int:
+        """Count votes, their ranks, and two tiles of attention scores."""
+        config = self.config
+        voters = work.generation.gen_length * (config.num_heads // config.num_kv_heads)
+        tile = min(work.rows * config.num_kv_heads * max(voters, config.head_dim), TILE_ELEMENTS)
+        votes = work.rows * config.num_kv_heads * (3 * _FP32 + 2 * _INT64)
+        return max(votes, work.rows * config.num_kv_heads * _FP32 + 2 * tile * _FP32)
+
+    def _computing(self, rows: int) -> int:
+        """Count the token-wise numbers of a chunk: in an RMSNorm, around the attention, or in the MLP.
+
+        Of several chunks each is a part of its own of the stream until it is written into the whole.
+        """
+        config = self.config
+        stream = config.hidden_size * self.itemsize
+        queries = config.num_heads * config.head_dim
+        part = stream if rows > self.chunk_rows else 0
+        norm = part + stream + 3 * config.hidden_size * _FP32
+        attention = part + 2 * queries * self.itemsize + 3 * queries * _FP32
+        mlp = 2 * part + stream + 3 * config.mlp_size * self.itemsize
+        return min(rows, self.chunk_rows) * max(norm, attention, mlp)
+
+    def _sampling(self, work: Workload) -> int:
+        """Count the stream and a block's logits, in the model's numbers and several times in wider ones."""
+        wide = 4 * _FP32 if work.generation.temperature == 0 else 4 * _FP32 + 4 * _INT64
+        stream = work.rows * self.config.hidden_size * self.itemsize
+        return stream + work.generation.block_length * self.config.vocab_size * (self.itemsize + wide)
+
+
+def longest_prompt(peak: Callable[[int], int], memory: int) -> int:
+    """Return the longest prompt of which `peak` is at most `memory` bytes; 0 if there is none.
+
+    >>> longest_prompt(lambda tokens: 10 + 3 * tokens, 40)
+    10
+    """
+    if peak(1) > memory:
+        return 0
+    fits, fails = 1, LONGEST
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if peak(middle) <= memory else (fits, middle)
+    return fits

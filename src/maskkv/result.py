@@ -1,0 +1,32 @@
+"""What is told of a response once it is complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Result:
+    """Report one generated response and what it cost.
+
+    `tokens` are the response ids, untrimmed; `text` ends at the first end token. `cache_bytes` is what the cache holds
+    at the end, `full_cache_bytes` what it would hold un-evicted. `peak_memory_bytes` is the device's peak during the
+    call (CUDA) or the process's peak resident size (CPU). `tokens_per_s` counts tokens up to the end token.
+    `prompt_passes` counts the steps that read the prompt, all of them without a cache.
+    `kept[layer][kv_head]` lists the prompt positions kept by the latest vote, sorted; empty without a cache.
+    """
+
+    text: str
+    tokens: list[int]
+    prompt_length: int
+    steps: int
+    policy: str
+    budget: int | None
+    cache_bytes: int
+    full_cache_bytes: int
+    peak_memory_bytes: int
+    latency_s: float
+    tokens_per_s: float
+    kept: list[list[list[int]]]
+    kv_dtype: str
+    prompt_passes: int

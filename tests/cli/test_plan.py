@@ -1,0 +1,58 @@
+"""`maskkv plan` tells what fits without loading anything."""
+
+import json
+import shutil
+
+import pytest
+
+
+def test_the_table_says_what_fits(run):
+    ran = run("plan", "--shape", "llada-8b", "--budget", "256", "--memory", "24GB")
+    assert ran.status == 0
+    assert "peak                             17.4 GB" in ran.out
+    assert "fits in 24.0 GB; the longest prompt that does: 2" in ran.out
+    assert "8,015,581,184 parameters" in ran.err
+
+
+def test_json_adds_up(run):
+    args = ("plan", "--json", "--shape", "mid", "--prompt-length", "5000", "--batch-size", "3", "--memory", "1MiB")
+    found = json.loads(run(*args).out)
+    parts = ("weight_bytes", "held_bytes", "reading_bytes")
+    assert found["peak_bytes"] == sum(found[part] for part in parts)
+    assert found["weight_bytes"] == 2 * 25_174_528
+    assert (found["fits"], found["longest_prompt"], found["memory_bytes"]) == (False, 0, 2**20)
+
+
+def test_only_the_config_of_a_checkpoint_is_read(run, tiny, tmp_path):
+    shutil.copy(f"{tiny}/config.json", tmp_path)
+    found = json.loads(run("plan", "--json", "--model", tmp_path, "--dtype", "float32").out)
+    own = json.loads(run("plan", "--json", "--model", tiny, "--dtype", "float32").out)
+    assert found["weight_bytes"] == own["weight_bytes"] == 4 * found["parameters"]
+    assert "fits" not in found
+
+
+def test_an_evicting_policy_holds_less_than_a_full_cache(run):
+    held = [
+        json.loads(run("plan", "--json", "--policy", policy, "--prompt-length", "8192").out)["held_bytes"]
+        for policy in ("none", "maskkv", "full")
+    ]
+    assert held[0] == 0 < held[1] < held[2] / 10
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--shape", "big"), "unknown shape 'big': expected one of llada-8b, dream-7b, mid, mini, tiny"),
+        (("--shape", "mid", "--model", "x"), "give one of them"),
+        (("--memory", "24XB"), "expected a size like 24GB or 22GiB"),
+        (("--memory", "0"), "expected at least one byte"),
+        (("--prompt-length", "0"), "--prompt-length 0: expected at least 1"),
+        (("--batch-size", "0"), "--batch-size 0: expected at least 1"),
+        (("--dtype", "int3"), "--dtype int3: expected one of"),
+        (("--kv-dtype", "int3"), "int3"),
+        (("--model", "nowhere at all"), "nowhere at all"),
+    ],
+    ids=str,
+)
+def test_bad_input_gets_one_line(refused, args, says):
+    assert says in refused("plan", *args)

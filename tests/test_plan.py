@@ -1,0 +1,113 @@
+"""What is predicted from a shape is what is counted when a model of that shape runs."""
+
+import pytest
+import torch
+
+import maskkv
+from maskkv import memory, policies
+from maskkv.bench.memory import LiveBytes
+from maskkv.bench.shapes import SHAPES, random_model, shape
+from maskkv.engine import Engine
+from maskkv.errors import InputError
+from maskkv.generation import Generation
+from maskkv.plan import Shape, Workload, longest_prompt
+
+LLADA = Shape(shape("llada-8b"), 2)
+
+
+def workload(prompt_length, policy, budget, kv_dtype="auto", **generation):
+    return Workload(
+        prompt_length, Generation(stop_at_eos=False, **generation), policies.named(policy), budget, kv_dtype
+    )
+
+
+def counted(model, work):
+    prompt = torch.randint(600, (work.prompt_length,), generator=torch.Generator().manual_seed(1)).tolist()
+    with LiveBytes() as live:
+        engine = Engine(model)
+        number = engine.add(prompt, work.generation, work.policy, work.budget, kv_dtype=work.kv_dtype)
+        engine.step()
+        return live.peak, engine[number].cache_bytes
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("work", [
+    workload(2200, "none", None, gen_length=64),
+    workload(2200, "full", None, gen_length=64),
+    workload(2200, "maskkv", 64, gen_length=64),
+    workload(700, "maskkv", 32, gen_length=64),
+    workload(2200, "snapkv", 64, gen_length=16),
+], ids=lambda work: f"{work.policy.name}-{work.prompt_length}")  # fmt: skip
+def test_the_peak_is_what_is_counted_within_five_percent(work, dtype):
+    model = random_model(shape("mini"), 0, dtype)
+    need = Shape.of(model).need(work)
+    peak, held = counted(model, work)
+    assert held == need.held
+    assert need.alone == pytest.approx(peak, rel=0.05)
+
+
+@pytest.mark.parametrize("work", [
+    workload(1200, "snapkv", 64, gen_length=64, cfg_scale=1.0),
+    workload(200, "maskkv", 32, gen_length=256, block_length=256, temperature=1.0),
+    workload(200, "maskkv", 32, gen_length=256, block_length=256, alg="entropy"),
+    workload(900, "maskkv", 100, "int8", gen_length=32),
+], ids=str)  # fmt: skip
+def test_guidance_sampling_and_small_pairs_are_covered(work):
+    model = random_model(shape("mini"), 0)
+    need = Shape.of(model).need(work)
+    peak, held = counted(model, work)
+    assert held == need.held
+    assert 0.99 * peak <= need.alone <= 2.5 * peak
+
+
+@pytest.mark.parametrize("name", ["mid", "mini", "tiny"])
+def test_weights_are_counted_as_they_are(name):
+    model = random_model(shape(name), 0)
+    assert Shape.of(model).weight_bytes == sum(weight.nbytes for weight in model.parameters())
+
+
+def test_published_sizes_come_out():
+    # LLaDA-8B: 2 × 126464 × 4096 + 32 × (4 × 4096² + 3 × 4096 × 12288 + 2 × 4096) + 4096
+    assert LLADA.parameters == 8_015_581_184
+    assert Shape(SHAPES["dream-7b"], 2).parameters == 7_615_616_512
+
+
+def test_pairs_of_llada_8b_in_numbers():
+    # 256 + 64 pairs × 32 layers × 2 × 32 heads × 128 numbers, and 64 rows × 32 layers × 2 outputs × 4096, of 2 bytes
+    need = LLADA.need(workload(32_768, "maskkv", 256, gen_length=64))
+    assert need.held == 320 * 32 * 2 * 32 * 128 * 2 + 64 * 32 * 2 * 4096 * 2
+
+
+def test_the_aims_for_llada_8b():
+    work = workload(32_768, "maskkv", 256, gen_length=64)
+    assert LLADA.peak(work) <= 1.15 * LLADA.weight_bytes
+
+    def peak(length):
+        return LLADA.peak(workload(length, "maskkv", 256, gen_length=64))
+
+    longest = longest_prompt(peak, 24 * 10**9)
+    assert longest >= 128 * 1024
+    assert peak(longest) <= 24 * 10**9 < peak(longest + 1)
+
+
+def test_sequences_beside_each_other_hold_and_one_reads():
+    work = workload(1000, "maskkv", 16, gen_length=8)
+    need = LLADA.need(work)
+    assert LLADA.peak(work, 5) == LLADA.weight_bytes + 5 * need.held + need.reading
+
+
+def test_nothing_fits_into_nothing():
+    assert longest_prompt(lambda length: 10 + length, 10) == 0
+
+
+def test_a_text_longer_than_memory_allows_is_refused_before_it_runs(monkeypatch):
+    llm = maskkv.load()
+    monkeypatch.setattr(memory, "available", lambda device: 3_000_000)
+    with pytest.raises(InputError, match=r"2,000 tokens needs about 0\.0 GB .*with these settings at most \d+ tokens"):
+        llm.generate_ids([5] * 2000, gen_length=8, block_length=8, policy="maskkv", budget=8)
+    assert llm.generate_ids([5] * 40, gen_length=8, block_length=8, policy="maskkv", budget=8).steps == 8
+
+
+def test_free_memory_is_that_of_the_machine_or_less():
+    assert 0 < memory.available(torch.device("cpu")) < 2**50
+    assert 10**7 < memory.peak(torch.device("cpu")) < 2**50
