@@ -12,8 +12,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from operator import truediv
 from pathlib import Path
 
 from maskkv.bench.clients import Answer, Fields, Server, serving
@@ -78,36 +81,33 @@ def request(options: argparse.Namespace, number: int, **more: object) -> Fields:
 def load(options: argparse.Namespace) -> Fields:
     """Send the same requests by one client and by many, then hang up on streams while others go on."""
     bodies = [request(options, number, stream=True) for number in range(options.clients)]
-    ratios, alone, together, compared, different = [], [], [], 0, 0
+    alone, together = Rates(), Rates()
+    same: list[bool] = []
     with (
         serving(["--max-batch", str(options.clients + 1)]) as server,
         ThreadPoolExecutor(options.clients) as pool,
     ):
         server.ask(bodies[0])  # The first request pays for what is set up once.
         for _ in range(options.rounds):
-            answers, seconds = _client(server, bodies)
-            steps = sum(each.steps for each in answers)
-            alone.append(steps / seconds)
-            start = time.perf_counter()
+            with alone.measured(server):
+                answers = _client(server, bodies)
             # Each client begins with another request, so that long ones and short ones meet.
-            turned = [[bodies[(client + turn) % len(bodies)] for turn in range(options.turns)]
-                      for client in range(options.clients)]  # fmt: skip
-            many = list(pool.map(lambda own: _client(server, own)[0], turned))
-            together.append(steps * options.turns / (time.perf_counter() - start))
-            ratios.append(together[-1] / alone[-1])
-            for client, own in enumerate(many):
-                compared += len(own)
-                different += sum(
-                    _told(answer) != _told(answers[(client + turn) % len(bodies)]) for turn, answer in enumerate(own)
-                )
+            turned = [
+                [(client + turn) % len(bodies) for turn in range(options.turns)] for client in range(options.clients)
+            ]
+            with together.measured(server):
+                many = list(pool.map(lambda own: _client(server, [bodies[number] for number in own]), turned))
+            for numbers, own in zip(turned, many, strict=True):
+                same += [_told(answers[each]) == _told(got) for each, got in zip(numbers, own, strict=True)]
         after = _hang_ups(server, options, pool)
     return {
-        "answers_compared": compared,
-        "answers_different": different,
-        "steps_per_answer": round(steps / len(bodies), 1),
-        "alone_steps_per_s": _spread(alone),
-        "together_steps_per_s": _spread(together),
-        "throughput_ratio": _spread(ratios),
+        "answers_compared": len(same),
+        "answers_different": same.count(False),
+        "steps_per_answer": round(statistics.mean(each.steps for each in answers), 1),
+        "alone_steps_per_s": _spread(alone.per_second),
+        "together_steps_per_s": _spread(together.per_second),
+        "throughput_ratio": _spread(list(map(truediv, together.per_second, alone.per_second))),
+        "cpu_ratio": _spread(list(map(truediv, together.per_cpu_second, alone.per_cpu_second))),
         "hang_ups": len(after),
         "steps_after_hang_up": {
             "mean": round(statistics.mean(after), 2), "p99": after[math.ceil(0.99 * len(after)) - 1], "max": after[-1]
@@ -115,10 +115,27 @@ def load(options: argparse.Namespace) -> Fields:
     }  # fmt: skip
 
 
-def _client(server: Server, bodies: Sequence[Fields]) -> tuple[list[Answer], float]:
-    """Send one request after the other; return the answers and the seconds they took."""
-    start = time.perf_counter()
-    return [server.ask(body) for body in bodies], time.perf_counter() - start
+def _client(server: Server, bodies: Sequence[Fields]) -> list[Answer]:
+    """Send one request after the other."""
+    return [server.ask(body) for body in bodies]
+
+
+@dataclass
+class Rates:
+    """Collect steps per second of the clock and per second of the server's processors, which others cannot take."""
+
+    per_second: list[float] = field(default_factory=list)
+    per_cpu_second: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def measured(self, server: Server) -> Iterator[None]:
+        """Measure what happens inside."""
+        before, start = server.metrics(), time.perf_counter()
+        yield
+        seconds, after = time.perf_counter() - start, server.metrics()
+        steps, cpu = (after[name] - before[name] for name in ("maskkv_steps_total", "process_cpu_seconds_total"))
+        self.per_second.append(steps / seconds)
+        self.per_cpu_second.append(steps / cpu)
 
 
 def _spread(values: Sequence[float]) -> Fields:
