@@ -89,13 +89,13 @@ def answered(live, content):
     return response
 
 
-@settings(max_examples=50, **QUIETLY)
+@settings(max_examples=40, **QUIETLY)
 @given(body=BODIES)
 def test_settings_in_any_combination_are_answered_or_refused(live, body):
     answered(live, json.dumps({"max_tokens": 8, "budget": 16, **body}).encode())
 
 
-@settings(max_examples=60, **QUIETLY)
+@settings(max_examples=40, **QUIETLY)
 @given(
     body=BODIES,
     odd=st.dictionaries(st.sampled_from([*USABLE, "messages", "model", "n", "tools"]), ANY, min_size=1, max_size=3),
@@ -104,7 +104,7 @@ def test_values_of_any_type_are_answered_or_refused(live, body, odd):
     answered(live, json.dumps({"max_tokens": 8, **body, **odd}).encode())
 
 
-@settings(max_examples=60, **QUIETLY)
+@settings(max_examples=40, **QUIETLY)
 @given(content=st.binary(max_size=64) | ANY.map(lambda each: json.dumps(each).encode()))
 def test_any_bytes_are_refused(live, content):
     assert answered(live, content).status_code == 400
