@@ -52,6 +52,7 @@ def serve(*, model: ModelFlags, options: ServeFlags) -> None:
     from maskkv import policies
 
     try:
+        from maskkv.server.looking import BUNDLED
         from maskkv.server.run import serve as run
         from maskkv.server.settings import ServerSettings
     except ModuleNotFoundError as error:
@@ -59,7 +60,7 @@ def serve(*, model: ModelFlags, options: ServeFlags) -> None:
 
     settings = ServerSettings.read({name: value for name, value in asdict(options).items() if value is not None})
     policies.named(settings.policy)
-    name = "maskkv-mini" if model.model is None else model.model
+    name = BUNDLED if model.model is None else model.model
     if Path(name).is_dir():
         name = Path(name).resolve().name
     run(model.load(), name, settings, ready=lambda url: terminal.put(f"serving {name} on {url}"))

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 import maskkv
 from maskkv.api import LanguageModel
-from maskkv.server import errors, page, routes
+from maskkv.server import errors, looking, page, routes
 from maskkv.server.errors import ApiError
 from maskkv.server.guard import Guard
 from maskkv.server.metrics import Metrics
@@ -38,6 +38,7 @@ def create_app(llm: LanguageModel, model_name: str, settings: ServerSettings) ->
     app = FastAPI(title="maskkv", version=maskkv.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = Service(llm, model_name, settings, metrics, runner)
     app.include_router(routes.router)
+    app.include_router(looking.router)
     page.mount(app)
     app.add_exception_handler(ApiError, _problem)
     app.add_exception_handler(HTTPException, _status)

@@ -11,6 +11,7 @@ from maskkv.engine import check_prompt
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
+from maskkv.plan import Workload
 from maskkv.server.errors import ApiError, invalid
 from maskkv.server.requests import AnswerRequest, ChatRequest, CompletionRequest
 from maskkv.server.settings import ServerSettings
@@ -56,13 +57,7 @@ def order(request: ChatRequest | CompletionRequest, llm: LanguageModel, settings
 def _prompt(request: ChatRequest | CompletionRequest, llm: LanguageModel) -> list[int]:
     try:
         if isinstance(request, ChatRequest):
-            # Templates know the older name of that role.
-            roles = {"developer": "system"}
-            turns = [
-                {"role": roles.get(message.role, message.role), "content": message.text()}
-                for message in request.messages
-            ]
-            return llm.text.chat(turns)
+            return llm.text.chat(turns(request))
         if isinstance(request.prompt, str):
             return llm.text.encode(request.prompt)
         check_prompt(request.prompt, llm.model.config.vocab_size)
@@ -71,6 +66,18 @@ def _prompt(request: ChatRequest | CompletionRequest, llm: LanguageModel) -> lis
         raise invalid(str(error), "messages" if isinstance(request, ChatRequest) else "prompt") from None
     except CheckpointError as error:  # There is no chat template: another address serves this model.
         raise invalid(f"{error}; /v1/completions takes one", code="no_chat_template") from None
+
+
+def turns(request: ChatRequest) -> list[dict[str, str]]:
+    """Return a conversation as chat templates know it, with the older name of one role."""
+    roles = {"developer": "system"}
+    return [{"role": roles.get(each.role, each.role), "content": each.text()} for each in request.messages]
+
+
+def workload(order: Order, kv_dtype: str, policy: Policy | None = None) -> Workload:
+    """Return what an order is to a plan, under its own policy or (un-budgeted) another."""
+    budget = order.budget if policy is None else None
+    return Workload(len(order.prompt), order.generation, policy or order.policy, budget, kv_dtype)
 
 
 def _policy(request: AnswerRequest, settings: ServerSettings) -> Policy:

@@ -7,7 +7,10 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from maskkv.api import LanguageModel
 from maskkv.engine import Engine, Step
@@ -18,8 +21,11 @@ from maskkv.server import logs
 from maskkv.server.errors import ApiError, invalid
 from maskkv.server.jobs import Job, Kept, Progress
 from maskkv.server.metrics import Metrics
+from maskkv.server.orders import workload
 
 _LONGEST_RETRY_S = 60
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,25 @@ class _Place:
     job: Job
     need: Need
     since: float
+
+
+@dataclass(frozen=True)
+class _Errand(Generic[Result]):
+    """Hold other work with the model, and what comes of it."""
+
+    work: Callable[[], Result]
+    need: Need
+    done: Future[Result]
+
+    def run(self) -> None:
+        """Do the work."""
+        try:
+            self.done.set_result(self.work())
+        except InputError as error:
+            self.done.set_exception(error)
+        except Exception as error:
+            logs.say("errand failed", logging.ERROR, **logs.failure(type(error), error.__traceback__))
+            self.done.set_exception(_failed())
 
 
 class Runner:
@@ -49,6 +74,7 @@ class Runner:
         self._memory = available(llm.model.device) if memory is None else memory
         self._waiting: deque[_Place] = deque()
         self._running: dict[int, _Place] = {}
+        self._errands: deque[_Errand[Any]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._mean_s = 1.0
@@ -77,7 +103,7 @@ class Runner:
     @property
     def idle(self) -> bool:
         """Tell whether nothing runs and nothing waits."""
-        return not self._waiting and not self._running
+        return not self._waiting and not self._running and not self._errands
 
     def check_room(self) -> None:
         """Refuse early what `submit` would refuse whatever it is.
@@ -94,8 +120,27 @@ class Runner:
         Raises:
             ApiError: The queue is full, the job will never fit into memory, or the server is about to stop.
         """
-        order = job.order
-        work = Workload(len(order.prompt), order.generation, order.policy, order.budget, self._stored[1])
+        needed = self._need(workload(job.order, self._stored[1]))
+        with self._changed:
+            self._check_room()
+            self._waiting.append(_Place(job, needed, time.monotonic()))
+            self._metrics.waiting.set(len(self._waiting))
+            self._changed.notify()
+
+    def lend(self, work: Callable[[], Result], needed: Workload) -> Future[Result]:
+        """Do other work with the model, between two steps, once there is memory for it; it keeps the steps waiting.
+
+        Raises:
+            ApiError: As for `submit`.
+        """
+        errand: _Errand[Result] = _Errand(work, self._need(needed), Future())
+        with self._changed:
+            self._check_room()
+            self._errands.append(errand)
+            self._changed.notify()
+        return errand.done
+
+    def _need(self, work: Workload) -> Need:
         needed = Shape.of(self._engine.model).need(work)
         if needed.alone > self._memory:
             raise invalid(
@@ -103,17 +148,13 @@ class Runner:
                 f"{_mebibytes(self._memory)}: a shorter prompt or response or a smaller budget needs less",
                 code="memory_exceeded",
             )
-        with self._changed:
-            self._check_room()
-            self._waiting.append(_Place(job, needed, time.monotonic()))
-            self._metrics.waiting.set(len(self._waiting))
-            self._changed.notify()
+        return needed
 
     def _check_room(self) -> None:
         if self._stopping:
             raise _shutting_down()
         self._forget_cancelled()
-        if len(self._waiting) >= self._max_queue:
+        if len(self._waiting) + len(self._errands) >= self._max_queue:
             headers = {"retry-after": str(self._retry_after())}
             message = f"{self._max_queue} requests are waiting already; try again later"
             raise ApiError(429, message, "queue_full", headers=headers)
@@ -128,6 +169,7 @@ class Runner:
             while self._rest():
                 self._let_go()
                 self._let_in()
+                self._run_errand()
                 if self._running:
                     self._step()
         finally:
@@ -140,6 +182,10 @@ class Runner:
             for place in (*self._waiting, *self._running.values()):
                 place.job.post(_shutting_down())
             self._waiting.clear()
+            for errand in self._errands:
+                if errand.done.set_running_or_notify_cancel():
+                    errand.done.set_exception(_shutting_down())
+            self._errands.clear()
         for number in list(self._running):
             self._leave(number, "cancelled")
         self._metrics.waiting.set(0)
@@ -147,7 +193,7 @@ class Runner:
     def _rest(self) -> bool:
         """Wait until there is something to do; tell whether to go on."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._waiting or self._running)
+            self._changed.wait_for(lambda: self._stopping or self._waiting or self._running or self._errands)
             return not self._stopping
 
     def _let_go(self) -> None:
@@ -161,6 +207,14 @@ class Runner:
                 self._join(self._waiting.popleft())
             self._metrics.waiting.set(len(self._waiting))
         self._metrics.running.set(len(self._running))
+
+    def _run_errand(self) -> None:
+        with self._changed:
+            if not self._errands or not self._fits(self._errands[0].need):
+                return
+            errand = self._errands.popleft()
+        if errand.done.set_running_or_notify_cancel():
+            errand.run()
 
     def _forget_cancelled(self) -> None:
         for place in [place for place in self._waiting if place.job.cancelled]:

@@ -1,0 +1,105 @@
+"""What the page needs beside answers: what there is to choose, an example to try, and what is kept of a prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from maskkv import lens, mini, policies
+from maskkv.errors import InputError
+from maskkv.server.errors import ApiError, ErrorReply, invalid
+from maskkv.server.orders import check_model, order, turns, workload
+from maskkv.server.requests import ChatRequest
+from maskkv.server.service import service
+
+router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}})
+
+BUNDLED = "maskkv-mini"
+"""What the bundled dLLM is called where no other model was given."""
+_SHORTEST, _LONGEST = 64, 4096
+
+
+@router.get("/about", response_model=None)
+async def about(request: Request) -> Response:
+    """Tell what is served, and what may be chosen."""
+    shared = service(request)
+    settings = shared.settings
+    return _json(
+        {
+            "model": shared.model_name,
+            "bundled": shared.model_name == BUNDLED,
+            "policies": [
+                {"name": name, "evicts": policies.named(name).scorer is not None} for name in policies.names()
+            ],
+            "policy": settings.policy,
+            "budget": settings.budget,
+            "max_prompt_length": settings.max_prompt_length,
+            "max_gen_length": settings.max_gen_length,
+            "examples": list(mini.TASKS),
+        }
+    )
+
+
+@router.get("/example", response_model=None)
+async def example(
+    task: str = "multi-key",
+    length: Annotated[int, Query(ge=_SHORTEST, le=_LONGEST)] = 512,
+    seed: Annotated[int, Query(ge=0, lt=10**9)] = 0,
+) -> Response:
+    """Generate a document with a question that the bundled dLLM can read."""
+    if task not in mini.TASKS:
+        raise invalid(f"unknown task {task!r}: expected one of {', '.join(mini.TASKS)}", "task")
+    try:
+        made = await asyncio.to_thread(mini.sample, task, length, seed)
+    except ValueError as error:
+        raise invalid(str(error), "length") from None
+    return _json(
+        {
+            "task": made.task,
+            "document": made.document,
+            "question": "" if made.question_inside else made.question,
+            "answer": made.answer,
+            "gen_length": made.gen_length,
+        }
+    )
+
+
+@router.post("/lens", response_model=None)
+async def look(asked: ChatRequest, request: Request) -> Response:
+    """Answer with and without eviction, and tell what the policy keeps of the prompt at every budget.
+
+    It takes what `/v1/chat/completions` takes.
+    """
+    shared = service(request)
+    check_model(asked.model, shared.model_name)
+    shared.runner.check_room()
+    wanted = await asyncio.to_thread(order, asked, shared.llm, shared.settings)
+    if wanted.policy.scorer is None:
+        raise invalid(
+            f"policy {wanted.policy.name} evicts nothing: there is something to see with one that does", "policy"
+        )
+    tokens = await asyncio.to_thread(shared.llm.text.chat_tokens, turns(asked))
+    work = partial(lens.inspect, shared.llm, tokens, wanted.generation, wanted.policy, wanted.budget)
+    # The un-evicted answer is part of it.
+    needed = workload(wanted, shared.llm.kv_dtype, policies.named("full"))
+    found = shared.runner.lend(work, needed)
+    try:
+        async with asyncio.timeout(shared.settings.timeout):
+            inspection = await asyncio.wrap_future(found)
+    except TimeoutError:
+        found.cancel()
+        raise ApiError(504, f"looking took longer than {shared.settings.timeout:g} s", "timeout") from None
+    except InputError as error:
+        raise invalid(str(error)) from None
+    return _json(await asyncio.to_thread(lens.packed, inspection))
+
+
+def _json(fields: dict[str, Any]) -> Response:
+    # Escaped to ASCII: a document may hold half a surrogate pair.
+    return Response(json.dumps(fields), media_type="application/json")

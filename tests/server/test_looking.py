@@ -1,0 +1,117 @@
+"""What the page asks the server for."""
+
+import base64
+import struct
+
+import pytest
+
+from maskkv import policies
+from maskkv.mini import TASKS, sample
+from tests.server.live import SHORT, Gate, until
+
+MESSAGES = [{"role": "user", "content": SHORT.content}]
+
+
+def test_about_names_what_may_be_chosen(live):
+    about = live.http.get("/api/about").json()
+    assert (about["model"], about["bundled"]) == ("maskkv-mini", True)
+    assert [each["name"] for each in about["policies"]] == policies.names()
+    assert [each["name"] for each in about["policies"] if not each["evicts"]] == ["full", "none"]
+    assert about["examples"] == list(TASKS)
+
+
+def test_an_example_is_that_of_the_generators(live):
+    found = live.http.get("/api/example?task=two-hop&length=300&seed=5").json()
+    made = sample("two-hop", 300, 5)
+    assert (found["document"], found["question"], found["answer"]) == (made.document, made.question, made.answer)
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("task=nosuch", "unknown task 'nosuch'"),
+        ("length=10", "length"),
+        ("length=9999", "length"),
+        ("length=64&task=few-shot", ""),
+        ("seed=-1", "seed"),
+    ],
+)
+def test_examples_that_cannot_be_are_refused(live, query, says):
+    refused = live.http.get(f"/api/example?{query}")
+    assert refused.status_code in ((200, 400) if "few-shot" in query else (400,))
+    if refused.status_code == 400:
+        assert says in refused.json()["error"]["message"]
+
+
+def test_the_lens_shows_what_the_answer_kept(live, llm):
+    body = {"messages": MESSAGES, "policy": "maskkv", "budget": 8, "max_tokens": 8, "seed": 1}
+    seen = live.http.post("/api/lens", json=body).json()
+    result = llm.generate(SHORT.content, gen_length=8, policy="maskkv", budget=8)
+    assert (seen["evicted"]["text"], seen["evicted"]["cache_bytes"]) == (result.text, result.cache_bytes)
+    assert "".join(seen["tokens"]).split() == SHORT.prompt.split()
+    ladder = seen["ladder"]
+    rung = ladder["budgets"].index(8)
+    assert [[len(head) for head in layer] for layer in result.kept] == ladder["counts"][rung]
+    raw = base64.b64decode(ladder["order"])
+    order = struct.unpack(f"<{len(raw) // 2}H", raw)
+    assert sorted(order[: ladder["counts"][rung][0][0]]) == result.kept[0][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"policy": "full"}, 400, "policy full evicts nothing"),
+        ({"messages": [{"role": "user", "content": "a zebra"}]}, 400, "zebra"),
+        ({"max_tokens": 10**6}, 400, "expected at most"),
+        ({"nonsense": 1}, 400, "nonsense"),
+        ({"model": "other"}, 404, "other"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused(live, changes, status, says):
+    refused = live.http.post("/api/lens", json={"messages": MESSAGES, "budget": 8, "max_tokens": 8, **changes})
+    assert refused.status_code == status
+    assert says in refused.json()["error"]["message"]
+
+
+def test_keys_guard_it(start):
+    with start(api_key="secret") as guarded:
+        assert guarded.http.get("/").status_code == 200
+        assert guarded.http.get("/static/page.js").status_code == 200
+        for path in ("/api/about", "/api/example"):
+            assert guarded.http.get(path).status_code == 401
+        assert guarded.http.post("/api/lens", json={"messages": MESSAGES}).status_code == 401
+        found = guarded.http.get("/api/about", headers={"authorization": "Bearer secret"})
+        assert found.status_code == 200
+
+
+def test_looking_waits_its_turn_between_steps_and_counts_as_waiting(start):
+    import threading
+
+    with start(max_queue=1) as held:
+        gate = Gate(held.runner)
+        answers = []
+        chat = threading.Thread(target=lambda: answers.append(held.chat(max_tokens=16)))
+        chat.start()
+        until(lambda: held.runner._running)
+        looking = threading.Thread(
+            target=lambda: answers.append(held.http.post("/api/lens", json={"messages": MESSAGES, "max_tokens": 8}))
+        )
+        looking.start()
+        until(lambda: held.runner._errands)
+        assert held.chat().status_code == 429
+        gate.open()
+        chat.join()
+        looking.join()
+        assert [each.status_code for each in answers] == [200, 200]
+        until(lambda: held.runner.idle)
+
+
+def test_the_page_may_load_nothing_from_elsewhere(live):
+    page = live.http.get("/")
+    assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
+    for folder in ("", "lens/"):
+        assert live.http.get(f"/static/{folder}..%2f..%2fapp.py").status_code == 404
+    for name in ("page.js", "film.js", "stream.js", "page.css", "lens/lens.js", "lens/lens.css"):
+        text = live.http.get(f"/static/{name}").text
+        assert "://" not in text
+        assert "innerHTML" not in text
