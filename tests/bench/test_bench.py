@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maskkv.bench.__main__ import main
+from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
 from maskkv.bench.report import summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, shape
@@ -27,7 +28,11 @@ def test_it_prints_a_table_and_one_line_of_json(capsys: pytest.CaptureFixture[st
     record = json.loads(lines[-1])
     assert json.loads(file.read_text()) == record
 
-    none, full, maskkv = record["cases"]
+    assert record["machine"]["flops_per_s"] > 1e6
+    assert record["machine"]["bytes_per_s"] > 1e6
+    (run,) = record["runs"]
+    assert (run["prompt_length"], run["batch_size"]) == (96, 1)
+    none, full, maskkv = run["cases"]
     assert [none["steps_timed"], full["steps_timed"], maskkv["steps_timed"]] == [2, 8, 8]
     assert none["extrapolated"]
     assert not maskkv["extrapolated"]
@@ -40,6 +45,45 @@ def test_it_prints_a_table_and_one_line_of_json(capsys: pytest.CaptureFixture[st
     flops = maskkv["step_flops"]
     assert maskkv["response_flops"] == flops["prompt"] + flops["response"] + 6 * flops["partial"]
     assert none["response_flops"] == 8 * none["step_flops"]["everything"]
+    # A step in between reads all weights but the embedding's, and the pairs.
+    weights = 4 * (2 * (32 * (2 * 32 + 2 * 16) + 3 * 32 * 64 + 2 * 32) + 32 + 64 * 32)
+    assert maskkv["step_moved_bytes"]["partial"] == weights + maskkv["cache_bytes"]
+    rates = record["machine"]
+    at_least = [flops / rates["flops_per_s"] for flops in maskkv["step_flops"].values()]
+    assert all(floor >= least for floor, least in zip(maskkv["step_floor_s"].values(), at_least, strict=True))
+    assert maskkv["tokens_per_s"]["median"] > 0
+    assert none["tokens_per_s"] is None
+
+
+def test_lengths_and_batches_are_runs_of_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = [
+        "--prompt-length",
+        "40",
+        "--batch-size",
+        "1",
+        "--batch-size",
+        "3",
+        "--budget",
+        "8",
+        "--policy",
+        "maskkv",
+    ]
+    assert main(["--shape", "tiny", "--gen-length", "8", "--repeats", "1", *arguments]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [(run["prompt_length"], run["batch_size"]) for run in record["runs"]] == [(40, 1), (40, 3)]
+    assert [case["policy"] for case in record["runs"][0]["cases"]] == ["none", "maskkv"]
+    alone, together = (run["cases"][1] for run in record["runs"])
+    assert alone["cache_bytes"] == together["cache_bytes"]
+    # Prompts are read one by one, what is between runs together.
+    assert together["step_flops"] == {kind: 3 * flops for kind, flops in alone["step_flops"].items()}
+
+
+def test_what_would_not_fit_is_refused_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("maskkv.memory.available", lambda device: 10**6)
+    assert main(["--shape", "llada-8b"]) == 2
+    assert "this takes about 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -62,15 +106,22 @@ def test_bad_numbers_get_one_line(capsys: pytest.CaptureFixture[str], arguments:
 
 def test_ratios_are_taken_within_a_repeat_and_parts_extrapolated() -> None:
     none = [Timing(("everything",), (seconds,), (seconds / 2,)) for seconds in (4.0, 10.0, 6.0)]
-    own = [Timing(("prompt", "partial"), (seconds, 1.0), (seconds, 1.0)) for seconds in (3.0, 1.0, 2.0)]
-    cost = Cost({"everything": 100, "prompt": 100, "partial": 20}, cache_bytes=7, peak_live_bytes=9)
-    cached = summary(Case("full"), cost, own, none, num_steps=2)
+    own = [Timing(("prompt", "partial"), (seconds, 1.0), (seconds, 1.0), seconds, 4) for seconds in (3.0, 1.0, 2.0)]
+    moved = {"everything": 10, "prompt": 10, "partial": 90}
+    cost = Cost({"everything": 100, "prompt": 100, "partial": 20}, moved, cache_bytes=7, peak_live_bytes=9)
+    machine = Machine(flops_per_s=10.0, bytes_per_s=30.0)
+    cached = summary(Case("full"), cost, own, none, 2, machine)
     assert cached["speedup"] == {"median": 4.0, "min": 2.0, "max": 10.0}
     assert cached["cpu_speedup"] == {"median": 2.0, "min": 1.0, "max": 5.0}
     assert cached["steps_per_s"] == {"median": 1 / 1.5, "min": 0.5, "max": 1.0}
     assert cached["step_s"]["prompt"] == {"median": 2.0, "min": 1.0, "max": 3.0}
     assert (cached["response_flops"], cached["extrapolated"]) == (120, False)
-    plain = summary(Case("none"), cost, none, none, num_steps=64)
+    # The operations of a refresh, 100 at 10 a second, and the bytes of a partial step, 90 at 30.
+    assert cached["step_floor_s"] == {"everything": 10.0, "prompt": 10.0, "partial": 3.0}
+    assert cached["response_floor_s"] == 13.0
+    assert cached["tokens_per_s"] == {"median": 4 / 3, "min": 1.0, "max": 2.0}
+    assert cached["first_commit_s"] == {"median": 2.0, "min": 1.0, "max": 3.0}
+    plain = summary(Case("none"), cost, none, none, 64, machine)
     assert plain["response_s"] == {"median": 6.0 * 64, "min": 4.0 * 64, "max": 10.0 * 64}
     assert (plain["response_flops"], plain["extrapolated"]) == (6400, True)
 

@@ -145,11 +145,40 @@ def test_demo_refuses_in_one_line(refused, args, says):
 
 def test_bench_has_the_options_of_the_module():
     options = BenchFlags(
-        shape="mini", prompt_length=1, gen_length=2, budget=[3, 4], repeats=5, none_steps=6, seed=7, json_out=Path("f")
+        shape="mini",
+        prompt_length=[1, 8],
+        batch_size=[2],
+        gen_length=2,
+        policy=["full"],
+        budget=[3, 4],
+        doubt=0.5,
+        kv_dtype="int8",
+        compile=True,
+        repeats=5,
+        none_steps=6,
+        seed=7,
+        json_out=Path("f"),
     )
     parsed = vars(parser().parse_args(options.arguments()))
     assert parsed == {
-        "shape": "mini", "prompt_length": 1, "gen_length": 2, "budget": [3, 4], "repeats": 5, "none_steps": 6,
-        "seed": 7, "json_out": Path("f"),
+        "shape": "mini", "model": None, "device": "auto", "dtype": None, "prompt_length": [1, 8], "batch_size": [2],
+        "gen_length": 2, "policy": ["full"], "budget": [3, 4], "prompt_interval": None, "doubt": 0.5, "drift": None,
+        "kv_dtype": "int8", "compile": True, "repeats": 5, "none_steps": 6, "seed": 7, "json_out": Path("f"),
     }  # fmt: skip
     assert BenchFlags().arguments() == []
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--shape", "huge"), "unknown shape 'huge'"),
+        (("--dtype", "int3"), "--dtype int3: expected one of"),
+        (("--kv-dtype", "int3"), "int3"),
+        (("--policy", "magic"), "unknown policy 'magic'"),
+        (("--batch-size", 0), "--batch-size 0: expected at least 1"),
+        (("--model", "x", "--shape", "mid"), "give one of them"),
+        (("--doubt", 0.5, "--drift", 0.5), "give one of them"),
+    ],
+)
+def test_bench_refuses_in_one_line(refused, args, says):
+    assert says in refused("bench", *args)

@@ -47,6 +47,14 @@ def test_every_measure_is_a_panel_and_every_case_a_curve_over_the_lengths():
     assert [label.get_text() for label in speed.get_xticklabels()] == ["1k", "2k"]
 
 
+def test_runs_of_one_line_are_drawn_like_lines_of_their_own():
+    common = {name: value for name, value in RUNS[0].items() if name not in ("prompt_length", "cases")}
+    line = {**common, "runs": [{"prompt_length": run["prompt_length"], "cases": run["cases"]} for run in RUNS]}
+    assert curves(draw("cost", [line]).axes[0]) == curves(draw("cost", RUNS).axes[0])
+    with pytest.raises(InputError, match="no list of runs"):
+        draw("cost", [{**line, "runs": 3}])
+
+
 def test_error_bars_span_the_repeats():
     maskkv = draw("cost", RUNS).axes[0].containers[1]
     assert [list(segment[:, 1]) for segment in maskkv.lines[2][0].get_segments()] == [[30.0, 30.0], [18.0, 24.0]]

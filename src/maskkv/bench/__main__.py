@@ -1,11 +1,13 @@
-"""`python -m maskkv.bench`: steps per second, bytes and operations of `none`, `full` and `maskkv` on a random model."""
+"""`python -m maskkv.bench`, which is `maskkv bench`: what responses cost under several policies, side by side."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +15,54 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from maskkv import api, memory, policies
+from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Task, Timing, cost, timing
 from maskkv.bench.report import show, summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, shape
+from maskkv.checkpoint import DTYPES
 from maskkv.engine import measure_importance
 from maskkv.errors import InputError, MaskKVError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.models.transformer import Transformer
+from maskkv.ops.quantised import KV_DTYPES
+from maskkv.plan import Shape, Workload
 from maskkv.records import append, environment
+
+DEFAULTS: dict[str, list[Any]] = {
+    "prompt_length": [4096],
+    "batch_size": [1],
+    "budget": [64, 256],
+    "policy": ["none", "full", "maskkv"],
+}
+"""Of the options that may be repeated."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the options."""
     options = argparse.ArgumentParser(
         prog="python -m maskkv.bench",
-        description="Compare the policies none, full and maskkv on a random model; ends with one line of JSON.",
+        description="Compare policies by speed and memory, on random weights or a checkpoint; ends in a line of JSON.",
     )
     add = options.add_argument
-    add("--shape", choices=sorted(SHAPES), default="mid", help="shape of the model (default: mid)")
-    add("--prompt-length", type=int, default=4096, help="tokens of the prompt (default: 4096)")
+    add("--shape", choices=sorted(SHAPES), help="shape of a model with random weights (default: mid)")
+    add("--model", help="instead of a shape: hub id or local folder")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add("--dtype", choices=sorted(DTYPES), help="default: the checkpoint's own; float32 for random weights on a CPU")
+    add("--prompt-length", type=int, action="append", help="tokens of the prompt; repeatable (default: 4096)")
+    add("--batch-size", type=int, action="append", help="sequences that run together; repeatable (default: 1)")
     add("--gen-length", type=int, default=64, help="tokens of the response, a multiple of 8 (default: 64)")
+    add("--policy", action="append", help="beside none; repeatable (default: full maskkv)")
     add("--budget", type=int, action="append", help="pairs per KV head and layer; repeatable (default: 64 256)")
+    add("--prompt-interval", type=int, help="steps from one prompt refresh to the next (default: 50)")
+    add("--doubt", type=float, help="read the prompt again when no candidate is this sure")
+    add("--drift", type=float, help="read the prompt again once the values have moved this far")
+    add("--kv-dtype", default="auto", choices=KV_DTYPES, help="what kept pairs are stored in (default: auto)")
+    add("--compile", action="store_true", help="compile the layers")
     add("--repeats", type=int, default=3, help="measurements of every policy (default: 3)")
     add("--none-steps", type=int, default=2, help="steps of `none` to time per repeat, all alike (default: 2)")
-    add("--seed", type=int, default=0, help="of weights and prompt (default: 0)")
+    add("--seed", type=int, default=0, help="of weights and prompts (default: 0)")
     add("--json-out", type=Path, help="append the JSON line to this file too")
     return options
 
@@ -58,54 +84,119 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise InputError for numbers that cannot be benchmarked."""
-    for name in ("prompt_length", "repeats", "none_steps", *(["budget"] if options.budget else [])):
-        value = min(options.budget) if name == "budget" else getattr(options, name)
-        if value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+    """Raise InputError for what cannot be benchmarked; fill in the lists' defaults."""
+    for name, default in DEFAULTS.items():
+        setattr(options, name, list(dict.fromkeys(getattr(options, name) or default)))
+    for name in ("prompt_length", "batch_size", "budget", "repeats", "none_steps"):
+        value = getattr(options, name)
+        least = min(value) if isinstance(value, list) else value
+        if least < 1:
+            raise InputError(f"--{name.replace('_', '-')} {least}: expected at least 1")
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: expected at least 0")
     if options.json_out is not None and options.json_out.is_dir():
         raise InputError(f"--json-out {options.json_out}: this is a folder, expected a file")
+    if options.model is not None and options.shape is not None:
+        raise InputError("--model and --shape both name a model: give one of them")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure every case and return the record."""
-    task = set_up(options)
-    budgets = dict.fromkeys(options.budget or (64, 256))
-    cases = [Case("none"), Case("full"), *(Case("maskkv", budget) for budget in budgets)]
-    costs, timings = measure(task, cases, options.repeats, options.none_steps)
-    num_steps = task.generation.num_steps
+    """Measure every case at every length and batch size, and return the record."""
+    generation, cases = schedule(options), list(choose(options))
+    model = make(options, generation, cases)
+    if options.compile:
+        model.compile_rows()
+    machine = Machine.measure(model.device, model.dtype)
+    named = options.model or f"random {options.shape or 'mid'}"
     return {
         "benchmark": "policies",
         "environment": environment(),
-        "shape": options.shape,
-        "parameters": parameter_count(task.model),
-        "dtype": str(task.model.dtype).removeprefix("torch."),
+        "name": named,
+        "shape": None if options.model else options.shape or "mid",
+        "model": options.model,
+        "device": str(model.device),
+        "parameters": parameter_count(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "kv_dtype": options.kv_dtype,
+        "compile": options.compile,
         "seed": options.seed,
-        "prompt_length": options.prompt_length,
         "gen_length": options.gen_length,
-        "block_length": task.generation.block_length,
-        "prompt_interval": task.generation.prompt_interval,
-        "response_interval": task.generation.response_interval,
-        "transfer_ratio": task.generation.transfer_ratio,
+        "schedule": asdict(generation),
         "repeats": options.repeats,
-        "cases": [summary(case, costs[case], timings[case], timings[cases[0]], num_steps) for case in cases],
+        "machine": asdict(machine),
+        "runs": [
+            _measured(options, model, machine, cases, length, batch)
+            for length, batch in product(options.prompt_length, options.batch_size)
+        ],
     }
 
 
-def set_up(options: argparse.Namespace) -> Task:
-    """Make the model, its profile (from another prompt than the one measured) and the prompt."""
-    generation = Generation(gen_length=options.gen_length, stop_at_eos=False)
-    config = shape(options.shape)
-    model = random_model(config, options.seed)
-    generator = torch.Generator().manual_seed(options.seed)
-    prompt, other = torch.randint(config.mask_id, (2, options.prompt_length), generator=generator)
-    importance = measure_importance(model, other, model.rotation(torch.arange(len(other))))
-    profile = LayerProfile(
-        options.shape, f"random {options.seed}", 1, len(other), importance, (0.0,) * config.num_layers
+def schedule(options: argparse.Namespace) -> Generation:
+    """Return how responses are made; they do not stop early, so that all take equally many steps."""
+    given = {name: getattr(options, name) for name in ("prompt_interval", "doubt", "drift")}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Generation(gen_length=options.gen_length, stop_at_eos=False, **chosen)
+
+
+def choose(options: argparse.Namespace) -> Iterator[Case]:
+    """Yield `none`, which everything is compared with, and the other policies, each at every budget if it has one."""
+    yield Case("none")
+    for name in options.policy:
+        if name == "none":
+            continue
+        for budget in options.budget if policies.named(name).scorer is not None else [None]:
+            yield Case(name, budget)
+
+
+def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Case]) -> Transformer:
+    """Load the checkpoint, or make the random model; neither before it is known to fit.
+
+    Raises:
+        InputError: It would not fit into memory.
+    """
+    if options.model is not None:
+        return api.load(options.model, device=options.device, dtype=options.dtype or "auto").model
+    config = shape(options.shape or "mid")
+    wanted = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
+    dtype = DTYPES[options.dtype or ("float32" if device.type == "cpu" else "bfloat16")]
+    needed = max(
+        Shape(config, dtype.itemsize).peak(
+            Workload(length, generation, policies.named(case.policy), case.budget, options.kv_dtype), batch
+        )
+        for length, batch, case in product(options.prompt_length, options.batch_size, cases)
     )
-    return Task(model, profile, prompt.tolist(), generation)
+    free = memory.available(device)
+    if needed > free:
+        raise InputError(
+            f"this takes about {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free: a shorter --prompt-length, a "
+            "smaller --batch-size or --dtype bfloat16 needs less; `maskkv plan` tells what fits"
+        )
+    return random_model(config, options.seed, dtype, device)
+
+
+def _measured(
+    options: argparse.Namespace, model: Transformer, machine: Machine, cases: Sequence[Case], length: int, batch: int
+) -> dict[str, Any]:
+    task = set_up(options, model, length, batch)
+    costs, timings = measure(task, cases, options.repeats, options.none_steps)
+    steps = task.generation.num_steps
+    return {
+        "prompt_length": length,
+        "batch_size": batch,
+        "cases": [summary(case, costs[case], timings[case], timings[cases[0]], steps, machine) for case in cases],
+    }
+
+
+def set_up(options: argparse.Namespace, model: Transformer, length: int, batch: int) -> Task:
+    """Draw prompts, and measure the layers on another one of at most 1,024 tokens."""
+    generator = torch.Generator().manual_seed(options.seed)
+    most = min(model.config.mask_id, *model.config.eos_ids, model.config.vocab_size)
+    prompts = torch.randint(most, (batch, length), generator=generator)
+    other = torch.randint(most, (min(length, 1024),), generator=generator).to(model.device)
+    importance = measure_importance(model, other, model.rotation(torch.arange(len(other), device=model.device)))
+    profile = LayerProfile("bench", f"random {options.seed}", 1, len(other), importance, (0.0,) * len(importance))
+    return Task(model, profile, prompts.tolist(), schedule(options), options.kv_dtype)
 
 
 def measure(
@@ -117,18 +208,17 @@ def measure(
         bar = progress.add_task("")
 
         def say(what: str, case: Case) -> None:
-            progress.update(bar, description=f"{what}: {case.label}")
+            progress.update(bar, description=f"{len(task.prompts[0]):,} tokens, {what}: {case.label}")
 
         costs, timings = {}, {case: list[Timing]() for case in cases}
         for case in cases:
             say("counting", case)
             costs[case] = cost(task, case)
-        whole = task.generation.num_steps
         for repeat in range(repeats):
             # Back and forth, so that a machine that slows down or speeds up favours nobody.
             for case in cases if repeat % 2 == 0 else reversed(cases):
                 say(f"repeat {repeat + 1} of {repeats}", case)
-                timings[case].append(timing(task, case, whole if case.cached else min(none_steps, whole)))
+                timings[case].append(timing(task, case, None if case.cached else none_steps))
     return costs, timings
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-
 from maskkv.bench.flops import count_flops
+from maskkv.bench.machine import moved_bytes, synchronize
 from maskkv.bench.memory import LiveBytes
 from maskkv.cache import Refresh
 from maskkv.engine import Engine, Step
@@ -39,38 +38,51 @@ class Case:
 
 @dataclass(frozen=True)
 class Task:
-    """Hold what every case has in common."""
+    """Hold what every case has in common; the prompts are of one length and answered together."""
 
     model: Transformer
     profile: LayerProfile
-    prompt: Sequence[int]
+    prompts: Sequence[Sequence[int]]
     generation: Generation
+    kv_dtype: str = "auto"
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of a pass over everything."""
+        return len(self.prompts[0]) + self.generation.gen_length
 
     def open(self, case: Case, generation: Generation) -> Engine:
-        """Return an engine that is about to take the response's first step."""
+        """Return an engine that is about to take the responses' first step."""
         engine = Engine(self.model, self.profile)
-        engine.add(self.prompt, generation, named(case.policy), case.budget)
+        for prompt in self.prompts:
+            engine.add(prompt, generation, named(case.policy), case.budget, kv_dtype=self.kv_dtype)
         return engine
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Record what does not depend on the clock: per kind of step the operations, and the bytes."""
+    """Record what does not depend on the clock: per kind of step operations and bytes to be moved, and sizes."""
 
     flops: dict[str, int]
+    moved: dict[str, int]
     cache_bytes: int
+    """Of one sequence."""
     peak_live_bytes: int
     """Most bytes alive in a prompt refresh, the cache of the one before included and the weights not."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Record the first steps of one response."""
+    """Record the first steps of the responses."""
 
     kinds: tuple[str, ...]
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...]
     """Over all threads of the process; what other programs take from the cores is not in it."""
+    first_commit_s: float = 0.0
+    """Until the first token of the first sequence is decided."""
+    tokens: int = 0
+    """Up to the end token, over all sequences; 0 unless the responses were timed whole."""
 
 
 def kind(refresh: Refresh | None) -> str:
@@ -82,7 +94,8 @@ def cost(task: Task, case: Case) -> Cost:
     """Count one step of each kind, the prompt refresh when there is a cache to be replaced."""
     generation = task.generation
     if case.cached:
-        generation = replace(generation, prompt_interval=3, response_interval=2)
+        clock = {"one_pass": False, "doubt": None, "drift": None}
+        generation = replace(generation, prompt_interval=3, response_interval=2, **clock)  # type: ignore[arg-type]
     engine = task.open(case, generation)
     flops: dict[str, int] = {}
     with LiveBytes() as live:
@@ -90,22 +103,42 @@ def cost(task: Task, case: Case) -> Cost:
             done: list[Step] = []
             spent = count_flops(partial(_advance, engine, done))
             flops[kind(done[0].refresh)] = spent
-    return Cost(flops, engine[0].cache_bytes, live.peak)
+    cache_bytes, sequences = engine[0].cache_bytes, len(task.prompts)
+    moved = {
+        name: moved_bytes(
+            task.model, task.rows, sequences, cache_bytes, whole=name in ("everything", Refresh.PROMPT.value)
+        )
+        for name in flops
+    }
+    return Cost(flops, moved, cache_bytes, live.peak)
 
 
-def timing(task: Task, case: Case, steps: int) -> Timing:
-    """Time the first `steps` steps of a response, each for itself."""
+def timing(task: Task, case: Case, most: int | None = None) -> Timing:
+    """Time the steps of the responses, each for itself: all of them, or the first `most`."""
     engine = task.open(case, task.generation)
-    kinds, seconds, cpu_seconds = [], [], []
-    for _ in range(steps):
+    kinds: list[str] = []
+    seconds: list[float] = []
+    cpu_seconds: list[float] = []
+    first_commit_s = None
+    while most is None or len(kinds) < most:
         wall, cpu = time.perf_counter(), time.process_time()
-        (step,) = engine.step()
-        if task.model.device.type == "cuda":
-            torch.cuda.synchronize(task.model.device)
+        steps = engine.step()
+        if not steps:
+            break
+        synchronize(task.model.device)
         seconds.append(time.perf_counter() - wall)
         cpu_seconds.append(time.process_time() - cpu)
-        kinds.append(kind(step.refresh))
-    return Timing(tuple(kinds), tuple(seconds), tuple(cpu_seconds))
+        kinds.append(kind(steps[0].refresh))
+        if first_commit_s is None and steps[0].positions:
+            first_commit_s = sum(seconds)
+    tokens = 0 if most is not None else sum(_said(task, engine, number) for number in range(len(task.prompts)))
+    return Timing(tuple(kinds), tuple(seconds), tuple(cpu_seconds), first_commit_s or sum(seconds), tokens)
+
+
+def _said(task: Task, engine: Engine, number: int) -> int:
+    response = engine[number].response()
+    ends = (index for index, token in enumerate(response) if token in task.model.config.eos_ids)
+    return next(ends, len(response))
 
 
 def _advance(engine: Engine, done: list[Step]) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
 
 
@@ -21,96 +22,128 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def summary(
-    case: Case, cost: Cost, timings: Sequence[Timing], reference: Sequence[Timing], num_steps: int
+    case: Case, cost: Cost, timings: Sequence[Timing], reference: Sequence[Timing], num_steps: int, machine: Machine
 ) -> dict[str, Any]:
     """Summarise a case; `reference` are the timings of `none`, one for each repeat of the case's own.
 
-    A ratio is between a case and `none` in the same repeat. A response that was timed in part is extrapolated:
-    each of its steps counts as the mean of those timed.
+    A ratio is between a case and `none` in the same repeat, of whole responses. What was timed in part (`none`) is
+    extrapolated to `num_steps`: each of its steps counts as the mean of those timed.
     """
     kinds = timings[0].kinds
-    flops = sum(cost.flops[each] for each in kinds) * num_steps // len(kinds)
+    extrapolated = timings[0].tokens == 0
+    steps = num_steps if extrapolated else len(kinds)
+    flops = sum(cost.flops[each] for each in kinds) * steps // len(kinds)
     pairs = list(zip(timings, reference, strict=True))
+    floors = {name: machine.floor(cost.flops[name], cost.moved[name]) for name in cost.flops}
     return {
         **asdict(case),
-        "steps": num_steps,
+        "steps": steps,
         "steps_timed": len(kinds),
-        "extrapolated": len(kinds) < num_steps,
+        "extrapolated": extrapolated,
+        "first_commit_s": spread(each.first_commit_s for each in timings),
         "steps_per_s": spread(1 / _mean(own.seconds) for own in timings),
-        "speedup": spread(_mean(none.seconds) / _mean(own.seconds) for own, none in pairs),
-        "cpu_speedup": spread(_mean(none.cpu_seconds) / _mean(own.cpu_seconds) for own, none in pairs),
-        "response_s": spread(_mean(own.seconds) * num_steps for own in timings),
+        "tokens_per_s": None if extrapolated else spread(own.tokens / sum(own.seconds) for own in timings),
+        "speedup": spread(_mean(none.seconds) * num_steps / (_mean(own.seconds) * steps) for own, none in pairs),
+        "cpu_speedup": spread(
+            _mean(none.cpu_seconds) * num_steps / (_mean(own.cpu_seconds) * steps) for own, none in pairs
+        ),
+        "response_s": spread(_mean(own.seconds) * steps for own in timings),
         "step_s": {kind: spread(_of_kind(timings, kind)) for kind in dict.fromkeys(kinds)},
         "step_flops": cost.flops,
+        "step_moved_bytes": cost.moved,
+        "step_floor_s": floors,
         "response_flops": flops,
+        "response_floor_s": sum(floors[each] for each in kinds) * steps / len(kinds),
         "cache_bytes": cost.cache_bytes,
         "peak_live_bytes": cost.peak_live_bytes,
     }
 
 
 def show(record: dict[str, Any], console: Console) -> None:
-    """Print the record as two tables, with what was measured and what was not."""
-    cases = record["cases"]
+    """Print the record as two tables per run, with what was measured and what was not."""
+    machine = record["machine"]
     console.print(
-        f"Random LLaDA {record['shape']!r}: {record['parameters']:,} parameters, {record['dtype']}, "
-        f"{record['environment']['threads']} threads. Prompt {record['prompt_length']:,} tokens, "
-        f"response {record['gen_length']}.",
+        f"{record['name']}: {record['parameters']:,} parameters, {record['dtype']}, "
+        f"{record['environment']['threads']} threads; matrix product "
+        f"{machine['flops_per_s'] / 1e9:,.0f} GFLOP/s, copy {machine['bytes_per_s'] / 1e9:,.1f} GB/s.",
         soft_wrap=True,
     )
-    console.print(_speed_table(cases))
-    console.print(_cost_table(cases))
+    for run in record["runs"]:
+        sequences = f", {run['batch_size']} sequences" if run["batch_size"] > 1 else ""
+        console.print(
+            f"\nPrompt {run['prompt_length']:,} tokens, response {record['gen_length']}{sequences}.", style="bold"
+        )
+        console.print(_speed_table(run["cases"]))
+        console.print(_cost_table(run["cases"]))
     console.print(_notes(record), style="dim", soft_wrap=True)
 
 
 def _speed_table(cases: Sequence[dict[str, Any]]) -> Table:
-    table = Table("policy", title="Speed: median, and least–most, over repeats", title_justify="left")
-    for column in ("steps/s", "× none", "by CPU time", "prompt refresh", "response refresh", "partial"):
+    table = _table("Speed: median, and least–most, over repeats")
+    for column in ("steps/s", "tokens/s", "× none", "by CPU", "prompt", "response", "partial"):
         table.add_column(column, justify="right")
     for case in cases:
         kinds = case["step_s"]
         # Without a cache every step is a refresh of everything.
-        steps = (kinds.get("prompt", kinds.get("everything")), kinds.get("response"), kinds.get("partial"))
+        names = ("prompt" if "prompt" in kinds else "everything", "response", "partial")
         table.add_row(
             _label(case) + (" *" if case["extrapolated"] else ""),
             _range(case["steps_per_s"], "{:.3g}"),
+            "" if case["tokens_per_s"] is None else _range(case["tokens_per_s"], "{:.3g}"),
             _range(case["speedup"], "{:.1f}"),
             _range(case["cpu_speedup"], "{:.1f}"),
-            *(f"{step['median'] * 1e3:,.0f} ms" if step else "" for step in steps),
+            *(_against_floor(case, name) if name in kinds else "" for name in names),
         )
     return table
 
 
+def _table(title: str) -> Table:
+    return Table(
+        "policy", title=title, title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+
+
+def _against_floor(case: dict[str, Any], name: str) -> str:
+    own, floor = case["step_s"][name]["median"], case["step_floor_s"][name]
+    return f"{own * 1e3:,.0f}\n{own / floor:.1f} ×"
+
+
 def _cost_table(cases: Sequence[dict[str, Any]]) -> Table:
-    none = next(case for case in cases if case["policy"] == "none")
-    table = Table("policy", title="Size and work", title_justify="left")
-    for column in ("cache", "peak live", "GFLOP/response", "none ÷ own"):
+    none = cases[0]
+    table = _table("Size and work")
+    for column in ("first commit", "cache", "peak live", "GFLOP", "none ÷ own", "of bound"):
         table.add_column(column, justify="right")
     for case in cases:
+        bound = none["response_flops"] / case["response_flops"]
         table.add_row(
             _label(case),
+            f"{case['first_commit_s']['median']:.2f} s",
             decimal(case["cache_bytes"]),
             decimal(case["peak_live_bytes"]),
             f"{case['response_flops'] / 1e9:,.3g}",
-            f"{none['response_flops'] / case['response_flops']:.1f}",
+            f"{bound:.1f}",
+            f"{case['speedup']['median'] / bound:.2f}",
         )
     return table
 
 
 def _notes(record: dict[str, Any]) -> str:
     lines = [
-        f"Timed: policies in turn in one process, {record['repeats']} times; each ratio is within one turn.",
+        f"Timed: policies in turn in one process, {record['repeats']} times; a ratio is of responses, within one turn.",
         "Peak live: tensors alive in a prompt refresh without the weights; inside fused kernels nothing is seen.",
-        "GFLOP: one step of each kind counted, times the steps of that kind; none ÷ own bounds × none.",
+        "GFLOP: of a response; each kind of step counted once, times its steps; none ÷ own bounds × none.",
+        "Floor: the operations at the rate of a matrix product, or the bytes that must be moved at that of a copy.",
         "Layer importance was measured before, as with a calibration profile.",
-        "By CPU time: the same ratio in seconds of this process's threads, which other programs hardly change.",
+        "By CPU: the same ratio in seconds of this process's threads, which other programs hardly change.",
+        "prompt, response, partial: milliseconds of a step that recomputes so much, and how many times the floor that is.",
     ]
-    for case in record["cases"]:
-        if case["extrapolated"]:
-            lines.insert(
-                1,
-                f"* {_label(case)}: the first {case['steps_timed']} of {case['steps']} steps, all alike, were timed; "
-                "the response is extrapolated.",
-            )
+    partly = next((case for case in record["runs"][0]["cases"] if case["extrapolated"]), None)
+    if partly is not None:
+        lines.insert(
+            1,
+            f"* {_label(partly)}: the first {partly['steps_timed']} of {partly['steps']} steps, all alike, were timed; "
+            "the response is extrapolated.",
+        )
     return "\n".join(lines)
 
 

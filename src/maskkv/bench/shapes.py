@@ -104,14 +104,22 @@ def shape(name: str) -> ModelConfig:
     return SHAPES[name]
 
 
-def random_model(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32) -> Transformer:
+def random_model(
+    config: ModelConfig,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> Transformer:
     """Make a model with random weights that keep its activations of the order of one.
 
     Matrices are normal with variance 1 / fan-in, the two that add to the residual stream divided by the square root of
     the number of terms added, so the stream grows by a constant factor whatever the depth.
     """
-    generator = torch.Generator().manual_seed(seed)
-    model = Transformer(config)
+    device = torch.device(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.device("meta"):
+        model = Transformer(config).to(dtype)
+    model.to_empty(device=device)
     terms = 2 * config.num_layers
     for name, parameter in model.named_parameters():
         with torch.no_grad():
@@ -121,8 +129,10 @@ def random_model(config: ModelConfig, seed: int, dtype: torch.dtype = torch.floa
             std = 1.0 if name == "embed.weight" else parameter.shape[1] ** -0.5
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 std *= terms**-0.5
-            parameter.normal_(0.0, std, generator=generator)
-    return model.to(dtype).requires_grad_(False)
+            # Drawn in fp32 and row by row: a large model has no room for a second copy of its own.
+            for row in parameter.split(4096):
+                row.copy_(torch.empty_like(row, dtype=torch.float32).normal_(0.0, std, generator=generator))
+    return model.requires_grad_(False).eval()
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -19,7 +19,19 @@ PANELS = {
 }
 """The measured fields of a case, with the titles of their panels and their units."""
 
-SAME = ("shape", "model", "fingerprint", "dtype", "device", "gen_length", "environment.machine", "environment.threads")
+SAME = (
+    "shape",
+    "model",
+    "fingerprint",
+    "dtype",
+    "kv_dtype",
+    "device",
+    "batch_size",
+    "gen_length",
+    "schedule",
+    "environment.machine",
+    "environment.threads",
+)
 """What runs that share a picture agree in."""
 
 Points = dict[float, tuple[float, float, float]]
@@ -28,7 +40,7 @@ Points = dict[float, tuple[float, float, float]]
 
 def draw(records: Sequence[Record]) -> Figure:
     """Draw each policy and budget over the prompt lengths; error bars span the repeats, zeros have no place."""
-    runs = having(records, ("cases", "prompt_length"), "a run of `maskkv bench`")
+    runs = having(_flat(records), ("cases", "prompt_length"), "a run of `maskkv bench`")
     check_alike(runs, SAME)
     cases = [case for run in runs for case in _cases(run)]
     check_distinct(cases, ("prompt_length", "case.policy", "case.budget"))
@@ -61,6 +73,17 @@ def points(cases: Sequence[Record], name: str, field: str) -> Points:
         median, least, most = (positive(case, f"case.{field}{end}") for end in ends)
         found[positive(case, "prompt_length")] = (median, least, most)
     return dict(sorted(found.items()))
+
+
+def _flat(records: Sequence[Record]) -> list[Record]:
+    """Return a record per prompt length and batch size, of which `maskkv bench` puts several into one line."""
+    found: list[Record] = []
+    for record in records:
+        runs = record.get("runs", [record])
+        if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+            raise InputError("a record's field runs is no list of runs: expected what `maskkv bench` writes")
+        found += [{**record, "runs": None, **run} for run in runs]
+    return found
 
 
 def _cases(run: Record) -> list[Record]:
