@@ -102,8 +102,8 @@ def check(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure every case at every length and batch size, and return the record."""
-    generation, cases = schedule(options), list(choose(options))
-    model = make(options, generation, cases)
+    generation = schedule(options)
+    model = make(options, generation, list(choose(options)))
     if options.compile:
         model.compile_rows()
     machine = Machine.measure(model.device, model.dtype)
@@ -124,10 +124,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "schedule": asdict(generation),
         "repeats": options.repeats,
         "machine": asdict(machine),
-        "runs": [
-            _measured(options, model, machine, cases, length, batch)
-            for length, batch in product(options.prompt_length, options.batch_size)
-        ],
+        "runs": measured(options, model, machine),
     }
 
 
@@ -175,17 +172,23 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
     return random_model(config, options.seed, dtype, device)
 
 
-def _measured(
-    options: argparse.Namespace, model: Transformer, machine: Machine, cases: Sequence[Case], length: int, batch: int
-) -> dict[str, Any]:
-    task = set_up(options, model, length, batch)
-    costs, timings = measure(task, cases, options.repeats, options.none_steps)
-    steps = task.generation.num_steps
-    return {
-        "prompt_length": length,
-        "batch_size": batch,
-        "cases": [summary(case, costs[case], timings[case], timings[cases[0]], steps, machine) for case in cases],
-    }
+def measured(options: argparse.Namespace, model: Transformer, machine: Machine) -> list[dict[str, Any]]:
+    """Return a run per prompt length and batch size."""
+    cases, runs = list(choose(options)), []
+    for length, batch in product(options.prompt_length, options.batch_size):
+        task = set_up(options, model, length, batch)
+        costs, timings = measure(task, cases, options.repeats, options.none_steps)
+        steps = task.generation.num_steps
+        runs.append(
+            {
+                "prompt_length": length,
+                "batch_size": batch,
+                "cases": [
+                    summary(case, costs[case], timings[case], timings[cases[0]], steps, machine) for case in cases
+                ],
+            }
+        )
+    return runs
 
 
 def set_up(options: argparse.Namespace, model: Transformer, length: int, batch: int) -> Task:

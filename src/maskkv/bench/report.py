@@ -135,7 +135,7 @@ def _notes(record: dict[str, Any]) -> str:
         "Floor: the operations at the rate of a matrix product, or the bytes that must be moved at that of a copy.",
         "Layer importance was measured before, as with a calibration profile.",
         "By CPU: the same ratio in seconds of this process's threads, which other programs hardly change.",
-        "prompt, response, partial: milliseconds of a step that recomputes so much, and how many times the floor that is.",
+        "prompt, response, partial: milliseconds of a step that recomputes so much; below, in floors.",
     ]
     partly = next((case for case in record["runs"][0]["cases"] if case["extrapolated"]), None)
     if partly is not None:
