@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 import maskkv
-from maskkv.cli.shaded import MARKS, Prompt, printable
+from maskkv.cli.shaded import MARKS, Prompt
+from maskkv.cli.terminal import printable
 from maskkv.mini import sample
 
 SAMPLE = sample("multi-key", 80, 3)

@@ -17,6 +17,7 @@ PROGRAM = [sys.executable, "-c", "import sys; from maskkv.cli import main; sys.e
 COMMANDS = [
     *(
         "generate",
+        "chat",
         "demo",
         "sample",
         "policies",

@@ -11,7 +11,9 @@ from maskkv.mini import words
 from maskkv.models import llada
 from maskkv.models.transformer import Transformer
 
-TEMPLATE = "{% for message in messages %}{{ message['content'] }} answer :{% endfor %}"
+TEMPLATE = (
+    "{% for message in messages %}{% if not loop.first %} {% endif %}{{ message['content'] }} answer :{% endfor %}"
+)
 RAW = {
     "model_type": "llada",
     "architectures": ["LLaDAModelLM"],

@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 
 import maskkv
-from maskkv.cli import bench, calibrate, demo, doctor, evaluate, generate, inspect, plan, plot, policies, sample, serve
+from maskkv.cli import (
+    bench,
+    calibrate,
+    chat,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    inspect,
+    plan,
+    plot,
+    policies,
+    refusals,
+    sample,
+    serve,
+)
 from maskkv.errors import MaskKVError
 
 app = typer.Typer(
@@ -22,6 +37,7 @@ app = typer.Typer(
 )
 for _name, _command in {
     "generate": generate.generate,
+    "chat": chat.chat,
     "demo": demo.demo,
     "sample": sample.sample,
     "policies": policies.policies,
@@ -77,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _error(message: str) -> int:
-    print(f"maskkv: error: {' '.join(message.split())}", file=sys.stderr)
+    refusals.report(message)
     return 2
 
 
@@ -89,6 +105,4 @@ def _refusal(error: Any) -> str | None:
         # Where pydantic checks a value, it says whose exception that was.
         message = error.format_message().rstrip(".").replace(" Value error,", "")
         return f"{message[:1].lower()}{message[1:]}: see `{where} --help`"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
-        return "out of memory: a shorter prompt, --dtype bfloat16 or another --device needs less"
-    return None
+    return refusals.out_of_memory(error)

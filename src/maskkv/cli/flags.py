@@ -214,7 +214,7 @@ NOTHING = Without()
 
 
 def flagged(function: Command) -> Command:
-    """Turn a function of dataclasses into one of flags, and add `--debug`.
+    """Turn a function of dataclasses into one of flags, and add `--debug`, which a function may ask for as well.
 
     A parameter whose type is a dataclass becomes a keyword per field; the others stay. With `--debug` an error that
     maskkv raised on purpose shows its traceback before it is reported as usual.
@@ -228,10 +228,12 @@ def flagged(function: Command) -> Command:
         else:
             kind = hints[parameter.name]
             parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
-    parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+    asks = "debug" in hints
+    if not asks:
+        parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
 
     def run(**given: Any) -> None:
-        debug = given.pop("debug")
+        debug = given["debug"] if asks else given.pop("debug")
         try:
             built = {
                 name: left_out.built(kind, {each: given.pop(each) for each in _names(kind, left_out)})

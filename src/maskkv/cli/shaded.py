@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from math import ceil, sqrt
 from typing import TYPE_CHECKING
@@ -41,20 +40,12 @@ def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[Rend
             held[position] += 1
     for live in range(seen.evictable, len(held)):
         held[live] = len(segments)
-    yield Prompt([printable(token.text) for token in seen.tokens], held, len(segments))
+    yield Prompt([terminal.printable(token.text) for token in seen.tokens], held, len(segments))
     yield "\npairs kept, and prompt preference"
     yield _segments(seen)
     yield "\nbeside the full cache"
     yield _answers(seen)
     yield _difference(seen)
-
-
-def printable(text: str) -> str:
-    """Replace what could steer a terminal, or change the order of what is read, by U+FFFD; a tab by a blank."""
-    return "".join(
-        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else "\ufffd"
-        for letter in text.replace("\r\n", "\n").replace("\t", " ")
-    )
 
 
 class Prompt:
@@ -134,7 +125,7 @@ def _answers(seen: Inspection) -> Table:
     for run in (seen.evicted, seen.full):
         table.add_row(
             _name(run),
-            printable(run.text),
+            terminal.printable(run.text),
             f"{run.latency_s:.2f} s",
             f"{run.tokens_per_s:.1f}",
             decimal(run.cache_bytes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -20,6 +21,14 @@ def put(text: str) -> None:
 def note(text: str) -> None:
     """Tell the user something that is not the result."""
     print(text, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Replace what could steer a terminal, or change the order of what is read, by U+FFFD; a tab by a blank."""
+    return "".join(
+        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else "\ufffd"
+        for letter in text.replace("\r\n", "\n").replace("\t", " ")
+    )
 
 
 def show(table: RenderableType, *, stderr: bool = False) -> None:

@@ -1,0 +1,122 @@
+"""A conversation: what was said so far, what is attached to the next message, and how it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskkv.cli import documents
+from maskkv.cli.flags import PolicyFlags
+from maskkv.errors import CheckpointError, InputError
+from maskkv.generation import Generation
+
+if TYPE_CHECKING:
+    from maskkv.api import LanguageModel
+    from maskkv.engine import Step
+    from maskkv.result import Result
+
+COMMANDS = {
+    "/file PATH": "attach a UTF-8 file to the next message; an empty line sends it alone",
+    "/policy [NAME]": "show or change the policy: a name of `maskkv policies`, perhaps with changes",
+    "/budget [N]": "show or change how many prompt pairs a KV head keeps per layer, on average",
+    "/clear": "forget what was said and attached",
+    "/help": "show this",
+    "/quit": "end (Ctrl-D does too; Ctrl-C stops an answer)",
+}
+
+
+@dataclass
+class Conversation:
+    """Hold the turns of a chat and answer the next one; a turn that fails or is stopped leaves no trace."""
+
+    llm: LanguageModel
+    generation: Generation
+    flags: PolicyFlags
+    turns: list[dict[str, str]] = field(default_factory=list)
+    attached: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.llm.text.has_chat_template:
+            raise CheckpointError("this checkpoint has no chat template: `maskkv generate` gives it plain prompts")
+        self._policy = self.flags.chosen()
+
+    @property
+    def settings(self) -> str:
+        """Say which policy and budget answer the next message."""
+        pairs = self.flags.pairs(self._policy)
+        evicts = self._policy.scorer is not None and pairs is not None
+        return f"policy {self._policy.name}, " + (f"budget {pairs:,}" if evicts else "no eviction")
+
+    def ask(self, said: str) -> Generator[Step, None, Result]:
+        """Answer a message, step by step; the generator returns the Result."""
+        turn = {"role": "user", "content": "\n\n".join((*self.attached, said)).strip()}
+        ids = self.llm.text.chat([*self.turns, turn])
+        result = yield from self.llm.stream_ids(
+            ids, self.generation, policy=self._policy, budget=self.flags.pairs(self._policy)
+        )
+        self.turns += [turn, {"role": "assistant", "content": result.text}]
+        self.attached.clear()
+        return result
+
+    def command(self, line: str) -> str:
+        """Do what a line that starts with a slash says, and return what to tell the user.
+
+        Raises:
+            InputError: There is no such command, or what follows it is of no use.
+        """
+        name, _, given = line.partition(" ")
+        given = given.strip()
+        match name:
+            case "/file":
+                return self.attach(given)
+            case "/policy":
+                return self._use(self.flags if not given else replace(self.flags, policy=_bundled(given)))
+            case "/budget":
+                return self._use(self.flags if not given else replace(self.flags, budget=_number(given)))
+            case "/clear":
+                self.turns.clear()
+                self.attached.clear()
+                return "cleared"
+            case "/help":
+                width = max(map(len, COMMANDS))
+                return "\n".join(f"{command:<{width}}  {about}" for command, about in COMMANDS.items())
+        known = ", ".join(command.split()[0] for command in COMMANDS)
+        raise InputError(f"unknown command {name!r}: expected one of {known} (a blank in front makes it a message)")
+
+    def attach(self, source: str) -> str:
+        """Put a file before the next message, if the model can read it."""
+        if not source or source == documents.STDIN:
+            raise InputError("there is no file: expected /file PATH")
+        document = documents.read(_at_home(source)).strip()
+        if not document:
+            raise InputError(f"{source} is empty: expected at least one word")
+        tokens = len(self.llm.text.encode(document))
+        self.attached.append(document)
+        return f"attached {source}: {tokens:,} tokens that go with the next message"
+
+    def _use(self, flags: PolicyFlags) -> str:
+        self._policy, self.flags = flags.chosen(), flags
+        return self.settings
+
+
+def _bundled(policy: str) -> str:
+    """Refuse to import a module: lines may come from a pipe."""
+    if ":" in policy.partition("(")[0]:
+        raise InputError(f"policy {policy!r}: a policy of your own is given when the chat starts, by --policy")
+    return policy
+
+
+def _number(given: str) -> int:
+    try:
+        return int(given)
+    except ValueError:
+        raise InputError(f"budget {given!r}: expected a whole number of at least 1") from None
+
+
+def _at_home(source: str) -> str:
+    try:
+        return str(Path(source).expanduser()) if source.startswith("~") else source
+    except RuntimeError:
+        raise InputError(f"cannot read {source}: there is no such home folder") from None
