@@ -22,7 +22,7 @@ help:
 	@echo 'make test-slow   the slow ones'
 	@echo 'make check       format, lint, types, import contracts'
 	@echo 'make fix         format, and repair what the linter can'
-	@echo 'make bench       steps per second and bytes of the cache on a random model'
+	@echo 'make bench       no cache, dLLM-Cache and MaskKV side by side on a random model'
 	@echo 'make train-mini  train the bundled dLLM from scratch into build/mini'
 
 demo: $(INSTALLED)

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from maskkv import api, memory, policies
+from maskkv import api, checkpoint, memory, policies
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Task, Timing, cost, timing
 from maskkv.bench.report import show, summary
@@ -151,12 +151,11 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
     Raises:
         InputError: It would not fit into memory.
     """
-    if options.model is not None:
-        return api.load(options.model, device=options.device, dtype=options.dtype or "auto").model
-    config = shape(options.shape or "mid")
-    wanted = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(wanted)
-    dtype = DTYPES[options.dtype or ("float32" if device.type == "cpu" else "bfloat16")]
+    config = shape(options.shape or "mid") if options.model is None else checkpoint.config_of(options.model)
+    device = torch.device(
+        options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    dtype = DTYPES[options.dtype or ("float32" if options.model is None and device.type == "cpu" else "bfloat16")]
     needed = max(
         Shape(config, dtype.itemsize).peak(
             Workload(length, generation, policies.named(case.policy), case.budget, options.kv_dtype), batch
@@ -169,6 +168,8 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
             f"this takes about {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free: a shorter --prompt-length, a "
             "smaller --batch-size or --dtype bfloat16 needs less; `maskkv plan` tells what fits"
         )
+    if options.model is not None:
+        return api.load(options.model, device=options.device, dtype=options.dtype or "auto").model
     return random_model(config, options.seed, dtype, device)
 
 
