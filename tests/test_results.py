@@ -12,7 +12,7 @@ from maskkv.mini import TASKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHORT, LONG = ROOT / "results" / "length512" / "mini.jsonl", ROOT / "results" / "retention" / "mini.jsonl"
+SHORT, LONG, RETENTION = (ROOT / "results" / name / "mini.jsonl" for name in ("length512", "mini", "retention"))
 HEADLINE = ("none", "full", "maskkv")
 
 
@@ -31,7 +31,7 @@ def test_the_score_table_is_that_of_the_records() -> None:
 
 
 def test_the_table_of_policies_is_that_of_the_records() -> None:
-    assert summary_table(measured(LONG), "full").markdown() in README
+    assert summary_table(measured(RETENTION), "full").markdown() in README
 
 
 def test_the_card_states_the_scores_of_the_records() -> None:
@@ -45,7 +45,16 @@ def test_the_card_states_the_scores_of_the_records() -> None:
         assert f"| {task} | {at_512} | {percent(record)} |\n" in card
 
 
-@pytest.mark.parametrize("file", [SHORT, LONG], ids=lambda file: str(file.parent.name))
+def test_the_speeds_are_those_of_the_records() -> None:
+    (record,) = records.read(ROOT / "results" / "bench.jsonl")
+    for run in record["runs"]:  # type: ignore[attr-defined]
+        for case in run["cases"][1:]:
+            median, least, most = (case["speedup"][part] for part in ("median", "min", "max"))
+            name = case["policy"] if case["budget"] is None else f"{case['policy']} {case['budget']}"
+            assert f"| {run['prompt_length']:,} | {name} | {median:.1f} ({least:.1f}–{most:.1f}) |" in README
+
+
+@pytest.mark.parametrize("file", [SHORT, LONG, RETENTION], ids=lambda file: str(file.parent.name))
 def test_every_cell_is_on_the_same_documents_and_on_the_bundled_weights(file: Path) -> None:
     found = measured(file)
     assert len({(each["n"], each["first_seed"], each["length"]) for each in found}) == 1
