@@ -81,3 +81,7 @@ def test_scoring_leaves_the_view_as_it_is() -> None:
 def test_refuses(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match="expected"):
         Votes("mask", **options)
+
+
+def test_a_kernel_wider_than_the_prompt_takes_no_longer():
+    assert torch.equal(scores(worked_view(), kernel=10**12 + 1), scores(worked_view(), kernel=101))

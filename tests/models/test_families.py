@@ -135,6 +135,7 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("llada", "n_layers", 0, "n_layers is 0; supported: a whole number >= 1"),
         ("llada", "n_layers", 2.5, "n_layers is 2.5; supported: a whole number >= 1"),
         ("llada", "n_layers", True, "n_layers is true; supported: a whole number >= 1"),
+        ("llada", "n_layers", 10**9, "n_layers is 1000000000; supported: a whole number <= 1000"),
         ("llada", "d_model", "32", "d_model is '32'; supported: a whole number >= 1"),
         ("llada", "rope_theta", float("nan"), "rope_theta is nan; supported: a finite number > 0"),
         ("llada", "rms_norm_eps", -1e-5, "rms_norm_eps is -1e-05; supported: a finite number > 0"),

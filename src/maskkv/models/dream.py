@@ -61,7 +61,7 @@ def read_config(raw: Raw) -> ModelConfig:
     return ModelConfig(
         family="dream",
         hidden_size=hidden,
-        num_layers=fields.count(raw, "num_hidden_layers"),
+        num_layers=fields.layers(raw, "num_hidden_layers"),
         num_heads=heads,
         num_kv_heads=kv_heads,
         head_dim=hidden // heads,

@@ -12,6 +12,7 @@ from maskkv.errors import CheckpointError
 
 Raw = Mapping[str, object]
 _ABSENT = object()
+MOST_LAYERS = 1000
 
 
 def read_json(path: Path) -> dict[str, object] | None:
@@ -33,6 +34,13 @@ def count(raw: Raw, name: str) -> int:
     if not _is_int(value) or value < 1:
         raise CheckpointError(_wrong(name, value, "a whole number >= 1"))
     return value
+
+
+def layers(raw: Raw, name: str) -> int:
+    """Return a number of layers; none that only a broken or hostile file has, since each one is set up."""
+    if count(raw, name) > MOST_LAYERS:
+        raise CheckpointError(_wrong(name, raw[name], f"a whole number <= {MOST_LAYERS}"))
+    return count(raw, name)
 
 
 def real(raw: Raw, name: str) -> float:

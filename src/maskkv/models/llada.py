@@ -69,7 +69,7 @@ def read_config(raw: Raw) -> ModelConfig:
     return ModelConfig(
         family="llada",
         hidden_size=hidden,
-        num_layers=fields.count(raw, "n_layers"),
+        num_layers=fields.layers(raw, "n_layers"),
         num_heads=heads,
         num_kv_heads=kv_heads,
         head_dim=hidden // heads,
