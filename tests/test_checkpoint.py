@@ -237,6 +237,8 @@ def test_only_data_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"device": "mps"}, "device 'mps' is unknown; supported: auto, cpu, cuda"),
+        ({"device": "meta"}, "device 'meta' is unknown"),
         ({"device": "gpu"}, "device 'gpu' is unknown; supported: auto, cpu, cuda"),
         ({"device": "cuda:99"}, "device cuda:99 is not there"),
         ({"dtype": "int8"}, "dtype int8 is unknown; supported: auto, float32"),

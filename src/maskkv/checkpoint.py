@@ -133,7 +133,9 @@ def _device(device: str | torch.device) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise InputError(f"device {device!r} is unknown; supported: auto, cpu, cuda, cuda:N") from None
+        place = None
+    if place is None or place.type not in ("cpu", "cuda"):
+        raise InputError(f"device {str(device)!r} is unknown; supported: auto, cpu, cuda, cuda:N")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
         raise InputError(f"device {device} is not there: {found} CUDA devices found; try cpu")
