@@ -30,6 +30,16 @@ def environment() -> dict[str, str | int | None]:
     }
 
 
+def prepare(folder: Path) -> None:
+    """Make a folder for records; InputError, before anything is measured, if none can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write records to {folder}: {error.strerror or error}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write records to {folder}: no permission")
+
+
 def append(file: Path, record: dict[str, object]) -> None:
     """Add one record at the end of a JSONL file, in place of a last line that was cut off while it was written."""
     extend(file, [record])

@@ -125,3 +125,10 @@ def test_longbench_reads_a_folder(run, tiny, tmp_path):
 def test_what_cannot_be_measured_is_refused(refused, tiny, tmp_path, args, says):
     assert says in refused("eval", *args, "--model", tiny, "--out", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_records_that_cannot_be_written_are_refused_before_a_model_is_loaded(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr("maskkv.api.load", None)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert f"cannot write records to {folder}" in refused("eval", "mini", "--out", folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskkv import records
 from maskkv.cli import lm_eval, observe, terminal
 from maskkv.cli.flags import DEFAULT_BUDGET, ModelFlags, PolicyFlags, Without, flagged
 from maskkv.errors import InputError
@@ -222,6 +223,7 @@ def evaluate(
     if LM_EVAL in benchmarks:
         examples.check_lm_eval(running)
     chosen = variants.variants(mixing)
+    records.prepare(running.out)
     llm = model.load()
     if OBSERVE in benchmarks:
         observe.observe(llm, source.name, examples.tasks(OBSERVE, llm), schedule, running.out)
@@ -232,8 +234,8 @@ def evaluate(
     ]
     for study in studies:
         with terminal.progress(study.benchmark, 1) as advance:
-            records = runs.run(llm, source, study, running.out, running.jobs, _Progress(study.benchmark, advance))
-        _report(study, records, running)
+            found = runs.run(llm, source, study, running.out, running.jobs, _Progress(study.benchmark, advance))
+        _report(study, found, running)
     if LM_EVAL in benchmarks:
         _print_all(lm_eval.run(llm, source.name, examples.harness(chosen, schedule, running), running.out), running)
 
@@ -255,20 +257,20 @@ class _Progress:
         self._advance(sum(map(len, self._scores.values())), f"{self._name}: {shown}", total)
 
 
-def _report(study: Study, records: list[Record], running: RunFlags) -> None:
+def _report(study: Study, found: list[Record], running: RunFlags) -> None:
     cells = len(study.tasks) * len(study.variants)
-    if len(records) < cells:
+    if len(found) < cells:
         terminal.note(
-            f"{study.benchmark}: {cells - len(records)} of {cells} cells still lack answers of other shards; "
+            f"{study.benchmark}: {cells - len(found)} of {cells} cells still lack answers of other shards; "
             f"once all are in {running.out}, the same command without --shard puts them together"
         )
-    _print_all(records, running)
+    _print_all(found, running)
 
 
-def _print_all(records: Sequence[Record], running: RunFlags) -> None:
+def _print_all(found: Sequence[Record], running: RunFlags) -> None:
     from maskkv.eval import table
 
-    for each in table.tables(records):
+    for each in table.tables(found):
         _print(each, running.markdown)
 
 
