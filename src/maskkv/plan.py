@@ -16,7 +16,7 @@ _FP32, _INT64 = 4, 8
 _SCALE = 2
 """Bytes of the scale of a vector that is stored in 8 bits."""
 LONGEST = 1 << 24
-"""Prompt tokens beyond which nothing is planned."""
+"""Prompt tokens, and sequences, beyond which nothing is planned."""
 
 
 @dataclass(frozen=True)

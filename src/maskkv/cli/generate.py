@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def generate(
     if as_json:
         terminal.put(json.dumps(asdict(result), ensure_ascii=False))
     else:
-        terminal.put(result.text)
+        # What a model says must not steer a terminal; a file or a pipe gets it as it is.
+        terminal.put(terminal.printable(result.text) if sys.stdout.isatty() else result.text)
         terminal.note(summary(result))
 
 

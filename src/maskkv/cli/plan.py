@@ -71,11 +71,11 @@ def plan(
     Nothing is loaded. Counted are the bytes of tensors: a driver's context, an allocator's slack and what kernels use
     inside come on top, some hundred megabytes on a GPU.
     """
-    from maskkv.plan import Workload
+    from maskkv.plan import LONGEST, Workload
 
     for name, value in (("prompt-length", prompt_length), ("batch-size", batch_size)):
-        if value < 1:
-            raise InputError(f"--{name} {value}: expected at least 1")
+        if not 1 <= value <= LONGEST:
+            raise InputError(f"--{name} {value}: expected a number from 1 to {LONGEST:,}")
     size = None if memory is None else _size(memory)
     name, shape = model.read()
     chosen = policy.chosen()
