@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.views import attending, ranking
 from torch import Tensor
@@ -68,6 +68,7 @@ def test_query_heads_are_joined_before_pooling() -> None:
     torch.testing.assert_close(scores, torch.tensor([[4.0, 4, 4, 4, 2, 2]]).double() / 16, rtol=1e-6, atol=0)
 
 
+@example([[4, 0, 1, 2, 0, 3, 1, 0, 1], [0] * 9], 21, "avg", 1.0)  # wider than the prompt
 @given(
     st.lists(st.lists(st.integers(0, 4), min_size=9, max_size=9), min_size=2, max_size=2),
     st.sampled_from([3, 5, 7, 21]),

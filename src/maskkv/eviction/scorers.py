@@ -111,11 +111,11 @@ def pool(scores: Float[Tensor, "kv_heads pairs"], kernel: int, pooling: str = "m
     """
     if kernel == 1 or scores.shape[1] == 0:
         return scores
-    kernel = min(kernel, 2 * scores.shape[1] - 1)  # what reaches past both ends from everywhere finds nothing new
+    width = min(kernel, 2 * scores.shape[1] - 1)  # what reaches past both ends from everywhere finds nothing new
     if pooling == "max":
-        pooled = F.max_pool1d(scores, kernel, stride=1, padding=kernel // 2)
+        pooled = F.max_pool1d(scores, width, stride=1, padding=width // 2)
     else:
-        pooled = F.avg_pool1d(scores, kernel, stride=1, padding=kernel // 2)
+        pooled = F.avg_pool1d(scores, width, stride=1, padding=width // 2) * (width / kernel)
     return _settle_ties(pooled, scores)
 
 
