@@ -250,6 +250,8 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     checkpoint.quantize(transformer, quantize)
     if compile:
         transformer.compile_rows()
+    else:
+        transformer.pack_weights()
     return LanguageModel(
         transformer, text, policy=chosen, budget=budget, profile=known, rope_scale=rope_scale, kv_dtype=kv_dtype
     )

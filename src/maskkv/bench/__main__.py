@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from maskkv import api, checkpoint, memory, policies
+from maskkv import checkpoint, memory, policies
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Task, Timing, cost, timing
 from maskkv.bench.report import show, summary
@@ -106,6 +106,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model = make(options, generation, list(choose(options)))
     if options.compile:
         model.compile_rows()
+    else:
+        model.pack_weights()
     machine = Machine.measure(model.device, model.dtype)
     named = options.model or f"random {options.shape or 'mid'}"
     return {
@@ -169,7 +171,7 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
             "smaller --batch-size or --dtype bfloat16 needs less; `maskkv plan` tells what fits"
         )
     if options.model is not None:
-        return api.load(options.model, device=options.device, dtype=options.dtype or "auto").model
+        return checkpoint.load(options.model, device=options.device, dtype=options.dtype or "auto")
     return random_model(config, options.seed, dtype, device)
 
 

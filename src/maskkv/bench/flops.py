@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +15,11 @@ from maskkv.models.config import ModelConfig
 
 def count_flops(run: Callable[[], object]) -> int:
     """Return the operations of the matrix products and attentions in `run`; one multiply-add is two."""
-    # torch has no formula for the fused attention of the CPU, and counts 0 for it.
-    formulas = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+    # torch has no formulas for these, and counts 0.
+    formulas = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        torch.ops.mkldnn._linear_pointwise: _packed_flops,
+    }
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         run()
     return int(counter.get_total_flops())
@@ -61,3 +65,7 @@ def _layer_flops(config: ModelConfig, rows: int, fresh: int, pairs: int) -> int:
 def _attention_flops(queries: Sequence[int], keys: Sequence[int], values: Sequence[int], *_: Any, **__: Any) -> int:
     batch, heads, rows, head_dim = queries
     return 2 * batch * heads * rows * keys[2] * (head_dim + values[3])
+
+
+def _packed_flops(rows: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(rows) * weight[0]

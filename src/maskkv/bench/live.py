@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.compile:
         model.compile_rows()
         cpu_seconds(model, crowd, given.steps)
+    else:
+        model.pack_weights()
     spent = cpu_seconds(model, crowd, given.steps)
     figures = {
         f"{name}_{what}_cpu_ms": round(1000 * value, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,9 +70,9 @@ class LiveBytes(TorchDispatchMode):
         if out is not NotImplemented:
             return out
         out = func(*args, **kwargs)
-        given = {_key(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
-        for each in tree_leaves(out):
-            if isinstance(each, Tensor) and (_key(each) in self._alive or _key(each) not in given):
+        given = {_key(each) for each in _tensors((args, kwargs))}
+        for each in _tensors(out):
+            if _key(each) in self._alive or _key(each) not in given:
                 self._count(each, str(func))
         return out
 
@@ -95,6 +95,13 @@ class LiveBytes(TorchDispatchMode):
             self.now -= self._alive.pop(key).nbytes
 
         return take_off
+
+
+def _tensors(tree: object) -> Iterator[Tensor]:
+    """Yield the tensors that have a storage, which packed weights do not."""
+    for leaf in tree_leaves(tree):
+        if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
+            yield leaf
 
 
 def _key(tensor: Tensor) -> int:

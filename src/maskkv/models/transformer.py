@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from maskkv import memory
 from maskkv.errors import InputError
 from maskkv.models.config import ModelConfig
 from maskkv.ops.attention import Queries
+from maskkv.ops.linear import PackedLinear, can_pack
 from maskkv.ops.rope import Rotation, rotate, rotation
 
 
@@ -107,15 +109,18 @@ class Layer(nn.Module):
     ) -> Float[Tensor, "rows hidden"]:
         """Run the layer over all rows, recomputing those that the cache calls stale."""
         every = spans(len(x), chunk_rows)
-        values = over_spans(lambda span: self._heads(self.v_proj, x[span]), every)
+        # What fits into one span is normed once. A long prompt is normed for values, keys and queries each: to keep it
+        # would take as much memory as the stream.
+        rows, norm = (self.attn_norm(x), _as_it_is) if len(every) == 1 else (x, self.attn_norm)
+        values = over_spans(lambda span: self._heads(self.v_proj, norm(rows[span])), every)
         stale = cache.stale(index, values)
-        fresh, turned = (x, rotation) if stale is None else (x[stale], rotation[stale])
+        fresh, turned = (rows, rotation) if stale is None else (rows[stale], rotation[stale])
 
         def queries(span: slice) -> Tensor:
-            return self._turned(self.q_proj, fresh[span], turned[span])
+            return self._turned(self.q_proj, norm(fresh[span]), turned[span])
 
         def keys(span: slice) -> Tensor:
-            return self._turned(self.k_proj, fresh[span], turned[span])
+            return self._turned(self.k_proj, norm(fresh[span]), turned[span])
 
         cache.hold(index, over_spans(keys, spans(len(fresh), chunk_rows)), values, queries)
         del values
@@ -131,7 +136,7 @@ class Layer(nn.Module):
         return over_spans(output, every) if stale is None else output(slice(0, len(fresh)))
 
     def _heads(self, projection: nn.Linear, x: Tensor) -> Float[Tensor, "rows heads head_dim"]:
-        return projection(self.attn_norm(x)).unflatten(-1, (-1, self.head_dim))
+        return projection(x).unflatten(-1, (-1, self.head_dim))
 
     def _turned(self, projection: nn.Linear, x: Tensor, rotation: Rotation) -> Float[Tensor, "rows heads head_dim"]:
         return rotate(self._heads(projection, x), rotation)
@@ -183,8 +188,21 @@ class Transformer(nn.Module):
             expected = "a C++ compiler (g++)" if self.device.type == "cpu" else "triton"
             raise InputError(f"compile: expected {expected}, or leave it out ({reason})") from None
         for layer in self.layers:
-            for name in ("_heads", "_turned", "_mlp"):
+            for name in ("attn_norm", "_heads", "_turned", "_mlp"):
                 setattr(layer, name, torch.compile(getattr(layer, name)))
+
+    def pack_weights(self) -> None:
+        """Lay the matrices out as this machine's CPU reads them fastest, if it has room for a second copy of them."""
+        linears = [
+            (parent, name, child)
+            for parent in (self, *self.layers)
+            for name, child in parent.named_children()
+            if isinstance(child, nn.Linear) and can_pack(child.weight)
+        ]
+        if 2 * sum(linear.weight.nbytes for _, _, linear in linears) > memory.available(self.device):
+            return
+        for parent, name, linear in linears:
+            setattr(parent, name, PackedLinear.of(linear))
 
     def forward(
         self, tokens: Int[Tensor, " rows"], rotation: Rotation, cache: StepCache
@@ -198,6 +216,10 @@ class Transformer(nn.Module):
     def logits(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows vocab"]:
         """Apply the final norm and the vocabulary matrix to the rows that need them."""
         return self.head(self.norm(hidden))
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def spans(rows: int, chunk_rows: int) -> list[slice]:
