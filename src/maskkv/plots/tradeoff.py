@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -28,7 +29,12 @@ def draw_tradeoff(records: Sequence[Record], rule: Rule, varied: Sequence[str], 
     check_alike([{"schedule": _rest(record, varied)} for record in measured], ["schedule"])
     tasks = task_names(measured)
     panels = [[task] for task in tasks] + ([tasks] if len(tasks) > 1 else [])
-    styles = looks(_name(record, rule) for record in measured)
+    policies, rules = looks(map(label, measured)), looks(_rule_of(record, rule) for record in measured)
+    # Colour and dashes tell the policy, markers the rule.
+    styles = {
+        _name(record, rule): replace(policies[label(record)], marker=rules[_rule_of(record, rule)].marker)
+        for record in measured
+    }
     figure, axes = panel_grid(len(panels), (2.9, 2.3), xlabel, quantity(measured))
     entries: dict[str, Artist] = {}
     for panel, axis in zip(panels, axes, strict=True):
@@ -60,8 +66,12 @@ def _points(records: Sequence[Record], panel: Sequence[str], cost: str) -> list[
 
 
 def _name(record: Record, rule: Rule) -> str:
+    return f"{label(record)}: {_rule_of(record, rule)}"
+
+
+def _rule_of(record: Record, rule: Rule) -> str:
     schedule = record["schedule"]
-    return f"{label(record)}: {rule(schedule if isinstance(schedule, dict) else {})}"
+    return rule(schedule if isinstance(schedule, dict) else {})
 
 
 def _rest(record: Record, varied: Sequence[str]) -> object:
