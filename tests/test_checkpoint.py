@@ -204,6 +204,16 @@ def test_an_id_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert "is not a folder, nor a hub id (owner/name)" in refusal(Path("/no/such/folder"))
 
 
+@pytest.mark.parametrize("find", [checkpoint.resolve, checkpoint.config_of])
+def test_an_empty_name_is_not_the_current_folder(
+    find: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, LLADA, published("llada", reference("llada")))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="the model has an empty name"):
+        find("")
+
+
 def test_the_hub_s_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     commit = "0" * 40

@@ -44,6 +44,8 @@ def resolve(source: str | Path) -> Path:
     Raises:
         CheckpointError: it is neither a folder nor a hub id that can be had.
     """
+    if not str(source):
+        raise CheckpointError("the model has an empty name; give the folder that holds it, or a hub id (owner/name)")
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
@@ -94,7 +96,7 @@ def config_of(source: str | Path) -> ModelConfig:
     Raises:
         CheckpointError: there is none, or it is not one of a supported family.
     """
-    if Path(source).expanduser().exists():
+    if not str(source) or Path(source).expanduser().exists():
         return read_config(resolve(source))
     return read_config(_reached(source, lambda repo: Path(_config_file(repo)).parent))
 

@@ -24,7 +24,7 @@ def read(source: str) -> str:
     try:
         raw = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
     except IsADirectoryError:
-        raise InputError(f"{source} is a folder: expected a text file") from None
+        raise InputError(f"{Path(source)} is a folder: expected a text file") from None
     except FileNotFoundError:
         raise InputError(f"there is no file {source}: expected a text file, or - for standard input") from None
     except (OSError, ValueError) as error:
