@@ -119,8 +119,9 @@ class Shape:
         pairs = 2 * rows * config.num_kv_heads * config.head_dim * self.itemsize
         rotation = rows * config.head_dim * (_FP32 if config.rope_dtype == "float32" else self.itemsize)
         evicts = work.policy.scorer is not None and work.budget is not None and work.budget < work.prompt_length
-        choosing = self._choosing(work) if evicts else 0
-        computing = self._computing(rows) + (stream if rows > self.chunk_rows else 0)
+        # A second stream: what one chunk was normed to, which stays, or what many are written into, once one is done.
+        choosing = self._choosing(work) + (stream if rows <= self.chunk_rows else 0) if evicts else 0
+        computing = self._computing(rows) + stream
         return stream + pairs + rotation + rows * _INT64 + max(choosing, computing)
 
     def _choosing(self, work: Workload) -> int:
