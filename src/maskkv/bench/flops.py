@@ -16,10 +16,11 @@ from maskkv.models.config import ModelConfig
 def count_flops(run: Callable[[], object]) -> int:
     """Return the operations of the matrix products and attentions in `run`; one multiply-add is two."""
     # torch has no formulas for these, and counts 0.
-    formulas = {
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-        torch.ops.mkldnn._linear_pointwise: _packed_flops,
+    formulas: dict[Any, Callable[..., int]] = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops
     }
+    if torch.backends.mkldnn.is_available():
+        formulas[torch.ops.mkldnn._linear_pointwise] = _packed_flops
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         run()
     return int(counter.get_total_flops())

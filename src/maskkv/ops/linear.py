@@ -15,7 +15,8 @@ _ROWS = 16
 def can_pack(weight: Tensor) -> bool:
     """Tell whether a weight can be laid out: a plain one on an x86 CPU, in a dtype that oneDNN has a product for."""
     plain = type(weight.detach()) is Tensor and weight.is_cpu
-    if not plain or not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+    x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    if not plain or not x86 or not torch.backends.mkldnn.is_available():
         return False
     onednn: Any = torch.ops.mkldnn
     if weight.dtype == torch.bfloat16:
