@@ -17,6 +17,7 @@ from maskkv.sampler import (
     finished,
     guide,
     llada_count,
+    propose,
 )
 from tests.reference_sampler import Event, Model, dream, llada, make_model
 
@@ -31,8 +32,15 @@ def rows(*probabilities: list[float]) -> Tensor:
     return torch.tensor(padded, dtype=torch.float64).log().float()
 
 
-def sampler(generation: Generation) -> Sampler:
-    return Sampler(generation, mask_id=MASK, eos_ids=(EOS, EOT), device="cpu")
+class Chooser(Sampler):
+    """Propose and choose in one call, for one sequence."""
+
+    def commit(self, logits: Tensor, masked: Tensor, *, put_off: bool = False) -> Commit:
+        return super().commit(propose([self], [logits])[0], masked, put_off=put_off)
+
+
+def sampler(generation: Generation) -> Chooser:
+    return Chooser(generation, mask_id=MASK, eos_ids=(EOS, EOT), device="cpu")
 
 
 def one_block(length: int, **fields: Any) -> Generation:

@@ -4,6 +4,8 @@ import torch
 from maskkv import policies
 from maskkv.cache import Refresh
 from maskkv.generation import Generation
+from maskkv.proposals import Proposals
+from maskkv.sampler import propose
 from maskkv.sequence import RunningSequence, Settings
 from tests.reference import CONFIGS, DREAM, LLADA
 
@@ -109,6 +111,10 @@ def test_nothing_is_held_before_the_first_step() -> None:
     assert running.kept() == []
 
 
+def proposed(running: RunningSequence, confidences: list[float]) -> Proposals:
+    return propose([running.sampler], [logits_of(confidences)])[0]
+
+
 def logits_of(confidences: list[float]) -> torch.Tensor:
     """Give token 3 these probabilities and token 4 the rest."""
     logits = torch.full((len(confidences), LLADA.vocab_size), -torch.inf)
@@ -122,14 +128,14 @@ def test_in_doubt_the_prompt_is_read_again_before_anything_is_committed() -> Non
     committed, refreshes = [], []
     for confidences in ([0.6] * 4, [0.95, 0.6, 0.6], [0.6, 0.7], [0.6, 0.7], [0.95]):
         refreshes.append(running.refresh)
-        committed.append(running.commit(logits_of(confidences)).positions.tolist())
+        committed.append(running.commit(proposed(running, confidences)).positions.tolist())
     assert refreshes == [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PROMPT, Refresh.RESPONSE]
     assert committed == [[0], [1], [], [3], [2]]
 
 
 def test_nobody_doubts_without_a_cache() -> None:
     running = sequence(policy="none", doubt=1.0)
-    assert len(running.commit(logits_of([0.6] * 4)).positions) == 1
+    assert len(running.commit(proposed(running, [0.6] * 4)).positions) == 1
     assert running.refresh is None
 
 

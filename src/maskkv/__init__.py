@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from maskkv.generation import Generation
     from maskkv.result import Result
 
-__version__ = version("maskkv")
+try:
+    __version__ = version("maskkv")
+except PackageNotFoundError:  # It runs from a working tree that nobody installed.
+    __version__ = "0+tree"
 
 __all__ = [
     "CheckpointError",

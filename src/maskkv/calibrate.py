@@ -54,7 +54,7 @@ def importance(
     """
     config = model.config
     check_prompt(prompt, config.vocab_size)
-    tokens = Canvas(prompt, gen_length, config.mask_id, model.device).tokens
+    tokens = Canvas(prompt, gen_length, config.mask_id).tokens
     if rope_scale is None:
         rope_scale = ntk_scale(config.head_dim, config.rope_theta, config.trained_length, len(tokens))
     rotation = model.rotation(torch.arange(len(tokens), device=model.device), rope_scale)

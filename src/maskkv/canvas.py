@@ -10,16 +10,17 @@ from torch import Tensor
 
 
 class Canvas:
-    """Hold prompt and response tokens, and which response positions are still masked.
+    """Hold prompt and response tokens, and which response positions are still masked, in host memory.
 
-    `masked` alone says what is undecided, so a prompt may contain the mask token like any other.
+    `masked` alone says what is undecided, so a prompt may contain the mask token like any other. Both are on the host
+    because what a step does next depends on them: asking a device would make the host wait for it.
     """
 
-    def __init__(self, prompt: Sequence[int], gen_length: int, mask_id: int, device: torch.device) -> None:
+    def __init__(self, prompt: Sequence[int], gen_length: int, mask_id: int) -> None:
         self.prompt_length = len(prompt)
         response = [mask_id] * gen_length
-        self.tokens: Int[Tensor, " prompt_and_response"] = torch.tensor([*prompt, *response], device=device)
-        self.masked: Bool[Tensor, " gen_length"] = torch.ones(gen_length, dtype=torch.bool, device=device)
+        self.tokens: Int[Tensor, " prompt_and_response"] = torch.tensor([*prompt, *response])
+        self.masked: Bool[Tensor, " gen_length"] = torch.ones(gen_length, dtype=torch.bool)
 
     @property
     def response(self) -> Int[Tensor, " gen_length"]:

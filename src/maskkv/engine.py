@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, ImportanceProbe, NoCache, PackedCache, Refresh, SharedRefresh
+from maskkv.cache import ImportanceProbe, NoCache, Refresh, SharedRefresh
 from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -17,8 +18,13 @@ from maskkv.generation import Generation
 from maskkv.models.transformer import StepCache, Transformer
 from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
 from maskkv.ops.rope import Rotation, ntk_scale
-from maskkv.sampler import Commit, guide
-from maskkv.sequence import RunningSequence, Settings
+from maskkv.proposals import Proposals, on_host
+from maskkv.replay import Capturing, LivePass
+from maskkv.sampler import Commit, guide, propose
+from maskkv.sequence import Branch, RunningSequence, Settings
+
+LOGIT_ROWS = 256
+"""Candidates whose logits are alive at a time, unless one sequence has more."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Step:
     masks_left: int
     finished: bool
     commit: Commit = field(repr=False, compare=False)
-    """The sampler's own account, still on the device."""
+    """The sampler's own account."""
 
     def proposals(self) -> list[tuple[int, int, float]]:
         """List what the masks of the block, the committed ones included, were about to become, with confidences.
@@ -55,10 +61,11 @@ class Engine:
 
     Prompt refreshes (and sequences without a cache) run one sequence at a time, since they set the memory peak, except
     that sequences with equal tokens (one prompt under several policies) share a pass; the live rows of all other
-    sequences run together in one pass.
+    sequences run together in one pass. On a CUDA device those passes are captured as CUDA graphs and replayed, unless
+    `cuda_graphs` is False.
     """
 
-    def __init__(self, model: Transformer, profile: LayerProfile | None = None) -> None:
+    def __init__(self, model: Transformer, profile: LayerProfile | None = None, *, cuda_graphs: bool = True) -> None:
         if profile is not None and len(profile.importance) != model.config.num_layers:
             raise ProfileError(
                 f"the layer profile has {len(profile.importance)} layers, the model {model.config.num_layers}"
@@ -67,7 +74,8 @@ class Engine:
         self.profile = profile
         self._sequences: dict[int, RunningSequence] = {}
         self._next = 0
-        self._packed: dict[str, PackedCache] = {}
+        self._capturing = Capturing.on(model.device) if cuda_graphs else None
+        self._passes: dict[str, LivePass] = {}
 
     def add(
         self,
@@ -107,7 +115,7 @@ class Engine:
     def remove(self, number: int) -> None:
         """Forget a sequence and all its memory."""
         del self._sequences[number]
-        self._packed.clear()
+        self._passes.clear()
 
     @torch.inference_mode()
     def step(self) -> list[Step]:
@@ -122,9 +130,10 @@ class Engine:
             hidden |= zip(together, self._run_together(kind, list(together.values())), strict=True)
         for alike in _alike({number: each for number, each in running.items() if number not in live}):
             hidden |= zip(alike, self._run_whole(list(alike.values())), strict=True)
-        steps = [self._commit(number, each, hidden[number]) for number, each in running.items()]
+        proposals = on_host(self._propose(list(running.values()), [hidden[number] for number in running]))
+        steps = [_commit(*one, own) for one, own in zip(running.items(), proposals, strict=True)]
         for number in (step.sequence for step in steps if step.finished):
-            self._packed.clear()
+            self._passes.clear()
             self._sequences[number].leave()
         return steps
 
@@ -141,33 +150,33 @@ class Engine:
             caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
             whole = self.model(branch.tokens(0), rotation, SharedRefresh(caches))
             for own, each in zip(hidden, alike, strict=True):
-                own.append(whole[each.logit_rows()])
+                own.append(whole[each.logit_rows().to(whole.device, non_blocking=True)])
         return hidden
 
     def _run_together(self, kv_dtype: str, sequences: list[RunningSequence]) -> list[list[Tensor]]:
         """Run the live rows of many sequences in one pass, and return the hidden rows that each one's logits need."""
         branches = [(each, branch) for each in sequences for branch in each.branches]
-        cache = self._joined(kv_dtype, [branch.cache for _, branch in branches if branch.cache is not None])
-        if cache is None:
+        live_pass = self._joined(kv_dtype, branches)
+        if live_pass is None:
             return []
         tokens = [branch.tokens(each.first_row()) for each, branch in branches]
-        rotations = [self._live_rotation(each) for each, _ in branches]
-        joined = Rotation(
-            torch.cat([rotation.cos for rotation in rotations]),
-            torch.cat([rotation.sin for rotation in rotations]),
-        )
-        hidden = iter(self.model(torch.cat(tokens), joined, cache).split([len(own) for own in tokens]))
-        return [[next(hidden)[each.logit_rows()] for _ in each.branches] for each in sequences]
+        starts = accumulate([len(own) for own in tokens], initial=0)
+        rows = [start + each.logit_rows() for start, (each, _) in zip(starts, branches, strict=False)]
+        hidden = live_pass(torch.cat(tokens))
+        taken = iter(hidden[torch.cat(rows).to(hidden.device, non_blocking=True)].split([len(own) for own in rows]))
+        return [[next(taken) for _ in each.branches] for each in sequences]
 
-    def _joined(self, kv_dtype: str, caches: list[EvictingCache]) -> PackedCache | None:
-        """Return the caches as one, the one of the last step if they are the same."""
-        if kv_dtype in self._packed and self._packed[kv_dtype].holds(caches):
-            return self._packed[kv_dtype]
+    def _joined(self, kv_dtype: str, branches: list[tuple[RunningSequence, Branch]]) -> LivePass | None:
+        """Return the pass over these branches' live rows, the one of the last step if they are the same."""
+        caches = [branch.cache for _, branch in branches if branch.cache is not None]
+        if kv_dtype in self._passes and self._passes[kv_dtype].cache.holds(caches):
+            return self._passes[kv_dtype]
         # The old one goes first: what it joined must not be held twice.
-        self._packed.pop(kv_dtype, None)
+        self._passes.pop(kv_dtype, None)
         if caches:
-            self._packed[kv_dtype] = PackedCache(caches)
-        return self._packed.get(kv_dtype)
+            rotations = [self._live_rotation(each) for each, _ in branches]
+            self._passes[kv_dtype] = LivePass.of(self.model, caches, rotations, self._capturing)
+        return self._passes.get(kv_dtype)
 
     def _rotation(self, sequence: RunningSequence) -> Rotation:
         end = len(sequence.canvas.tokens)
@@ -190,22 +199,52 @@ class Engine:
             return self.profile.importance
         return measure_importance(self.model, needing[0].canvas.tokens, rotation)
 
-    def _commit(self, number: int, sequence: RunningSequence, hidden: list[Tensor]) -> Step:
-        scale = sequence.settings.generation.cfg_scale
-        logits: list[Float[Tensor, "candidates vocab"]] = [self.model.logits(rows) for rows in hidden]
-        refresh, index = sequence.refresh, sequence.index
-        commit = sequence.commit(guide(logits[0], logits[1], scale) if scale else logits[0])
-        return Step(
-            sequence=number,
-            index=index,
-            refresh=refresh,
-            positions=tuple(commit.positions.tolist()),
-            tokens=tuple(commit.tokens.tolist()),
-            confidences=tuple(commit.confidences.tolist()),
-            masks_left=int(sequence.canvas.masked.sum()),
-            finished=sequence.finished,
-            commit=commit,
-        )
+    def _propose(self, sequences: list[RunningSequence], hidden: list[list[Tensor]]) -> list[Proposals]:
+        """Say what each sequence's candidates would become, from the hidden rows of its branches.
+
+        The vocabulary matrix is read once for many sequences, whose candidates are limited by what their logits take.
+        """
+        found: list[Proposals] = []
+        for members in _limited([len(own[0]) for own in hidden]):
+            rows = [each for index in members for each in hidden[index]]
+            joined = rows[0] if len(rows) == 1 else torch.cat(rows)
+            logits = iter(self.model.logits(joined).split([len(own) for own in rows]))
+            guided = [_guided(sequences[index], [next(logits) for _ in hidden[index]]) for index in members]
+            found += propose([sequences[index].sampler for index in members], guided)
+        return found
+
+
+def _guided(sequence: RunningSequence, logits: list[Tensor]) -> Float[Tensor, "candidates vocab"]:
+    scale = sequence.settings.generation.cfg_scale
+    return guide(logits[0], logits[1], scale) if scale else logits[0]
+
+
+def _limited(counts: Sequence[int]) -> list[range]:
+    """Cut a list into runs whose counts sum to at most `LOGIT_ROWS`, unless a run has one member."""
+    runs: list[range] = []
+    start = total = 0
+    for index, count in enumerate(counts):
+        if index > start and total + count > LOGIT_ROWS:
+            runs.append(range(start, index))
+            start, total = index, 0
+        total += count
+    return [*runs, range(start, len(counts))] if counts else []
+
+
+def _commit(number: int, sequence: RunningSequence, proposals: Proposals) -> Step:
+    refresh, index = sequence.refresh, sequence.index
+    commit = sequence.commit(proposals)
+    return Step(
+        sequence=number,
+        index=index,
+        refresh=refresh,
+        positions=tuple(commit.positions.tolist()),
+        tokens=tuple(commit.tokens.tolist()),
+        confidences=tuple(commit.confidences.tolist()),
+        masks_left=int(sequence.canvas.masked.sum()),
+        finished=sequence.finished,
+        commit=commit,
+    )
 
 
 def _alike(sequences: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,18 +14,59 @@ from maskkv.generation import Generation
 
 @dataclass(frozen=True)
 class Proposals:
-    """Hold, for each candidate, its token, the token's probability, and a score: the highest goes first."""
+    """Hold, for each candidate, its token, the token's probability, and a score: the highest goes first.
+
+    `surest` is the largest probability that the candidate gives to any token, where a rule asks for it.
+    """
 
     tokens: Int[Tensor, " n"]
     confidences: Float[Tensor, " n"]
     scores: Float[Tensor, " n"]
+    surest: Float[Tensor, " n"] | None = None
+
+    def split(self, counts: Sequence[int]) -> list[Proposals]:
+        """Give each sequence its own, if its candidates are so many."""
+        columns = (self.tokens, self.confidences, self.scores)
+        parts = [column.split(list(counts)) for column in columns]
+        surest = [None] * len(counts) if self.surest is None else self.surest.split(list(counts))
+        return [Proposals(*own) for own in zip(*parts, surest, strict=True)]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draw random numbers for the candidates of several sequences, each from its own sequence's generator.
+
+    What a sequence draws does not depend on the others.
+    """
+
+    generators: Sequence[torch.Generator]
+    counts: Sequence[int]
+    """Candidates of each sequence."""
+
+    def uniform(self, *columns: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n *columns"]:
+        """Draw from [0, 1)."""
+        return torch.cat(
+            [
+                torch.rand((count, *columns), dtype=dtype, device=generator.device, generator=generator)
+                for generator, count in zip(self.generators, self.counts, strict=True)
+            ]
+        )
+
+    def gumbel(self, *columns: int) -> Float[Tensor, "n *columns"]:
+        """Draw standard Gumbel noise, -ln(-ln u), in float64: fp32 truncates its tail (arXiv 2409.02908)."""
+        return -(-self.uniform(*columns, dtype=torch.float64).log()).log()
+
+    def multinomial(self, probabilities: Float[Tensor, "n vocab"]) -> Int[Tensor, " n"]:
+        """Draw a token for each candidate."""
+        drawn = [
+            torch.multinomial(own, 1, generator=generator)
+            for generator, own in zip(self.generators, probabilities.split(list(self.counts)), strict=True)
+        ]
+        return torch.cat(drawn).squeeze(-1)
 
 
 def propose_llada(
-    logits: Float[Tensor, "n vocab"],
-    generation: Generation,
-    eos_ids: tuple[int, ...],
-    generator: torch.Generator,
+    logits: Float[Tensor, "n vocab"], generation: Generation, eos_ids: tuple[int, ...], draws: Draws
 ) -> Proposals:
     """Propose as LLaDA does (arXiv 2502.09992): Gumbel-max tokens, ranked by their plain softmax.
 
@@ -33,31 +75,28 @@ def propose_llada(
     """
     if generation.temperature > 0:
         # exp(logits) / (-ln u)^T is largest where its logarithm is, and the logarithm cannot overflow.
-        tokens = (logits.double() + generation.temperature * gumbel(logits, generator)).argmax(-1)
+        tokens = (logits.double() + generation.temperature * draws.gumbel(logits.shape[-1])).argmax(-1)
     else:
         tokens = logits.argmax(-1)
     confidences = probability_of(tokens, logits)
     scores = confidences
     if generation.remasking == "random":
-        scores = torch.rand(len(tokens), generator=generator, device=logits.device)
+        scores = draws.uniform()
     if generation.confidence_eos_eot_inf:
-        ends = torch.tensor(eos_ids, dtype=torch.long, device=logits.device)
+        ends = torch.tensor(eos_ids, dtype=torch.long).to(logits.device, non_blocking=True)
         if generation.remasking == "low_confidence":
             scores = probability_of(tokens, logits.index_fill(-1, ends, -torch.inf))
         scores = scores.masked_fill(torch.isin(tokens, ends), -torch.inf)
     return Proposals(tokens, confidences, scores)
 
 
-def propose_dream(logits: Float[Tensor, "n vocab"], generation: Generation, generator: torch.Generator) -> Proposals:
+def propose_dream(logits: Float[Tensor, "n vocab"], generation: Generation, draws: Draws) -> Proposals:
     """Propose as Dream does (arXiv 2508.15487): tempered, filtered tokens, ranked by what `alg` names."""
     probabilities = dream_probabilities(logits, generation)
-    if generation.temperature > 0:
-        tokens = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
-    else:
-        tokens = probabilities.argmax(-1)
+    tokens = draws.multinomial(probabilities) if generation.temperature > 0 else probabilities.argmax(-1)
     confidences = probabilities.gather(-1, tokens[:, None]).squeeze(-1)
     if generation.alg == "origin":
-        return Proposals(tokens, confidences, -torch.rand(len(tokens), generator=generator, device=logits.device))
+        return Proposals(tokens, confidences, -draws.uniform())
     scores = confidences
     if generation.alg == "topk_margin":
         first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
@@ -67,7 +106,7 @@ def propose_dream(logits: Float[Tensor, "n vocab"], generation: Generation, gene
     if generation.alg_temp > 0:
         # The k largest of score + Gumbel noise are k draws without replacement from softmax(score); unlike
         # drawing from the softmax, this still works where all but a few probabilities underflow.
-        scores = scores.double() / generation.alg_temp + gumbel(scores, generator)
+        scores = scores.double() / generation.alg_temp + draws.gumbel()
     return Proposals(tokens, confidences, scores)
 
 
@@ -93,7 +132,19 @@ def probability_of(tokens: Int[Tensor, " n"], logits: Float[Tensor, "n vocab"]) 
     return logits.softmax(-1).gather(-1, tokens[:, None]).squeeze(-1)
 
 
-def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw standard Gumbel noise, -ln(-ln u), in float64: fp32 truncates its tail (arXiv 2409.02908)."""
-    uniform = torch.rand(like.shape, dtype=torch.float64, device=like.device, generator=generator)
-    return -(-uniform.log()).log()
+def on_host(proposals: Sequence[Proposals]) -> list[Proposals]:
+    """Bring proposals to the host, all in one copy."""
+    if all(each.tokens.is_cpu for each in proposals):
+        return list(proposals)
+    columns = [
+        column
+        for each in proposals
+        for column in (each.tokens, each.confidences, each.scores, each.surest)
+        if column is not None
+    ]
+    # float64 holds every token and every narrower number exactly.
+    copied = torch.cat([column.double() for column in columns]).cpu().split([len(column) for column in columns])
+    here = iter([own.to(column.dtype) for own, column in zip(copied, columns, strict=True)])
+    return [
+        Proposals(next(here), next(here), next(here), None if each.surest is None else next(here)) for each in proposals
+    ]

@@ -20,7 +20,7 @@ def environment() -> dict[str, str | int | None]:
     """Describe where a figure was measured: library versions, processor, threads, commit."""
     import torch  # plots read records, and need no torch
 
-    versions = {name: importlib.metadata.version(name) for name in ("maskkv", "torch", "transformers", "tokenizers")}
+    versions = {name: _version(name) for name in ("maskkv", "torch", "transformers", "tokenizers")}
     return {
         **versions,
         "python": platform.python_version(),
@@ -98,6 +98,14 @@ def _whole_lines(lines: BinaryIO) -> int:
             return start + last + 1
         end = start
     return 0
+
+
+def _version(package: str) -> str | None:
+    """Return an installed package's version; None where it is not installed, as maskkv itself in a bare tree."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -6,7 +6,8 @@ token of the response.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,7 +15,13 @@ from torch import Tensor
 
 from maskkv.errors import CheckpointError
 from maskkv.generation import Generation
-from maskkv.proposals import Proposals, propose_dream, propose_llada
+from maskkv.proposals import Draws, Proposals, propose_dream, propose_llada
+
+_RULE = (
+    *("temperature", "remasking", "confidence_eos_eot_inf", "logits_eos_inf"),
+    *("alg", "alg_temp", "top_p", "top_k", "doubt"),
+)
+"""The settings of a response that decide how logits become proposals."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,10 @@ class Commit:
 
 
 class Sampler:
-    """Choose the tokens of one sequence, step by step, from the logits of the masks that may be committed.
+    """Choose the tokens of one sequence, step by step, from proposals for the masks that may be committed.
 
-    The mask token's logit counts as minus infinity before anything else: it is never committed, and every
-    probability is that of a model which cannot predict it. Random numbers come from the sampler's own
-    generator, so a sequence does not depend on those that run beside it. All tensors are on `device`.
+    Random numbers come from the sampler's own generator on `device`, so a sequence does not depend on those that run
+    beside it. What it is given to choose from is on the host.
     """
 
     def __init__(
@@ -60,51 +66,43 @@ class Sampler:
         self._block_step = 0
 
     def candidates(self, masked: Bool[Tensor, " gen_length"]) -> Int[Tensor, " n"]:
-        """Return the masks of the first unfinished block: the positions whose logits `commit` needs."""
+        """Return the masks of the first unfinished block: the positions whose logits are needed."""
         positions = masked.nonzero().flatten()
         if len(positions) == 0:
             return positions
         length = self._generation.block_length
         return positions[positions < (int(positions[0]) // length + 1) * length]
 
-    def commit(
-        self, logits: Float[Tensor, "n vocab"], masked: Bool[Tensor, " gen_length"], *, put_off: bool = False
-    ) -> Commit:
-        """Take one step: choose among `candidates(masked)`, at least one position, given their logits.
+    @property
+    def rule(self) -> tuple[object, ...]:
+        """Return what decides how logits become proposals: samplers that agree in it can propose together."""
+        return tuple(getattr(self._generation, name) for name in _RULE)
+
+    def commit(self, proposals: Proposals, masked: Bool[Tensor, " gen_length"], *, put_off: bool = False) -> Commit:
+        """Take one step: choose among `candidates(masked)`, given what they would become.
 
         A step that is `put_off` chooses nothing and counts for no schedule.
 
         Raises:
-            CheckpointError: The logits are not numbers.
+            CheckpointError: The logits were not numbers.
         """
         positions = self.candidates(masked)
         self._enter(int(positions[0]) // self._generation.block_length, len(positions))
-        logits = logits.float().index_fill(-1, self._banned, -torch.inf)
-        proposals = self._propose(logits)
         if proposals.confidences.isnan().any():
             raise CheckpointError(
                 "the model's logits are not numbers (NaN): its weights must be finite, and its dtype wide "
                 "enough for its activations (bfloat16 or float32 rather than float16)"
             )
-        # A stable sort settles ties by position, on every device alike.
+        # A stable sort settles ties by position.
         ranked = proposals.scores.sort(descending=True, stable=True)
         chosen = ranked.indices[: 0 if put_off else self._count(ranked.values)].sort().values
         self._block_step += not put_off
         tokens, confidences = proposals.tokens[chosen], proposals.confidences[chosen]
         return Commit(positions[chosen], tokens, confidences, positions, proposals)
 
-    def surest(self, logits: Float[Tensor, "n vocab"]) -> float:
-        """Return the largest probability that any candidate gives to a token; draws nothing."""
-        return float(logits.float().index_fill(-1, self._banned, -torch.inf).softmax(-1).max())
-
     def _enter(self, block: int, masks: int) -> None:
         if block != self._block:
             self._block, self._block_masks, self._block_step = block, masks, 0
-
-    def _propose(self, logits: Float[Tensor, "n vocab"]) -> Proposals:
-        if self._generation.alg is None:
-            return propose_llada(logits, self._generation, self._eos_ids, self._generator)
-        return propose_dream(logits, self._generation, self._generator)
 
     def _count(self, ranked: Float[Tensor, " n"]) -> int:
         generation, step = self._generation, self._block_step
@@ -118,6 +116,37 @@ class Sampler:
             # The score of a position is minus a uniform number: it is transferred with probability `rate`.
             return int((-ranked < self._rates[step].item()).sum())
         return int(self._rates[step] * len(ranked))
+
+
+def propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ vocab"]]) -> list[Proposals]:
+    """Say what the candidates of several sequences would become, given each sequence's logits.
+
+    The mask token's logit counts as minus infinity before anything else: it is never committed, and every probability
+    is that of a model which cannot predict it. Sequences that sample alike are computed together.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, sampler in enumerate(samplers):
+        alike.setdefault(sampler.rule, []).append(index)
+    found: dict[int, Proposals] = {}
+    for members in alike.values():
+        together = _propose([samplers[index] for index in members], [logits[index] for index in members])
+        found |= zip(members, together, strict=True)
+    return [found[index] for index in range(len(samplers))]
+
+
+def _propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ vocab"]]) -> list[Proposals]:
+    counts, first = [len(own) for own in logits], samplers[0]
+    generation = first._generation
+    joined = logits[0] if len(logits) == 1 else torch.cat(list(logits))
+    wide = joined.float().index_fill(-1, first._banned, -torch.inf)
+    draws = Draws([sampler._generator for sampler in samplers], counts)
+    if generation.alg is None:
+        proposals = propose_llada(wide, generation, first._eos_ids, draws)
+    else:
+        proposals = propose_dream(wide, generation, draws)
+    if generation.doubt is not None:
+        proposals = replace(proposals, surest=wide.softmax(-1).amax(-1))
+    return proposals.split(counts)
 
 
 def llada_count(masks: int, steps: int, step: int) -> int:

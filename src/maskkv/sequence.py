@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, Extent, Refresh
@@ -15,6 +15,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.ops.rope import Rotation
+from maskkv.proposals import Proposals
 from maskkv.sampler import Commit, Sampler, finished
 
 
@@ -41,7 +42,7 @@ class Branch:
         self.cache = cache
 
     def tokens(self, start: int) -> Int[Tensor, " rows"]:
-        """Return the tokens from row `start` on, the prompt's replaced if this branch masks it."""
+        """Return the tokens from row `start` on, the prompt's replaced if this branch masks it, in host memory."""
         tokens = self._canvas.tokens[start:]
         if self._mask_id is None:
             return tokens
@@ -57,7 +58,7 @@ class RunningSequence:
         self.settings = settings
         self.config = config
         self.extent = Extent(len(prompt), config.lookback, generation.gen_length, generation.block_length)
-        self.canvas = Canvas(prompt, generation.gen_length, config.mask_id, device)
+        self.canvas = Canvas(prompt, generation.gen_length, config.mask_id)
         self.sampler = Sampler(generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device)
         self.branches: tuple[Branch, ...] = ()
         self.live_rotation: Rotation | None = None
@@ -131,19 +132,21 @@ class RunningSequence:
         candidates = self.sampler.candidates(self.canvas.masked)
         return candidates + self.extent.prompt_length - self.config.lookback - self.first_row()
 
-    def commit(self, logits: Float[Tensor, "candidates vocab"]) -> Commit:
+    def commit(self, proposals: Proposals) -> Commit:
         """Decide some positions, or none if the prompt must be read again first, and let the clock tick."""
         self.prompt_passes += self.reads_everything
-        doubted = self._doubted(logits)
-        commit = self.sampler.commit(logits, self.canvas.masked, put_off=doubted)
+        doubted = self._doubted(proposals)
+        commit = self.sampler.commit(proposals, self.canvas.masked, put_off=doubted)
         self._read_again = doubted or self._drifted()
         self.canvas.commit(commit.positions, commit.tokens)
         self.index += 1
         return commit
 
-    def _doubted(self, logits: Float[Tensor, "candidates vocab"]) -> bool:
+    def _doubted(self, proposals: Proposals) -> bool:
         doubt = self.settings.generation.doubt
-        return doubt is not None and not self.reads_everything and self.sampler.surest(logits) < doubt
+        if doubt is None or proposals.surest is None or self.reads_everything:
+            return False
+        return float(proposals.surest.max()) < doubt
 
     def _drifted(self) -> bool:
         """Tell whether the live rows' values have moved too far since the prompt was read."""

@@ -126,7 +126,7 @@ class EvictingCache:
         self._masked = masked
         if refresh is Refresh.PROMPT:
             self.layers = [None] * len(self.layers)
-            self.moved = torch.zeros((), device=masked.device)
+            self.moved = torch.zeros(())
 
     @property
     def fresh(self) -> int:
@@ -170,6 +170,7 @@ class EvictingCache:
         )
         outputs = view.keys.new_empty((len(Sublayer), self.extent.live, self._config.hidden_size))
         self.layers[view.layer] = LiveState(pairs, outputs)
+        self.moved = self.moved.to(view.keys.device, non_blocking=True)
 
     def remember(self, layer: int, sublayer: Sublayer, fresh: Float[Tensor, "span hidden"], span: slice) -> None:
         """Keep the outputs of the live rows in `span`, which counts all rows of a prompt refresh."""

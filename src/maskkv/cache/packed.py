@@ -34,6 +34,11 @@ class PackedCache:
         """Tell whether these caches are the ones joined here, in this order."""
         return len(parts) == len(self._parts) and all(map(lambda a, b: a is b, parts, self._parts))
 
+    @property
+    def kinds(self) -> tuple[Refresh, ...]:
+        """Return what the coming pass recomputes of each sequence: passes that agree in it do the same operations."""
+        return tuple(part.refresh for part in self._parts)
+
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
         """Pick the `⌊ρ · live⌋` rows of each sequence whose values moved most since the last step.
 

@@ -32,6 +32,8 @@ from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import StepCache, Sublayer
 from maskkv.ops.attention import Queries
 from maskkv.policies.maskkv import PromptPreference
+from maskkv.proposals import on_host
+from maskkv.sampler import propose
 
 BENCHMARK = "observe"
 N = 1
@@ -161,7 +163,8 @@ def observe(llm: LanguageModel, prompt: Sequence[int], generation: Generation) -
             layers = ImportanceProbe(attention, model.config.num_layers, model.device)
             hidden = model(canvas.tokens, rotation, layers)
             _note(seen, attention, layers)
-            sequence.commit(model.logits(hidden[sequence.logit_rows()]))
+            logits = model.logits(hidden[sequence.logit_rows().to(hidden.device)])
+            sequence.commit(*on_host(propose([sequence.sampler], [logits])))
     return seen
 
 

@@ -68,6 +68,7 @@ class LayerView:
     queries: Queries
     evictable: int
     masked: Bool[Tensor, " gen_length"]
+    """Which response positions are undecided, in host memory."""
     block_length: int | None = None
     """Length of the response's blocks; None: it is a single block."""
     chunk_rows: int = 1024
@@ -103,20 +104,26 @@ class LayerView:
         mass = self.keys.new_zeros((self.kv_heads, len(self.keys)), dtype=torch.float32)
         for start in range(0, len(self.keys), self.chunk_rows):
             inside = (rows >= start) & (rows < start + self.chunk_rows)
-            if not inside.any():
-                continue
             own = rows[inside]
-            queries = self.queries(slice(int(own[0]), int(own[-1]) + 1))[own - own[0]]
+            if len(own) == 0:
+                continue
+            queries = self.queries(slice(int(own[0]), int(own[-1]) + 1))
+            if len(own) < len(queries):
+                queries = queries[self._here(own - own[0])]
             if tally == "max":
                 mass = torch.maximum(mass, attention_peak(queries, self.keys))
             else:
-                mass += attention_mass(queries, self.keys, None if weights is None else weights[inside])
+                mass += attention_mass(queries, self.keys, None if weights is None else self._here(weights[inside]))
         return mass
 
+    def _here(self, tensor: Tensor) -> Tensor:
+        """Bring something of the host's to where the keys are."""
+        return tensor.to(self.keys.device, non_blocking=True)
+
     def rows(self, voters: str) -> Int[Tensor, " voters"]:
-        """Return the voters' rows in increasing order."""
+        """Return the voters' rows in increasing order, in host memory."""
         spelt = check_voters(voters)
-        every = torch.arange(len(self.keys), device=self.keys.device)
+        every = torch.arange(len(self.keys))
         prompt, response = every[: self.prompt_length], every[self.prompt_length :]
         masks = response[self.masked]
         if spelt["end"]:

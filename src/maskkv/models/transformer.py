@@ -207,8 +207,8 @@ class Transformer(nn.Module):
     def forward(
         self, tokens: Int[Tensor, " rows"], rotation: Rotation, cache: StepCache
     ) -> Float[Tensor, "rows hidden"]:
-        """Return the residual stream after the last layer, before the final norm."""
-        x = self.embed(tokens)
+        """Return the residual stream after the last layer, before the final norm; `tokens` may be on the host."""
+        x = self.embed(tokens.to(self.device, non_blocking=True))
         for index, layer in enumerate(self.layers):
             x = layer(x, rotation, cache, index, self.chunk_rows)
         return x

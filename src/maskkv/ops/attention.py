@@ -98,4 +98,5 @@ def unfold_groups(
     """Undo `fold_groups`."""
     segments, group_rows, head_dim = folded.shape
     rows = segments * group_rows // (num_heads * sequences)
-    return folded.view(sequences, num_heads, rows, head_dim).transpose(1, 2).flatten(0, 1)
+    # What a kernel returns need not be contiguous.
+    return folded.reshape(sequences, num_heads, rows, head_dim).transpose(1, 2).flatten(0, 1)

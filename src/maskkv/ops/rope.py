@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,13 @@ class Rotation:
     def __getitem__(self, rows: slice | Int[Tensor, " taken"]) -> Rotation:
         """Take the rotation of some rows."""
         return Rotation(self.cos[rows], self.sin[rows])
+
+    @classmethod
+    def join(cls, parts: Sequence[Rotation]) -> Rotation:
+        """Lay the rotations of several sets of rows end to end."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(torch.cat([part.cos for part in parts]), torch.cat([part.sin for part in parts]))
 
 
 def rotation(positions: Int[Tensor, " rows"], head_dim: int, theta: float, dtype: torch.dtype) -> Rotation:

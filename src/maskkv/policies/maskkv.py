@@ -83,7 +83,8 @@ class PromptPreference:
         """Return P_h, the part of the masks' attention that goes to the prompt rather than to masks (Eq. 14)."""
         mass = view.mass("mask").double()
         to_prompt = mass[:, : view.prompt_length].sum(1)
-        to_masks = mass[:, view.prompt_length :][:, view.masked].sum(1)
+        masks = view.rows("mask").to(mass.device, non_blocking=True)
+        to_masks = mass.index_select(1, masks).sum(1)
         return to_prompt / (to_prompt + to_masks)
 
 
