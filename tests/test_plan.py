@@ -92,8 +92,17 @@ def test_the_aims_for_llada_8b():
 
 def test_sequences_beside_each_other_hold_and_one_reads():
     work = workload(1000, "maskkv", 16, gen_length=8)
-    need = LLADA.need(work)
+    need = LLADA.need(work, 5)
     assert LLADA.peak(work, 5) == LLADA.weight_bytes + 5 * need.held + need.reading
+
+
+@pytest.mark.parametrize(("batch_size", "block_length", "rows"), [(1, 8, 8), (5, 8, 40), (99, 8, 256), (9, 512, 512)])
+def test_the_logits_of_many_sequences_are_alive_together(batch_size: int, block_length: int, rows: int) -> None:
+    """A short prompt is read in less than its logits take: 2 bytes a number, and 4 × 4 wider ones."""
+    work = workload(1, "maskkv", 16, gen_length=block_length, block_length=block_length)
+    stream = (1 + block_length) * LLADA.config.hidden_size * 2
+    least = stream + rows * LLADA.config.vocab_size * 18
+    assert LLADA.need(work, batch_size).reading == max(least, LLADA.need(work, 1).reading)
 
 
 def test_nothing_fits_into_nothing():

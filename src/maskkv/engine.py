@@ -20,11 +20,8 @@ from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
 from maskkv.ops.rope import Rotation, ntk_scale
 from maskkv.proposals import Proposals, on_host
 from maskkv.replay import Capturing, LivePass
-from maskkv.sampler import Commit, guide, propose
+from maskkv.sampler import LOGIT_ROWS, Commit, guide, propose
 from maskkv.sequence import Branch, RunningSequence, Settings
-
-LOGIT_ROWS = 256
-"""Candidates whose logits are alive at a time, unless one sequence has more."""
 
 
 @dataclass(frozen=True)

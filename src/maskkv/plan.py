@@ -11,6 +11,7 @@ from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import Transformer
 from maskkv.ops.attention import TILE_ELEMENTS
 from maskkv.ops.quantised import check_kv_dtype
+from maskkv.sampler import LOGIT_ROWS
 
 _FP32, _INT64 = 4, 8
 _SCALE = 2
@@ -88,13 +89,13 @@ class Shape:
         """Describe a loaded model."""
         return cls(model.config, model.dtype.itemsize, model.chunk_rows)
 
-    def need(self, work: Workload) -> Need:
-        """Return what one sequence takes beside the weights; what kernels use inside is not in it."""
-        return Need(self._held(work), max(self._reading(work), self._sampling(work)))
+    def need(self, work: Workload, batch_size: int = 1) -> Need:
+        """Return what one of so many sequences takes beside the weights; what kernels use inside is not in it."""
+        return Need(self._held(work), max(self._reading(work), self._sampling(work, batch_size)))
 
     def peak(self, work: Workload, batch_size: int = 1) -> int:
         """Return the most bytes alive at once, weights included, with so many sequences."""
-        need = self.need(work)
+        need = self.need(work, batch_size)
         return self.weight_bytes + batch_size * need.held + need.reading
 
     def _held(self, work: Workload) -> int:
@@ -146,11 +147,13 @@ class Shape:
         mlp = 2 * part + stream + 3 * config.mlp_size * self.itemsize
         return min(rows, self.chunk_rows) * max(norm, attention, mlp)
 
-    def _sampling(self, work: Workload) -> int:
-        """Count the stream and a block's logits, in the model's numbers and several times in wider ones."""
+    def _sampling(self, work: Workload, batch_size: int) -> int:
+        """Count the stream and the logits of blocks, in the model's numbers and several times in wider ones."""
+        block = work.generation.block_length
+        candidates = max(block, min(batch_size * block, LOGIT_ROWS))
         wide = 4 * _FP32 if work.generation.temperature == 0 else 4 * _FP32 + 4 * _INT64
         stream = work.rows * self.config.hidden_size * self.itemsize
-        return stream + work.generation.block_length * self.config.vocab_size * (self.itemsize + wide)
+        return stream + candidates * self.config.vocab_size * (self.itemsize + wide)
 
 
 def longest_prompt(peak: Callable[[int], int], memory: int) -> int:

@@ -43,7 +43,7 @@ class Draws:
     counts: Sequence[int]
     """Candidates of each sequence."""
 
-    def uniform(self, *columns: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n *columns"]:
+    def uniform(self, *columns: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n ..."]:
         """Draw from [0, 1)."""
         return torch.cat(
             [
@@ -52,7 +52,7 @@ class Draws:
             ]
         )
 
-    def gumbel(self, *columns: int) -> Float[Tensor, "n *columns"]:
+    def gumbel(self, *columns: int) -> Float[Tensor, "n ..."]:
         """Draw standard Gumbel noise, -ln(-ln u), in float64: fp32 truncates its tail (arXiv 2409.02908)."""
         return -(-self.uniform(*columns, dtype=torch.float64).log()).log()
 

@@ -17,6 +17,9 @@ from maskkv.errors import CheckpointError
 from maskkv.generation import Generation
 from maskkv.proposals import Draws, Proposals, propose_dream, propose_llada
 
+LOGIT_ROWS = 256
+"""Candidates whose logits are alive at a time, unless one sequence has more."""
+
 _RULE = (
     *("temperature", "remasking", "confidence_eos_eot_inf", "logits_eos_inf"),
     *("alg", "alg_temp", "top_p", "top_k", "doubt"),

@@ -7,6 +7,7 @@ from torch import Tensor
 from maskkv.errors import InputError
 from maskkv.ops.quantised import Quantised, QuantisedKV, check_kv_dtype
 from maskkv.ops.ragged import RaggedKV
+from maskkv.ops.segments import Rows
 
 KINDS = pytest.mark.parametrize("kind", ["int8", "fp8"])
 ROUNDED = 1 + 2.0**-8
@@ -95,7 +96,7 @@ def test_like_exact_pairs_that_were_rounded_before(
     assert torch.equal(joined.tail_values(), oracle.tail_values())
     counts = [count for _, _, count in members]
     queries = random_heads(sum(counts), heads * group, seed + 7)
-    torch.testing.assert_close(joined.attend(queries, counts), oracle.attend(queries, counts))
+    torch.testing.assert_close(joined.attend(queries, Rows(counts)), oracle.attend(queries, Rows(counts)))
     # 8 codes and a scale of 2 bytes for a kept vector of 8, 4 bytes a number for the live rows.
     kept = sum(oracle.lengths) - live * heads
     assert joined.nbytes == sum(part.nbytes for part in quantised) == 2 * (kept * (8 + 2) + live * heads * 8 * 4)
@@ -106,14 +107,14 @@ def test_joining_moves_and_leaving_copies(kind: str) -> None:
     keep = torch.ones(2, 4, dtype=torch.bool)
     parts = [QuantisedKV.pack(random_heads(6, 2, seed), random_heads(6, 2, seed + 1), keep, kind) for seed in (0, 2)]
     queries = random_heads(2, 2, 9)
-    alone = [part.attend(queries, [2]) for part in parts]
+    alone = [part.attend(queries, Rows([2])) for part in parts]
     whole = parts[0].join(parts[1:])
-    torch.testing.assert_close(whole.attend(torch.cat((queries, queries)), [2, 2]), torch.cat(alone))
+    torch.testing.assert_close(whole.attend(torch.cat((queries, queries)), Rows([2, 2])), torch.cat(alone))
     parts[1].leave()
     for tensor in (parts[1].keys.codes, parts[1].values.scales, parts[1].tail):
         assert tensor.untyped_storage().nbytes() == tensor.nbytes
     whole.tail.zero_()
-    torch.testing.assert_close(parts[1].attend(queries, [2]), alone[1])
+    torch.testing.assert_close(parts[1].attend(queries, Rows([2])), alone[1])
     assert not parts[0].tail.any()
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskkv.ops.ragged import RaggedKV
+from maskkv.ops.segments import Rows
 
 
 def random_heads(rows: int, heads: int, seed: int) -> Tensor:
@@ -74,7 +75,7 @@ def test_like_a_list_per_head(members: list[tuple[list[list[bool]], int]], group
 
     counts = [(index + seed) % 3 for index in range(len(parts))]
     queries = random_heads(sum(counts), heads * group, seed + 4)
-    read = joined.attend(queries, counts)
+    read = joined.attend(queries, Rows(counts))
     for row, index in enumerate(index for index, count in enumerate(counts) for _ in range(count)):
         for head in range(heads * group):
             own = index * heads + head // group
@@ -122,4 +123,4 @@ def test_joining_moves_and_leaving_copies() -> None:
 def test_no_queries_read_nothing(lengths: tuple[int, int]) -> None:
     keep = torch.tensor([[column < length for column in range(3)] for length in lengths])
     ragged = RaggedKV.pack(random_heads(5, 2, 0), random_heads(5, 2, 1), keep)
-    assert ragged.attend(random_heads(0, 6, 2), [0]).shape == (0, 6, 4)
+    assert ragged.attend(random_heads(0, 6, 2), Rows([0])).shape == (0, 6, 4)

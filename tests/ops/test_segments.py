@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskkv.ops import segments
-from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read, bucketed, equal_widths, own_widths
+from maskkv.ops.segments import (
+    Bucket,
+    BucketedAttention,
+    Folding,
+    PackedAttention,
+    Read,
+    bucketed,
+    equal_widths,
+    own_widths,
+)
 
 HEAD_DIM = 8
 
@@ -76,7 +85,9 @@ def test_both_ways_read_what_the_padded_oracle_reads(
         patch.setattr(segments, "TILE_PAIRS", tile)
         patch.setattr(segments, "varlen_attn", loop_kernel)
         in_buckets = BucketedAttention(lengths, counts, live, device)(queries, taken(keys, values))
-        in_one_call = PackedAttention(lengths, counts, kv_heads * group, device)(queries, keys, values)
+        in_one_call = PackedAttention(lengths, Folding.of(counts, kv_heads * group, kv_heads, device))(
+            queries, keys, values
+        )
     torch.testing.assert_close(in_buckets, expected)
     torch.testing.assert_close(in_one_call, expected)
 

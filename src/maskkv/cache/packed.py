@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.cache.evicting import EvictingCache, LiveState, Refresh
 from maskkv.models.transformer import Sublayer
 from maskkv.ops.attention import Queries
+from maskkv.ops.least import LeastRows
+from maskkv.ops.segments import Rows
 
 
 class PackedCache:
@@ -28,7 +28,8 @@ class PackedCache:
         self._layers = [LiveState.join([part.state(layer) for part in parts]) for layer in layers]
         self._fresh = self._live
         self._rows: Int[Tensor, " fresh"] | None = None
-        self._groups: dict[tuple[int, ...], list[tuple[int, Int[Tensor, "sequences live"]]]] = {}
+        self._counted: dict[tuple[int, ...], Rows] = {}
+        self._least: dict[tuple[int, ...], LeastRows] = {}
 
     def holds(self, parts: Sequence[EvictingCache]) -> bool:
         """Tell whether these caches are the ones joined here, in this order."""
@@ -48,8 +49,7 @@ class PackedCache:
         partial = any(part.refresh is Refresh.PARTIAL for part in self._parts)
         watched = any(part.watched for part in self._parts)
         if layer > 0 and (partial or watched):
-            before = self._layers[layer].pairs.tail_values().flatten(1).float()
-            similarity = F.cosine_similarity(before, values.flatten(1).float(), dim=-1)
+            similarity = self._layers[layer].pairs.similarity(values)
             if watched:
                 self._watch(similarity)
             if partial:
@@ -73,7 +73,10 @@ class PackedCache:
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
         """Attend from each sequence's rows to its own pairs."""
-        return self._layers[layer].pairs.attend(queries, self._inside(span))
+        counts = self._inside(span)
+        if counts not in self._counted:
+            self._counted[counts] = Rows(counts)
+        return self._layers[layer].pairs.attend(queries, self._counted[counts])
 
     def add(
         self,
@@ -86,7 +89,7 @@ class PackedCache:
         """Remember the fresh rows' outputs, and reuse the remembered ones for the others."""
         outputs = self._layers[layer].outputs[sublayer.value]
         if self._rows is not None:
-            outputs[self._rows] = fresh
+            outputs.index_copy_(0, self._rows, fresh)
             return residual + outputs
         outputs[span] = fresh
         return residual + fresh
@@ -99,23 +102,9 @@ class PackedCache:
 
     def _drifted(self, similarity: Float[Tensor, " rows"]) -> Int[Tensor, " fresh"]:
         """Return the rows least similar to before, in increasing order; ties go to the earlier row."""
-        if self._fresh not in self._groups:
-            self._groups[self._fresh] = self._group(similarity.device)
-        chosen = []
-        for count, rows in self._groups[self._fresh]:
-            least = similarity[rows].sort(dim=1, stable=True).indices[:, :count]
-            chosen.append(rows.gather(1, least).flatten())
-        return torch.cat(chosen).sort().values
-
-    def _group(self, device: torch.device) -> list[tuple[int, Int[Tensor, "sequences live"]]]:
-        """Group the sequences with equally many live and fresh rows; return each group's number of fresh rows."""
-        starts = torch.tensor([0, *accumulate(self._live)], device=device)
-        kinds = list(zip(self._live, self._fresh, strict=True))
-        groups = []
-        for live, count in sorted(set(kinds)):
-            members = [index for index, kind in enumerate(kinds) if kind == (live, count)]
-            groups.append((count, starts[members][:, None] + torch.arange(live, device=device)))
-        return groups
+        if self._fresh not in self._least:
+            self._least[self._fresh] = LeastRows(self._live, self._fresh, similarity.device)
+        return self._least[self._fresh](similarity)
 
     def _inside(self, span: slice) -> tuple[int, ...]:
         """Count the fresh rows of each sequence that lie inside `span`."""

@@ -90,7 +90,7 @@ def plan(
 def _record(name: str, shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
     from maskkv.plan import longest_prompt
 
-    need = shape.need(work)
+    need = shape.need(work, batch_size)
     found: dict[str, object] = {
         "model": name,
         "parameters": shape.parameters,

@@ -12,7 +12,6 @@ from enum import Enum
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from maskkv import memory
 from maskkv.errors import InputError
 from maskkv.models.config import ModelConfig
 from maskkv.ops.attention import Queries
+from maskkv.ops.fused import rms_norm, swiglu
 from maskkv.ops.linear import PackedLinear, can_pack
 from maskkv.ops.rope import Rotation, rotate, rotation
 
@@ -77,9 +77,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows hidden"]:
         """Normalise each row."""
-        wide = x.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Layer(nn.Module):
@@ -143,7 +141,7 @@ class Layer(nn.Module):
 
     def _mlp(self, x: Tensor) -> Float[Tensor, "rows hidden"]:
         x = self.mlp_norm(x)
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(swiglu(self.gate_proj, self.up_proj, x))
 
 
 class Transformer(nn.Module):

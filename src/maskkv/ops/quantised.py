@@ -12,7 +12,7 @@ from jaxtyping import BFloat16, Bool, Float, Int, Shaped
 from torch import Tensor
 
 from maskkv.errors import InputError
-from maskkv.ops.segments import Bucket, BucketedAttention, Read
+from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows
 
 CODES = {"int8": (torch.int8, 127.0), "fp8": (torch.float8_e4m3fn, 448.0)}
 """For each name the dtype of the codes and the largest one."""
@@ -93,6 +93,7 @@ class QuantisedKV:
         self.lengths = tuple(lengths)
         self.live = tuple(live)
         self._bucketed: dict[tuple[int, ...], BucketedAttention] = {}
+        self._tails: dict[Bucket, Int[Tensor, "segments live"]] = {}
 
     @classmethod
     def pack(
@@ -145,18 +146,21 @@ class QuantisedKV:
         """Replace the values of every live row."""
         self.tail[1] = values
 
-    def attend(
-        self, queries: Float[Tensor, "rows heads head_dim"], counts: Sequence[int]
-    ) -> Float[Tensor, "rows heads head_dim"]:
-        """Attend from each sequence's rows (`counts` says how many it has) to each head's own segment."""
-        key = tuple(counts)
-        if key not in self._bucketed:
-            self._bucketed[key] = BucketedAttention(self.lengths, key, self.live, queries.device)
-        return self._bucketed[key](queries, self._take)
+    def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
+        """Return the cosine of each live row's values with new ones, over all KV heads."""
+        return F.cosine_similarity(self.tail[1].flatten(1).float(), values.flatten(1).float(), dim=-1)
+
+    def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
+        """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""
+        if rows.counts not in self._bucketed:
+            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, queries.device)
+        return self._bucketed[rows.counts](queries, self._take)
 
     def _take(self, bucket: Bucket) -> Read:
         """Put the exact pairs of the live rows behind the kept ones and what fills them up."""
-        own = self._tail_rows(bucket)
+        if bucket not in self._tails:
+            self._tails[bucket] = self._tail_rows(bucket)
+        own = self._tails[bucket]
         tail_keys, tail_values = self.tail.flatten(1, 2)[:, own]
         keys = torch.cat((self.keys.take(bucket, self.tail.dtype), tail_keys), dim=1)
         values = torch.cat((self.values.take(bucket, self.tail.dtype), tail_values), dim=1)

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read
+from maskkv.ops.attention import HALF
+from maskkv.ops.fused import similarity
+from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read, Rows
 
 Same = TypeVar("Same")
 """One and the same class of pairs."""
@@ -46,10 +48,12 @@ class SegmentedKV(Protocol):
         """Replace the values of every live row."""
         ...
 
-    def attend(
-        self, queries: Float[Tensor, "rows heads head_dim"], counts: Sequence[int]
-    ) -> Float[Tensor, "rows heads head_dim"]:
-        """Attend from each sequence's rows (`counts` says how many it has) to each head's own segment."""
+    def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
+        """Return the cosine of each live row's values with new ones, over all KV heads."""
+        ...
+
+    def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
+        """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""
         ...
 
 
@@ -83,9 +87,12 @@ class RaggedKV:
         keep: Bool[Tensor, "kv_heads prompt"],
     ) -> RaggedKV:
         """Copy one sequence's kept pairs and tail (every pair past those that `keep` speaks of), and no other."""
-        tail = len(keys) - keep.shape[1]
-        stays = torch.cat((keep, keep.new_ones((len(keep), tail))), dim=1)
-        return cls(keys.transpose(0, 1)[stays], values.transpose(0, 1)[stays], stays.sum(1).tolist(), [tail])
+        tail, kv_heads = len(keys) - keep.shape[1], len(keep)
+        stays = torch.cat((keep, keep.new_ones((kv_heads, tail))), dim=1)
+        heads, positions = stays.nonzero().unbind(1)
+        chosen = positions * kv_heads + heads
+        kept = [each.flatten(0, 1).index_select(0, chosen) for each in (keys, values)]
+        return cls(*kept, stays.sum(1).tolist(), [tail])
 
     def join(self, others: Sequence[RaggedKV]) -> RaggedKV:
         """Lay the segments of several sequences end to end; each part becomes a view of the whole."""
@@ -115,40 +122,44 @@ class RaggedKV:
         return self.keys.nbytes + self.values.nbytes
 
     @cached_property
-    def _tail(self) -> Int[Tensor, "kv_heads live"]:
+    def _tail(self) -> Int[Tensor, "live kv_heads"]:
         """Return where the pairs of the live rows lie."""
-        device = self.keys.device
-        ends = torch.tensor(self.offsets[1:], device=device).view(len(self.live), -1)
-        live = torch.tensor(self.live, device=device)
-        rows = torch.arange(sum(self.live), device=device) - live.cumsum(0).repeat_interleave(live)
-        return ends.T.repeat_interleave(live, dim=1) + rows
+        ends = torch.tensor(self.offsets[1:]).view(len(self.live), -1)
+        live = torch.tensor(self.live)
+        rows = torch.arange(sum(self.live)) - live.cumsum(0).repeat_interleave(live)
+        places = ends.repeat_interleave(live, dim=0) + rows[:, None]
+        return places.to(self.keys.device, non_blocking=True)
 
     def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
         """Gather the values of the live rows."""
-        return self.values[self._tail.T]
+        return self.values[self._tail]
+
+    def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
+        """Return the cosine of each live row's values with new ones, over all KV heads."""
+        return similarity(self.values, self._tail, values)
 
     def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
         """Replace the keys of some live rows (None: of all)."""
-        self.keys[self._tail.T if rows is None else self._tail.T[rows]] = keys
+        places = self._tail if rows is None else self._tail.index_select(0, rows)
+        self.keys.index_copy_(0, places.flatten(), keys.flatten(0, 1))
 
     def write_values(self, values: Float[Tensor, "live kv_heads head_dim"]) -> None:
         """Replace the values of every live row."""
-        self.values[self._tail.T] = values
+        self.values.index_copy_(0, self._tail.flatten(), values.flatten(0, 1))
 
-    def attend(
-        self, queries: Float[Tensor, "rows heads head_dim"], counts: Sequence[int]
-    ) -> Float[Tensor, "rows heads head_dim"]:
-        """Attend from each sequence's rows (`counts` says how many it has) to each head's own segment."""
+    def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
+        """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""
         if len(queries) == 0:
             return queries
-        key = tuple(counts)
-        if queries.is_cuda and queries.dtype in (torch.float16, torch.bfloat16):
-            if key not in self._packed:
-                self._packed[key] = PackedAttention(self.lengths, key, queries.shape[1], queries.device)
-            return self._packed[key](queries, self.keys, self.values)
-        if key not in self._bucketed:
-            self._bucketed[key] = BucketedAttention(self.lengths, key, self.live, queries.device)
-        return self._bucketed[key](queries, self._take)
+        if queries.is_cuda and queries.dtype in HALF:
+            if rows.counts not in self._packed:
+                kv_heads = len(self.lengths) // len(self.live)
+                folding = rows.folding(queries.shape[1], kv_heads, queries.device)
+                self._packed[rows.counts] = PackedAttention(self.lengths, folding)
+            return self._packed[rows.counts](queries, self.keys, self.values)
+        if rows.counts not in self._bucketed:
+            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, queries.device)
+        return self._bucketed[rows.counts](queries, self._take)
 
     def _take(self, bucket: Bucket) -> Read:
         return bucket.take(self.keys), bucket.take(self.values), bucket.mask()

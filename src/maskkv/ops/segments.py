@@ -91,7 +91,7 @@ class RowGroup:
         return unfold_groups(read, queries.shape[1], self.sequences)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bucket:
     """Hold segments of about equal length; `places` counts them among those of their row group.
 
@@ -187,24 +187,58 @@ def equal_widths(widths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-class PackedAttention:
-    """Attend in one call of the variable-length kernel, for half precision on CUDA.
+@dataclass(frozen=True)
+class Folding:
+    """Say where each row's heads lie once the query heads that share a KV head are folded into rows.
 
-    The query heads that share a KV head are folded into rows, so that every segment is a sequence with one head.
+    Every segment is then a sequence of rows with one head. Row i of sequence s and query head h come
+    `h * counts[s] + i` places after the sequence's first.
     """
 
-    def __init__(self, lengths: Sequence[int], counts: Sequence[int], heads: int, device: torch.device) -> None:
-        kv_heads = len(lengths) // len(counts)
-        rows = [count * heads // kv_heads for count in counts for _ in range(kv_heads)]
-        self._longest = max(rows), max(lengths)
-        self._row_offsets = torch.tensor([0, *accumulate(rows)], dtype=torch.int32, device=device)
-        self._pair_offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
-        # Row i of sequence s and query head h come `h * counts[s] + i` places after the sequence's first.
+    heads: int
+    order: Int[Tensor, " heads_of_rows"]
+    """Which head of which row, counted row by row, lies in each place."""
+    places: Int[Tensor, " heads_of_rows"]
+    """Where each head of each row lies."""
+    offsets: Int[Tensor, " segments_and_end"]
+    longest: int
+
+    @classmethod
+    def of(cls, counts: Sequence[int], heads: int, kv_heads: int, device: torch.device) -> Folding:
+        """Lay out the rows of sequences that bring so many each."""
         own = torch.tensor(counts)
         start = (own.cumsum(0) - own).repeat_interleave(own)
-        inside = torch.arange(sum(counts)) - start
-        place = start * heads + inside
-        self._places = (place[:, None] + torch.arange(heads) * own.repeat_interleave(own)[:, None]).flatten().to(device)
+        first = start * heads + torch.arange(sum(counts)) - start
+        places = (first[:, None] + torch.arange(heads) * own.repeat_interleave(own)[:, None]).flatten()
+        rows = [count * heads // kv_heads for count in counts for _ in range(kv_heads)]
+        offsets = torch.tensor([0, *accumulate(rows)], dtype=torch.int32)
+        order = places.argsort()
+        return cls(heads, *(each.to(device, non_blocking=True) for each in (order, places, offsets)), max(rows))
+
+
+class Rows:
+    """Say how many rows each of several sequences brings to an attention; layers share it, and what follows from it."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.counts = tuple(counts)
+        self._folding: dict[tuple[int, int, torch.device], Folding] = {}
+
+    def folding(self, heads: int, kv_heads: int, device: torch.device) -> Folding:
+        """Return how these rows are folded, worked out once."""
+        key = (heads, kv_heads, device)
+        if key not in self._folding:
+            self._folding[key] = Folding.of(self.counts, *key)
+        return self._folding[key]
+
+
+class PackedAttention:
+    """Attend in one call of the variable-length kernel, for half precision on CUDA."""
+
+    def __init__(self, lengths: Sequence[int], folding: Folding) -> None:
+        self._folding = folding
+        self._longest = max(lengths)
+        offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+        self._offsets = offsets.to(folding.offsets.device, non_blocking=True)
 
     def __call__(
         self,
@@ -213,9 +247,9 @@ class PackedAttention:
         values: Float[Tensor, "pairs head_dim"],
     ) -> Float[Tensor, "rows heads head_dim"]:
         """Return what every row reads."""
-        folded = torch.empty_like(queries).flatten(0, 1)
-        folded[self._places] = queries.flatten(0, 1)
-        offsets = (self._row_offsets, self._pair_offsets)
-        read = varlen_attn(folded[:, None], keys[:, None], values[:, None], *offsets, *self._longest)
+        folding = self._folding
+        folded = queries.flatten(0, 1).index_select(0, folding.order)
+        offsets, longest = (folding.offsets, self._offsets), (folding.longest, self._longest)
+        read = varlen_attn(folded[:, None], keys[:, None], values[:, None], *offsets, *longest)
         assert isinstance(read, Tensor), "nothing beside the output was asked for"
-        return read[:, 0][self._places].view_as(queries)
+        return read[:, 0].index_select(0, folding.places).view_as(queries)

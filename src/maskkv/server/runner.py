@@ -141,7 +141,7 @@ class Runner:
         return errand.done
 
     def _need(self, work: Workload) -> Need:
-        needed = Shape.of(self._engine.model).need(work)
+        needed = Shape.of(self._engine.model).need(work, self._max_batch)
         if needed.alone > self._memory:
             raise invalid(
                 f"this request needs about {_mebibytes(needed.alone)} beside the weights, and the server has "
