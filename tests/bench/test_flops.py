@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from maskkv.bench.flops import count_flops, step_flops
+from maskkv.bench.flops import SegmentFlops, count_flops, step_flops
 from maskkv.bench.shapes import random_model, shape
 from maskkv.cache import Extent, Refresh
 from maskkv.engine import Engine
@@ -78,3 +79,24 @@ def test_a_layer_by_hand() -> None:
     flops = step_flops(config, extent, Refresh.RESPONSE, layer_pairs=[6], transfer_ratio=0.25, candidates=1)
     # q 2×2, k 2×1, v 2×1, o 2×2, MLP 3 × 2×3 weights; 4 rows of 2 heads read 6 + 4 pairs; one row of logits.
     assert flops == 2 * 4 * (4 + 2 + 2 + 4 + 18) + 4 * (4 * 2) * (6 + 4) * 1 + 2 * 2 * 5
+
+
+def test_variable_length_attention_counts_each_segments_rows_times_its_pairs() -> None:
+    # 2 rows read 5 pairs, 3 rows read 1 pair; 4 heads of 8 numbers; a product and a sum each, for scores and values.
+    queries, keys = torch.empty(5, 4, 8), torch.empty(6, 4, 8)
+    rows, pairs = torch.tensor([0, 2, 5], dtype=torch.int32), torch.tensor([0, 5, 6], dtype=torch.int32)
+    assert SegmentFlops()(queries, keys, keys, rows, pairs, 3, 5) == 4 * 4 * 8 * (2 * 5 + 3 * 1)
+    assert SegmentFlops()(queries, queries, queries, rows, None, 3, 3) == 4 * 4 * 8 * (2 * 2 + 3 * 3)
+
+
+def test_variable_length_attention_is_counted_where_it_is_called() -> None:
+    @torch.library.impl("torch_attn::_varlen_attn", "CPU", lib=(library := torch.library.Library("torch_attn", "IMPL")))
+    def kernel(query: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor, Tensor]:
+        return query.clone(), query.new_empty(0), query.new_empty(0)
+
+    queries, keys = torch.empty(5, 4, 8), torch.empty(6, 4, 8)
+    rows, pairs = torch.tensor([0, 2, 5], dtype=torch.int32), torch.tensor([0, 5, 6], dtype=torch.int32)
+    with torch.inference_mode():
+        flops = count_flops(lambda: torch.ops.torch_attn._varlen_attn(queries, keys, keys, rows, pairs, 3, 5))
+    library._destroy()
+    assert flops == 4 * 4 * 8 * (2 * 5 + 3 * 1)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskkv.ops.rope import ntk_scale, rotate, rotation
+from maskkv.ops.rope import Rotation, ntk_scale, rotate, rotation
 
 
 @pytest.mark.parametrize("head_dim", [2, 8, 128])
@@ -41,11 +41,19 @@ def test_products_depend_on_distance_only(a: int, b: int, shift: int) -> None:
 
 
 def test_taking_rows() -> None:
-    whole = rotation(torch.arange(10), 8, 100.0, torch.float32)
-    for taken in (slice(2, 5), torch.tensor([7, 0, 3])):
-        part = rotation(torch.arange(10)[taken], 8, 100.0, torch.float32)
-        assert torch.equal(whole[taken].cos, part.cos)
-        assert torch.equal(whole[taken].sin, part.sin)
+    whole, three = rotation(torch.arange(10), 8, 100.0, torch.float32), torch.tensor([7, 0, 3])
+    heads = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(0))
+    taken_rows = ((whole[2:5], [2, 3, 4]), (whole[three], [7, 0, 3]), (whole[torch.arange(3, 9)][1:4], [4, 5, 6]))
+    for taken, rows in taken_rows:
+        own = rotation(torch.tensor(rows), 8, 100.0, torch.float32)
+        assert torch.equal(rotate(heads, taken), rotate(heads, own))
+
+
+def test_joining() -> None:
+    parts = [rotation(torch.arange(start, stop), 8, 100.0, torch.float32) for start, stop in ((0, 3), (7, 9))]
+    heads = torch.randn(5, 2, 8, generator=torch.Generator().manual_seed(0))
+    apart = torch.cat([rotate(heads[:3], parts[0]), rotate(heads[3:], parts[1])])
+    assert torch.equal(rotate(heads, Rotation.join(parts)), apart)
 
 
 def test_the_two_dtype_rules_differ_and_keep_the_heads_dtype() -> None:

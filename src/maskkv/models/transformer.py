@@ -112,7 +112,7 @@ class Layer(nn.Module):
         rows, norm = (self.attn_norm(x), _as_it_is) if len(every) == 1 else (x, self.attn_norm)
         values = over_spans(lambda span: self._heads(self.v_proj, norm(rows[span])), every)
         stale = cache.stale(index, values)
-        fresh, turned = (rows, rotation) if stale is None else (rows[stale], rotation[stale])
+        fresh, turned = (rows, rotation) if stale is None else (rows.index_select(0, stale), rotation[stale])
 
         def queries(span: slice) -> Tensor:
             return self._turned(self.q_proj, norm(fresh[span]), turned[span])
@@ -127,7 +127,7 @@ class Layer(nn.Module):
             read = cache.attend(index, queries(span), span).flatten(1)
             residual = x[span] if stale is None else x
             residual = cache.add(index, Sublayer.ATTENTION, residual, self.o_proj(read), span)
-            inner = residual if stale is None else residual[stale]
+            inner = residual if stale is None else residual.index_select(0, stale)
             return cache.add(index, Sublayer.MLP, residual, self._mlp(inner), span)
 
         # Rows that are not stale join no chunk, so a partial step (few rows by nature) runs in one span.

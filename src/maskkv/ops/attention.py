@@ -81,7 +81,8 @@ def _summed(
     rows, pairs = folded.shape[1], len(keys)
     ends = torch.tensor([[0, rows], [0, pairs]], dtype=torch.int32).to(keys.device, non_blocking=True)
     # The values do not matter: only the sums are asked for.
-    read = varlen_attn(folded.transpose(0, 1), keys, keys, *ends, rows, pairs, return_aux=AuxRequest(lse=True))
+    offsets, longest = (ends[0], ends[1]), (rows, pairs)
+    read = varlen_attn(folded.transpose(0, 1), keys, keys, *offsets, *longest, return_aux=AuxRequest(lse=True))
     return folded, keys, read[1]
 
 

@@ -29,7 +29,7 @@ class LeastRows:
             from maskkv.ops import kernels
 
             if self._longest <= kernels.LONGEST:
-                return kernels.least(values, *self._offsets, self._longest, self._total)
+                return kernels.least(values, self._offsets[0], self._offsets[1], self._longest, self._total)
         chosen = []
         for count, rows in self._groups:
             least = values[rows].sort(dim=1, stable=True).indices[:, :count]

@@ -91,8 +91,8 @@ class RaggedKV:
         stays = torch.cat((keep, keep.new_ones((kv_heads, tail))), dim=1)
         heads, positions = stays.nonzero().unbind(1)
         chosen = positions * kv_heads + heads
-        kept = [each.flatten(0, 1).index_select(0, chosen) for each in (keys, values)]
-        return cls(*kept, stays.sum(1).tolist(), [tail])
+        kept_keys, kept_values = (each.flatten(0, 1).index_select(0, chosen) for each in (keys, values))
+        return cls(kept_keys, kept_values, stays.sum(1).tolist(), [tail])
 
     def join(self, others: Sequence[RaggedKV]) -> RaggedKV:
         """Lay the segments of several sequences end to end; each part becomes a view of the whole."""

@@ -10,21 +10,31 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from maskkv.ops.fused import fused
+
 
 @dataclass(frozen=True)
 class Rotation:
-    """Hold the cosines and sines of a set of rows; the second half of a head repeats the first."""
+    """Hold the cosines and sines of a set of rows; the second half of a head repeats the first.
 
-    cos: Float[Tensor, "rows half"]
-    sin: Float[Tensor, "rows half"]
+    With `rows` it is the rotation of those rows of the set.
+    """
+
+    cos: Float[Tensor, "all half"]
+    sin: Float[Tensor, "all half"]
+    rows: Int[Tensor, " rows"] | None = None
 
     def __getitem__(self, rows: slice | Int[Tensor, " taken"]) -> Rotation:
         """Take the rotation of some rows."""
-        return Rotation(self.cos[rows], self.sin[rows])
+        if self.rows is not None:
+            return Rotation(self.cos, self.sin, self.rows[rows])
+        if isinstance(rows, slice):
+            return Rotation(self.cos[rows], self.sin[rows])
+        return Rotation(self.cos, self.sin, rows)
 
     @classmethod
     def join(cls, parts: Sequence[Rotation]) -> Rotation:
-        """Lay the rotations of several sets of rows end to end."""
+        """Lay the rotations of several whole sets end to end."""
         if len(parts) == 1:
             return parts[0]
         return cls(torch.cat([part.cos for part in parts]), torch.cat([part.sin for part in parts]))
@@ -42,8 +52,15 @@ def rotation(positions: Int[Tensor, " rows"], head_dim: int, theta: float, dtype
 
 def rotate(heads: Float[Tensor, "rows heads head_dim"], rotation: Rotation) -> Float[Tensor, "rows heads head_dim"]:
     """Rotate each head in the rotation's dtype and cast back to the heads' own."""
-    first, second = heads.to(rotation.cos.dtype).chunk(2, dim=-1)
-    cos, sin = rotation.cos[:, None, :], rotation.sin[:, None, :]
+    if fused(heads):
+        from maskkv.ops import kernels
+
+        return kernels.rotate(heads, rotation.cos, rotation.sin, rotation.rows)
+    cos, sin = rotation.cos, rotation.sin
+    if rotation.rows is not None:
+        cos, sin = cos[rotation.rows], sin[rotation.rows]
+    cos, sin = cos[:, None, :], sin[:, None, :]
+    first, second = heads.to(cos.dtype).chunk(2, dim=-1)
     rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return rotated.to(heads.dtype)
 

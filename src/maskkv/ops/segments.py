@@ -212,8 +212,8 @@ class Folding:
         places = (first[:, None] + torch.arange(heads) * own.repeat_interleave(own)[:, None]).flatten()
         rows = [count * heads // kv_heads for count in counts for _ in range(kv_heads)]
         offsets = torch.tensor([0, *accumulate(rows)], dtype=torch.int32)
-        order = places.argsort()
-        return cls(heads, *(each.to(device, non_blocking=True) for each in (order, places, offsets)), max(rows))
+        order, places, offsets = (each.to(device, non_blocking=True) for each in (places.argsort(), places, offsets))
+        return cls(heads, order, places, offsets, max(rows))
 
 
 class Rows:

@@ -1,0 +1,144 @@
+"""Whether tiny models of both families answer on the device as they must."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maskkv.bench.gpu.subject import random_prompt
+from maskkv.bench.gpu.verdicts import Found, Verdict, relative_error
+from maskkv.bench.shapes import SHAPES, random_model
+from maskkv.cache import EvictingCache, Extent, NoCache, PackedCache, Refresh, SharedRefresh
+from maskkv.engine import Engine
+from maskkv.generation import Generation
+from maskkv.models.config import ModelConfig
+from maskkv.models.transformer import Transformer
+from maskkv.policies import named
+
+DISTINCT = 16
+"""Tokens of different kinds that a response must have at least, or its being equal would say little."""
+_TINY = replace(SHAPES["tiny"], vocab_size=512, mask_id=511, eos_ids=(510,), pad_id=510, rope_theta=100.0)
+FAMILIES = {
+    "llada": _TINY,
+    "dream": replace(_TINY, family="dream", lookback=1, qkv_bias=True, rope_dtype="model"),
+}
+"""Both have two query heads to a KV head; positions tell near rows apart, or many would become the same token."""
+GENERATION = Generation(gen_length=32, prompt_interval=12, response_interval=5, stop_at_eos=False)
+SEED = 0
+_PROMPTS = (100, 61, 83)
+
+
+def tokens(device: torch.device) -> Found:
+    """Compare the tokens of whole responses with those of the CPU, in fp32."""
+    for family, config in FAMILIES.items():
+        here = lively_model(config, SEED)
+        there = copy.deepcopy(here).to(device)
+        for policy, budget in (("none", None), ("full", None), ("maskkv", 16), ("snapkv", 16)):
+            (expected,), (found,) = (responses(model, policy, budget, _PROMPTS[:1]) for model in (here, there))
+            kinds, other = len(set(expected)), _different(expected, found)
+            yield (
+                f"tokens as on the CPU, {family}, {policy}",
+                Verdict(other == 0 and kinds >= DISTINCT, f"{other} of {len(expected)} differ, {kinds} kinds"),
+            )
+
+
+def keeping_everything(device: torch.device) -> Found:
+    """Compare a budget of the whole prompt with no eviction, in bf16."""
+    for family, config in FAMILIES.items():
+        model = lively_model(config, SEED).to(device, torch.bfloat16)
+        (full,) = responses(model, "full", None, _PROMPTS[:1])
+        (kept,) = responses(model, "maskkv", _PROMPTS[0], _PROMPTS[:1])
+        other = _different(full, kept)
+        yield f"keeping everything, {family}", Verdict(other == 0, f"{other} of {len(full)} differ")
+
+
+def hidden_states(device: torch.device) -> Found:
+    """Compare the live rows that read cached pairs with those of a pass over everything, in bf16."""
+    for family, config in FAMILIES.items():
+        # Sharp attention would make much of the rounding of its scores.
+        model = random_model(config, SEED).to(device, torch.bfloat16)
+        cached, plain = live_rows(model, _PROMPTS[0])
+        error = relative_error(cached, plain)
+        yield f"hidden states, {family}", Verdict(error < 1e-2, error)
+
+
+def graphs(device: torch.device) -> Found:
+    """Compare replayed graphs with passes that run as they are, in bf16, alone and together."""
+    for family, config in FAMILIES.items():
+        model = lively_model(config, SEED).to(device, torch.bfloat16)
+        for prompts in (_PROMPTS[:1], _PROMPTS):
+            eager, replayed = (responses(model, "maskkv", 16, prompts, graphs=each) for each in (False, True))
+            other = sum(map(_different, eager, replayed))
+            yield f"graphs, {family}, {len(prompts)} together", Verdict(other == 0, f"{other} tokens differ")
+
+
+def eight_bits(device: torch.device) -> Found:
+    """Answer with kept pairs in 8 bits, of all tokens that were asked for; logits that are no numbers raise."""
+    model = lively_model(FAMILIES["llada"], SEED).to(device, torch.bfloat16)
+    for kind in ("int8", "fp8"):
+        (response,) = responses(model, "maskkv", 16, _PROMPTS[:1], kv_dtype=kind)
+        yield f"pairs in {kind}", Verdict(len(response) == GENERATION.gen_length, f"{len(response)} tokens")
+
+
+def lively_model(config: ModelConfig, seed: int) -> Transformer:
+    """Make a random model on the CPU whose responses have many kinds of tokens.
+
+    A mask says little of itself, so that a row becomes what it reads, and rows read few pairs, each other ones.
+    """
+    model = random_model(config, seed)
+    generator = torch.Generator().manual_seed(seed)
+    model.embed.weight[config.mask_id] *= 0.05
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_(0.0, 0.3, generator=generator)
+        elif name.endswith(("q_proj.weight", "k_proj.weight")):
+            parameter.mul_(2.0)
+    return model
+
+
+def responses(
+    model: Transformer,
+    policy: str,
+    budget: int | None,
+    prompts: tuple[int, ...],
+    *,
+    graphs: bool = True,
+    kv_dtype: str = "auto",
+) -> list[list[int]]:
+    """Answer random prompts of these lengths together."""
+    engine = Engine(model, cuda_graphs=graphs)
+    for number, length in enumerate(prompts):
+        prompt = random_prompt(model.config, length, number)
+        engine.add(prompt, GENERATION, named(policy), budget, kv_dtype=kv_dtype)
+    while engine.step():
+        pass
+    return [engine[number].response() for number in range(len(prompts))]
+
+
+@torch.inference_mode()
+def live_rows(
+    model: Transformer, prompt_length: int
+) -> tuple[Float[Tensor, "live hidden"], Float[Tensor, "live hidden"]]:
+    """Return the live rows of a response refresh that follows a prompt refresh, and of a pass over everything."""
+    config, device = model.config, model.device
+    extent = Extent(prompt_length, config.lookback, GENERATION.gen_length)
+    masks = [config.mask_id] * GENERATION.gen_length
+    rows = torch.tensor([*random_prompt(config, prompt_length, 0), *masks], device=device)
+    rotation = model.rotation(torch.arange(len(rows), device=device))
+    live = model.rotation(torch.arange(extent.evictable, len(rows), device=device))
+    pairs = [config.num_kv_heads * extent.evictable] * config.num_layers
+    cache = EvictingCache(config, extent, named("full"), pairs, GENERATION.transfer_ratio)
+    masked = torch.ones(GENERATION.gen_length, dtype=torch.bool)
+    cache.begin(Refresh.PROMPT, masked)
+    model(rows, rotation, SharedRefresh([cache]))
+    cache.begin(Refresh.RESPONSE, masked)
+    cached = model(rows[extent.evictable :], live, PackedCache([cache]))
+    return cached, model(rows, rotation, NoCache())[extent.evictable :]
+
+
+def _different(one: list[int], other: list[int]) -> int:
+    return sum(a != b for a, b in zip(one, other, strict=True))

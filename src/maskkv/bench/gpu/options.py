@@ -1,0 +1,121 @@
+"""What single choices are worth: graphs, the attention's backend, pairs in 8 bits, votes, refreshes of the response."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from maskkv.bench.gpu.clock import EAGER, PARTIAL, RESPONSE, Pace, milliseconds, on_device, steps
+from maskkv.bench.gpu.device import free_unused
+from maskkv.bench.gpu.subject import Fields, Setup, Subject
+from maskkv.ops.attention import attention_mass
+
+_BACKENDS = {
+    "default": None,
+    "cudnn": [SDPBackend.CUDNN_ATTENTION],
+    "flash": [SDPBackend.FLASH_ATTENTION],
+}
+
+
+def options(subject: Subject) -> Iterator[Fields]:
+    """Measure each choice against its alternative, both in turn and twice."""
+    length = 8 * subject.unit
+    base = Setup(length, subject.generation(response_interval=2))
+    needed = 2 * subject.pass_s(length) + 40 * subject.step_s
+    choices = {
+        "cuda_graphs": {"on": base, "off": replace(base, graphs=False)},
+        "kv_dtype": {"auto": base, "int8": replace(base, kv_dtype="int8")},
+    }
+    for name, setups in choices.items():
+        reason = subject.short_of(2 * needed)
+        yield {"option": name, "skipped": reason} if reason else {"option": name, **_in_turn(subject, setups)}
+        free_unused(subject.device)
+    reason = subject.short_of(needed)
+    yield {"option": "response_interval", **({"skipped": reason} if reason else _intervals(subject, base))}
+    for multiple in (8, 32):
+        free_unused(subject.device)
+        length = multiple * subject.unit
+        reason = subject.short_of(6 * subject.pass_s(length))
+        fields = {"prompt_length": length}
+        if reason:
+            yield {"option": "backend", **fields, "skipped": reason}
+            continue
+        refresh = _backends(subject, length)
+        yield {"option": "backend", **fields, "refresh_ms": refresh, "over_default": _over(refresh, "default")}
+        own = refresh["default"]
+        yield {"option": "votes", **fields, **_votes(subject, length, min(own or [float("nan")]))}
+
+
+def _in_turn(subject: Subject, setups: dict[str, Setup]) -> Fields:
+    """Time both kinds of step of each setup, twice; the ratio is of the faster ones, to the first setup."""
+    found: dict[str, dict[str, list[float]]] = {name: {PARTIAL: [], RESPONSE: []} for name in setups}
+    for _ in range(2):
+        for name, setup in setups.items():
+            pace = Pace.of(steps(subject.open(setup), subject.device, 1 + 2 * (EAGER + 3)))
+            for kind, own in found[name].items():
+                own.append(milliseconds(pace.steady[kind]))
+    first, second = found.values()
+    return {
+        "step_ms": found,
+        "second_over_first": {kind: round(min(second[kind]) / min(first[kind]), 4) for kind in first},
+    }
+
+
+def _intervals(subject: Subject, setup: Setup) -> Fields:
+    """Compare the mean step when every one refreshes the response with that when one in five does."""
+    found: dict[str, list[float]] = {"1": [], "5": []}
+    for _ in range(2):
+        pace = Pace.of(steps(subject.open(setup), subject.device, 1 + 2 * (EAGER + 3)))
+        for interval, own in found.items():
+            own.append(milliseconds(pace.mean_step(int(interval))))
+    return {"mean_step_ms": found, "one_over_five": round(min(found["1"]) / min(found["5"]), 4)}
+
+
+def _backends(subject: Subject, length: int) -> dict[str, list[float] | None]:
+    """Time a prompt refresh with each kernel of attention; None where this device or build lacks it."""
+    found: dict[str, list[float] | None] = {name: [] for name in _BACKENDS}
+    for _ in range(2):
+        for name, backends in _BACKENDS.items():
+            own = found[name]
+            if own is None:
+                continue
+            try:
+                # torch warns of each reason why a kernel cannot be used.
+                with warnings.catch_warnings(action="ignore"), _choosing(backends):
+                    (refresh,) = steps(subject.open(Setup(length, subject.generation())), subject.device, 1)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                found[name] = None
+            else:
+                own.append(milliseconds(refresh.seconds))
+    return found
+
+
+def _choosing(backends: list[SDPBackend] | None) -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext() if backends is None else sdpa_kernel(backends)
+
+
+def _over(times: dict[str, list[float] | None], base: str) -> dict[str, float | None]:
+    first = times[base]
+    return {name: round(min(own) / min(first), 4) if own and first else None for name, own in times.items()}
+
+
+@torch.no_grad()
+def _votes(subject: Subject, length: int, refresh_ms: float) -> Fields:
+    """Time the votes of one layer, which every layer takes in a prompt refresh."""
+    config, device = subject.config, subject.device
+    rows = length + subject.gen_length
+    keys = torch.randn((rows, config.num_kv_heads, config.head_dim), device=device, dtype=subject.dtype)
+    queries = torch.randn((subject.gen_length, config.num_heads, config.head_dim), device=device, dtype=subject.dtype)
+    layer_ms = milliseconds(on_device(lambda: attention_mass(queries, keys), device))
+    return {
+        "layer_ms": layer_ms,
+        "refresh_ms": refresh_ms,
+        "share": round(layer_ms * config.num_layers / refresh_ms, 4),
+    }

@@ -1,0 +1,168 @@
+"""What is measured: a random model on its device, prompts of any length, and how long things are likely to take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from maskkv.bench.flops import step_flops
+from maskkv.bench.gpu.clock import Timed, ceilings
+from maskkv.bench.machine import Machine, moved_bytes
+from maskkv.bench.measure import kind
+from maskkv.bench.shapes import random_model, shape
+from maskkv.cache import Extent, Refresh
+from maskkv.engine import Engine
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.models.config import ModelConfig
+from maskkv.models.transformer import Transformer
+from maskkv.plan import Shape, Workload
+from maskkv.policies import named
+
+Fields = dict[str, Any]
+
+_SHARE = 0.4
+"""Of the measured rate of products that a pass is taken to reach until one was timed."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Say what an engine is opened with: equally long prompts, all answered under one policy."""
+
+    prompt_length: int
+    generation: Generation
+    policy: str = "maskkv"
+    sequences: int = 1
+    profiled: bool = True
+    """Whether the layers' importance is given, so that no pass is needed to measure it."""
+    graphs: bool = True
+    kv_dtype: str = "auto"
+
+
+@dataclass(eq=False)
+class Subject:
+    """Hold the model, made when it is first needed, the clock, and what was learnt about the device's pace."""
+
+    shape: str
+    dtype: torch.dtype
+    device: torch.device
+    unit: int
+    gen_length: int
+    sequences: int
+    budget: int
+    seconds: float
+    start: float = field(default_factory=time.perf_counter)
+    step_s: float = 0.02
+    """What a step between prompt refreshes takes, about."""
+    none_s: dict[int, dict[str, float]] = field(default_factory=dict)
+    """By prompt length: the seconds of responses without a cache."""
+    _rate: float | None = None
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """Return the model's shape."""
+        return shape(self.shape)
+
+    @cached_property
+    def model(self) -> Transformer:
+        """Draw the weights on the device."""
+        return random_model(self.config, 0, self.dtype, self.device)
+
+    @cached_property
+    def machine(self) -> Machine:
+        """Measure what the device can do."""
+        return ceilings(self.device, self.dtype, self.unit)
+
+    @property
+    def on_cuda(self) -> bool:
+        """Tell whether there are graphs, streams, and an allocator that counts."""
+        return self.device.type == "cuda"
+
+    @property
+    def left(self) -> float:
+        """Return the seconds until the deadline."""
+        return self.start + self.seconds - time.perf_counter()
+
+    def short_of(self, needed: float) -> str | None:
+        """Say so if there is no time left for something that needs so many seconds."""
+        left = self.left
+        return None if needed <= left else f"needs about {needed:.1f} s, {max(0.0, left):.1f} s are left"
+
+    def generation(self, **changes: Any) -> Generation:
+        """Return a schedule of one token a step and a single prompt refresh, with changes."""
+        # An end token would make responses differ in length.
+        return Generation(**{"gen_length": self.gen_length, "stop_at_eos": False, "one_pass": True} | changes)
+
+    def open(self, setup: Setup) -> Engine:
+        """Return an engine that is about to take the responses' first step."""
+        even = (1.0,) * self.config.num_layers
+        profile = LayerProfile("even", "", 1, setup.prompt_length, even, (0.0,) * len(even))
+        engine = Engine(self.model, profile if setup.profiled else None, cuda_graphs=setup.graphs)
+        for number in range(setup.sequences):
+            prompt = random_prompt(self.config, setup.prompt_length, number)
+            budget = self.budget_of(setup.policy)
+            engine.add(prompt, setup.generation, named(setup.policy), budget, kv_dtype=setup.kv_dtype)
+        return engine
+
+    def budget_of(self, policy: str) -> int | None:
+        """Return the budget of a policy that evicts, None for others."""
+        return self.budget if named(policy).scorer is not None else None
+
+    def planned(self, setup: Setup) -> int:
+        """Return the peak that `maskkv plan` tells, weights included."""
+        policy = named(setup.policy)
+        budget = self.budget_of(setup.policy)
+        work = Workload(setup.prompt_length, setup.generation, policy, budget, setup.kv_dtype)
+        return Shape.of(self.model).peak(work, setup.sequences)
+
+    def floor_s(self, setup: Setup, refresh: Refresh | None, cache_bytes: int) -> float:
+        """Return the seconds that a step of one sequence takes at least on this device."""
+        whole = refresh in (None, Refresh.PROMPT)
+        rows = setup.prompt_length + self.gen_length
+        moved = moved_bytes(self.model, rows, 1, cache_bytes, whole=whole)
+        return self.machine.floor(self._flops(setup, refresh), moved)
+
+    def pass_s(self, prompt_length: int) -> float:
+        """Estimate the seconds of a pass over everything."""
+        rate = self._rate or _SHARE * self.machine.flops_per_s
+        return self._flops(Setup(prompt_length, self.generation()), Refresh.PROMPT) / rate
+
+    def learn(self, prompt_length: int, times: list[Timed]) -> None:
+        """Correct the estimates by steps that were timed, taking the slowest pass so far as the rule."""
+        for each in times:
+            if each.kind == kind(Refresh.PROMPT):
+                flops = self._flops(Setup(prompt_length, self.generation()), Refresh.PROMPT)
+                self._rate = min(flops / each.seconds, self._rate or float("inf"))
+        others = [each.seconds for each in times if each.kind == kind(Refresh.PARTIAL)]
+        self.step_s = max(others, default=self.step_s)
+
+    def _flops(self, setup: Setup, refresh: Refresh | None) -> int:
+        config = self.config
+        extent = Extent(setup.prompt_length, config.lookback, self.gen_length, setup.generation.block_length)
+        pairs = named(setup.policy).layer_pairs(
+            self.budget_of(setup.policy),
+            num_layers=config.num_layers,
+            kv_heads=config.num_kv_heads,
+            evictable=extent.evictable,
+            importance=(1.0,) * config.num_layers,
+        )
+        generation = setup.generation
+        return step_flops(
+            config,
+            extent,
+            refresh,
+            layer_pairs=pairs,
+            transfer_ratio=generation.transfer_ratio,
+            candidates=generation.block_length,
+        )
+
+
+def random_prompt(config: ModelConfig, length: int, seed: int) -> list[int]:
+    """Draw tokens below the special ones."""
+    generator = torch.Generator().manual_seed(seed)
+    most = min(config.mask_id, *config.eos_ids, config.vocab_size)
+    return torch.randint(most, (length,), generator=generator).tolist()

@@ -1,0 +1,105 @@
+"""Speed-up over no cache and peak memory against prompt length on a GPU, from what `maskkv.bench.gpu` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from maskkv.errors import InputError
+from maskkv.plots.paper import SOURCE
+from maskkv.plots.source import Record, check_alike, check_distinct, having, look_up, number, positive, text, whole
+from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
+
+SAME = ("shape", "dtype", "device", "gen_length")
+"""What lines that share a picture agree in."""
+
+PAPER_PROMPT = 32_768.0
+PAPER_SPEEDUP = {"maskkv": 31.0}
+"""Over LLaDA without a cache, on an A100 80GB (Fig. 4)."""
+PAPER_PEAK_GB = {"full": 68.13, "maskkv": 23.42}
+"""Of dLLM-Cache, and of MaskKV with layer budgets found offline (Table 5)."""
+
+Points = dict[float, float]
+"""A number by prompt length."""
+
+
+def draw(records: Sequence[Record]) -> Figure:
+    """Draw each policy over the prompt lengths, beside what the paper states for its longest prompt."""
+    lines = having(records, ("response_s", "prompt_length", "policy"), "a comparison of `python -m maskkv.bench.gpu`")
+    check_alike(lines, SAME)
+    check_alike([line for line in lines if look_up(line, "budget") is not None], ("budget",))
+    check_distinct(lines, ("prompt_length", "policy"))
+    speedups, peaks = _speedups(lines), _peaks(lines)
+    if not any(speedups.values()) and not any(peaks.values()):
+        raise InputError("these lines hold no speed-up and no peak: expected those of a GPU, `none` among them")
+    styles = looks([*peaks, *speedups])
+    figure, (left, right) = panel_grid(2, (3.6, 2.7), "prompt length, tokens", "")
+    left.set_title("speed-up over no cache")
+    right.set_title("peak memory, GB")
+    _draw(left, speedups, styles, PAPER_SPEEDUP)
+    _draw(right, peaks, styles, PAPER_PEAK_GB)
+    weights = positive(lines[0], "weight_bytes") / 1e9
+    line = right.axhline(weights, color="0.5", linewidth=1.0, linestyle=(0, (1, 2)))
+    for axis in (left, right):
+        log_ticks(axis, [*(positive(each, "prompt_length") for each in lines), PAPER_PROMPT])
+    size_ticks(left, "×")
+    right.set_ylim(bottom=0)
+    shown = {name: Line2D([], [], **styles[name].line()) for name in styles if speedups.get(name) or peaks.get(name)}
+    stated = Line2D([], [], color="black", **_HOLLOW)
+    legend_below(figure, {**shown, "weights": line, f"stated by {SOURCE}: Fig. 4 (A100 80GB), Table 5": stated})
+    figure.suptitle(_setting(lines[0]))
+    return figure
+
+
+_HOLLOW: dict[str, Any] = {"marker": "*", "markersize": 9.0, "markerfacecolor": "white", "linestyle": "none"}
+
+
+def _speedups(lines: Sequence[Record]) -> dict[str, Points]:
+    """Return the speed-ups on the paper's schedule and with a single pass over the prompt, where there are any."""
+    found: dict[str, Points] = {}
+    for policy, schedule, suffix in (
+        ("full", "paper", ""),
+        ("maskkv", "paper", ""),
+        ("maskkv", "one_pass", ", one pass"),
+    ):
+        own = [line for line in lines if text(line, "policy") == policy]
+        measured = [line for line in own if isinstance(look_up(line, "speedup"), dict)]
+        for line in measured:
+            points = found.setdefault(_label(line) + suffix, {})
+            points[positive(line, "prompt_length")] = positive(line, f"speedup.{schedule}")
+    return {name: dict(sorted(points.items())) for name, points in found.items()}
+
+
+def _peaks(lines: Sequence[Record]) -> dict[str, Points]:
+    """Return the peaks in GB, where the device counts them."""
+    found: dict[str, Points] = {_label(line): {} for line in lines}
+    for line in lines:
+        if look_up(line, "peak_bytes") is not None:
+            found[_label(line)][positive(line, "prompt_length")] = positive(line, "peak_bytes") / 1e9
+    return {name: dict(sorted(points.items())) for name, points in found.items()}
+
+
+def _label(line: Record) -> str:
+    budget = whole(line, "budget")
+    policy = text(line, "policy")
+    return policy if budget is None else f"{policy} {budget}"
+
+
+def _draw(axis: Axes, series: Mapping[str, Points], styles: Mapping[str, Look], stated: Mapping[str, float]) -> None:
+    """Draw the measured curves, and in their colours what the paper states."""
+    for name, points in series.items():
+        if points:
+            axis.plot(list(points), list(points.values()), **styles[name].line())
+    for policy, value in stated.items():
+        colour = next((look.color for name, look in styles.items() if name.split()[0] == policy), "black")
+        axis.plot([PAPER_PROMPT], [value], color=colour, zorder=3, **_HOLLOW)
+        axis.annotate(f"{value:g}", (PAPER_PROMPT, value), (-6, 0), textcoords="offset points", ha="right", va="center")
+
+
+def _setting(line: Record) -> str:
+    parts = [text(line, name) for name in ("device", "shape", "dtype")]
+    return ", ".join([*parts, f"responses of {number(line, 'gen_length'):.0f} tokens"])
