@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import torch
 from jaxtyping import Float
@@ -16,10 +16,11 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import StepCache, Transformer
+from maskkv.ops.host import on_host
 from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
 from maskkv.ops.rope import Rotation, ntk_scale
-from maskkv.proposals import Proposals, on_host
-from maskkv.replay import Capturing, LivePass
+from maskkv.proposals import Proposals
+from maskkv.replay import LivePass
 from maskkv.sampler import LOGIT_ROWS, Commit, guide, propose
 from maskkv.sequence import Branch, RunningSequence, Settings
 
@@ -71,7 +72,8 @@ class Engine:
         self.profile = profile
         self._sequences: dict[int, RunningSequence] = {}
         self._next = 0
-        self._capturing = Capturing.on(model.device) if cuda_graphs else None
+        self._stream = torch.cuda.Stream(model.device) if cuda_graphs and model.device.type == "cuda" else None
+        self._warm: set[tuple[object, ...]] = set()
         self._passes: dict[str, LivePass] = {}
 
     def add(
@@ -127,8 +129,15 @@ class Engine:
             hidden |= zip(together, self._run_together(kind, list(together.values())), strict=True)
         for alike in _alike({number: each for number, each in running.items() if number not in live}):
             hidden |= zip(alike, self._run_whole(list(alike.values())), strict=True)
-        proposals = on_host(self._propose(list(running.values()), [hidden[number] for number in running]))
-        steps = [_commit(*one, own) for one, own in zip(running.items(), proposals, strict=True)]
+        proposals = self._propose(list(running.values()), [hidden[number] for number in running])
+        moved = [each.moved for each in running.values()]
+        here = iter(
+            on_host([each for own, also in zip(proposals, moved, strict=True) for each in (*own.columns, *also)])
+        )
+        steps = []
+        for (number, each), own, also in zip(running.items(), proposals, moved, strict=True):
+            arrived = Proposals(*islice(here, len(own.columns)))
+            steps.append(_commit(number, each, arrived, [float(next(here)) for _ in also]))
         for number in (step.sequence for step in steps if step.finished):
             self._passes.clear()
             self._sequences[number].leave()
@@ -152,28 +161,27 @@ class Engine:
 
     def _run_together(self, kv_dtype: str, sequences: list[RunningSequence]) -> list[list[Tensor]]:
         """Run the live rows of many sequences in one pass, and return the hidden rows that each one's logits need."""
+        if not sequences:
+            return []
         branches = [(each, branch) for each in sequences for branch in each.branches]
         live_pass = self._joined(kv_dtype, branches)
-        if live_pass is None:
-            return []
         tokens = [branch.tokens(each.first_row()) for each, branch in branches]
+        hidden = live_pass(torch.cat(tokens))
+        # The device is at work: what is needed afterwards is prepared meanwhile.
         starts = accumulate([len(own) for own in tokens], initial=0)
         rows = [start + each.logit_rows() for start, (each, _) in zip(starts, branches, strict=False)]
-        hidden = live_pass(torch.cat(tokens))
         taken = iter(hidden[torch.cat(rows).to(hidden.device, non_blocking=True)].split([len(own) for own in rows]))
         return [[next(taken) for _ in each.branches] for each in sequences]
 
-    def _joined(self, kv_dtype: str, branches: list[tuple[RunningSequence, Branch]]) -> LivePass | None:
-        """Return the pass over these branches' live rows, the one of the last step if they are the same."""
+    def _joined(self, kv_dtype: str, branches: list[tuple[RunningSequence, Branch]]) -> LivePass:
+        """Return the pass over these branches' live rows, the one of before if they are the same."""
         caches = [branch.cache for _, branch in branches if branch.cache is not None]
-        if kv_dtype in self._passes and self._passes[kv_dtype].cache.holds(caches):
-            return self._passes[kv_dtype]
-        # The old one goes first: what it joined must not be held twice.
-        self._passes.pop(kv_dtype, None)
-        if caches:
+        if kv_dtype not in self._passes or not self._passes[kv_dtype].cache.holds(caches):
+            # The old one goes first: what it joined must not be held twice.
+            self._passes.pop(kv_dtype, None)
             rotations = [self._live_rotation(each) for each, _ in branches]
-            self._passes[kv_dtype] = LivePass.of(self.model, caches, rotations, self._capturing)
-        return self._passes.get(kv_dtype)
+            self._passes[kv_dtype] = LivePass.of(self.model, caches, rotations, self._stream, self._warm)
+        return self._passes[kv_dtype]
 
     def _rotation(self, sequence: RunningSequence) -> Rotation:
         end = len(sequence.canvas.tokens)
@@ -228,9 +236,9 @@ def _limited(counts: Sequence[int]) -> list[range]:
     return [*runs, range(start, len(counts))] if counts else []
 
 
-def _commit(number: int, sequence: RunningSequence, proposals: Proposals) -> Step:
+def _commit(number: int, sequence: RunningSequence, proposals: Proposals, moved: Sequence[float]) -> Step:
     refresh, index = sequence.refresh, sequence.index
-    commit = sequence.commit(proposals)
+    commit = sequence.commit(proposals, moved)
     return Step(
         sequence=number,
         index=index,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
-from maskkv.models.transformer import Transformer
+from maskkv.models.transformer import CHUNK_ROWS, Transformer
 from maskkv.ops.attention import TILE_ELEMENTS
 from maskkv.ops.quantised import check_kv_dtype
 from maskkv.sampler import LOGIT_ROWS
@@ -63,11 +63,11 @@ class Need:
 
 @dataclass(frozen=True)
 class Shape:
-    """Describe a model by what decides its memory; `itemsize` is the bytes of a weight."""
+    """Describe a model by what decides its memory, on a GPU unless told; `itemsize` is the bytes of a weight."""
 
     config: ModelConfig
     itemsize: int
-    chunk_rows: int = 1024
+    chunk_rows: int = CHUNK_ROWS["cuda"]
 
     @property
     def parameters(self) -> int:

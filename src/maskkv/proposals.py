@@ -31,6 +31,12 @@ class Proposals:
         surest = [None] * len(counts) if self.surest is None else self.surest.split(list(counts))
         return [Proposals(*own) for own in zip(*parts, surest, strict=True)]
 
+    @property
+    def columns(self) -> list[Tensor]:
+        """Return all that is held."""
+        held = [self.tokens, self.confidences, self.scores]
+        return held if self.surest is None else [*held, self.surest]
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -57,12 +63,15 @@ class Draws:
         return -(-self.uniform(*columns, dtype=torch.float64).log()).log()
 
     def multinomial(self, probabilities: Float[Tensor, "n vocab"]) -> Int[Tensor, " n"]:
-        """Draw a token for each candidate."""
-        drawn = [
-            torch.multinomial(own, 1, generator=generator)
+        """Draw a token for each candidate: the one whose exponential clock, as fast as it is likely, rings first.
+
+        These are the numbers that torch.multinomial draws, which asks the host whether it was given probabilities.
+        """
+        waits = [
+            torch.empty_like(own).exponential_(generator=generator)
             for generator, own in zip(self.generators, probabilities.split(list(self.counts)), strict=True)
         ]
-        return torch.cat(drawn).squeeze(-1)
+        return (probabilities / torch.cat(waits)).argmax(-1)
 
 
 def propose_llada(
@@ -130,21 +139,3 @@ def dream_probabilities(logits: Float[Tensor, "n vocab"], generation: Generation
 def probability_of(tokens: Int[Tensor, " n"], logits: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
     """Return the softmax probability of one token per row."""
     return logits.softmax(-1).gather(-1, tokens[:, None]).squeeze(-1)
-
-
-def on_host(proposals: Sequence[Proposals]) -> list[Proposals]:
-    """Bring proposals to the host, all in one copy."""
-    if all(each.tokens.is_cpu for each in proposals):
-        return list(proposals)
-    columns = [
-        column
-        for each in proposals
-        for column in (each.tokens, each.confidences, each.scores, each.surest)
-        if column is not None
-    ]
-    # float64 holds every token and every narrower number exactly.
-    copied = torch.cat([column.double() for column in columns]).cpu().split([len(column) for column in columns])
-    here = iter([own.to(column.dtype) for own, column in zip(copied, columns, strict=True)])
-    return [
-        Proposals(next(here), next(here), next(here), None if each.surest is None else next(here)) for each in proposals
-    ]

@@ -16,21 +16,6 @@ from maskkv.ops.rope import Rotation
 
 
 @dataclass
-class Capturing:
-    """Hold what all graphs of an engine share: the stream they are captured on and the memory they compute in."""
-
-    stream: Any
-    pool: Any
-
-    @classmethod
-    def on(cls, device: torch.device) -> Capturing | None:
-        """Make one for a CUDA device; None elsewhere: there every pass runs as it is."""
-        if device.type != "cuda":
-            return None
-        return cls(torch.cuda.Stream(device), torch.cuda.graph_pool_handle())
-
-
-@dataclass
 class Captured:
     """Hold a graph, and the tensor that a replay writes its result to."""
 
@@ -42,18 +27,22 @@ class Captured:
 class LivePass:
     """Run the live rows of the same sequences, laid end to end, through one pass after the other.
 
-    From one prompt refresh to the next nothing changes but numbers: shapes and addresses stay, and no layer asks the
-    host for anything. So the first pass of a kind (which sequences refresh their response in it) runs as it is and
-    fills what is computed once, the second is captured as a CUDA graph, and from then on it is replayed, which takes
-    the host one call instead of one for every operation. `capturing` None runs every pass as it is.
+    While the sequences stay the same nothing changes but numbers: shapes and addresses stay, over prompt refreshes too,
+    and no layer asks the host for anything. So a pass of each kind (which sequences refresh their response in it) is
+    captured as a CUDA graph and replayed from then on, which takes the host one call instead of one for every
+    operation. The very first pass of a shape runs as it is, since kernels are compiled in it; `warm` remembers which
+    shapes have run. Without a `stream` to capture on every pass runs as it is.
     """
 
     model: Transformer
     cache: PackedCache
     rotation: Rotation
-    capturing: Capturing | None
+    stream: torch.cuda.Stream | None
+    warm: set[tuple[object, ...]]
     _tokens: Tensor | None = None
-    _graphs: dict[tuple[Refresh, ...], Captured | None] = field(default_factory=dict)
+    _graphs: dict[tuple[Refresh, ...], Captured] = field(default_factory=dict)
+    _pool: Any = None
+    """The memory that all of these graphs compute in; it is gone with the last of them."""
 
     @classmethod
     def of(
@@ -61,39 +50,45 @@ class LivePass:
         model: Transformer,
         parts: Sequence[EvictingCache],
         rotations: Sequence[Rotation],
-        capturing: Capturing | None,
+        stream: torch.cuda.Stream | None,
+        warm: set[tuple[object, ...]],
     ) -> LivePass:
         """Lay the caches and the rotations of their live rows end to end."""
-        return cls(model, PackedCache(parts), Rotation.join(rotations), capturing)
+        return cls(model, PackedCache(parts), Rotation.join(rotations), stream, warm)
 
     def __call__(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows hidden"]:
         """Return the residual stream of the live rows, given their tokens; the next call may overwrite it."""
-        if self.capturing is None:
+        if not self.cache.follow():
+            self._graphs.clear()
+        if self.stream is None:
             return self.model(tokens, self.rotation, self.cache)
         if self._tokens is None:
             self._tokens = torch.empty_like(tokens, device=self.model.device)
         self._tokens.copy_(tokens, non_blocking=True)
+        if self.cache.shape not in self.warm:
+            self.warm.add(self.cache.shape)
+            return self.model(self._tokens, self.rotation, self.cache)
         kinds = self.cache.kinds
         if kinds not in self._graphs:
-            self._graphs[kinds] = None
-            return self.model(self._tokens, self.rotation, self.cache)
-        captured = self._graphs[kinds]
-        if captured is None:
-            captured = self._graphs[kinds] = self._capture(self.capturing, self._tokens)
-        captured.graph.replay()
-        return captured.hidden
+            self._graphs[kinds] = self._capture(self.stream, self._tokens)
+        self._graphs[kinds].graph.replay()
+        return self._graphs[kinds].hidden
 
-    def _capture(self, capturing: Capturing, tokens: Tensor) -> Captured:
+    def _capture(self, stream: torch.cuda.Stream, tokens: Tensor) -> Captured:
         """Record the pass without running it."""
-        graph = torch.cuda.CUDAGraph()
-        now = torch.cuda.current_stream(self.model.device)
-        capturing.stream.wait_stream(now)
-        with torch.cuda.stream(capturing.stream):
+        self.cache.prepare(self.model.config.num_heads, self.model.chunk_rows)
+        if not self._graphs:
+            # A pool is gone with its last graph; and memory that is cached elsewhere cannot be had during a capture.
+            self._pool = torch.cuda.graph_pool_handle()
+            torch.cuda.empty_cache()
+        graph, now = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.model.device)
+        stream.wait_stream(now)
+        with torch.cuda.stream(stream):
             # Other threads of this process may allocate meanwhile.
-            graph.capture_begin(pool=capturing.pool, capture_error_mode="thread_local")
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 hidden = self.model(tokens, self.rotation, self.cache)
             finally:
                 graph.capture_end()
-        now.wait_stream(capturing.stream)
+        now.wait_stream(stream)
         return Captured(graph, hidden)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, Extent, Refresh
@@ -132,12 +132,22 @@ class RunningSequence:
         candidates = self.sampler.candidates(self.canvas.masked)
         return candidates + self.extent.prompt_length - self.config.lookback - self.first_row()
 
-    def commit(self, proposals: Proposals) -> Commit:
-        """Decide some positions, or none if the prompt must be read again first, and let the clock tick."""
+    @property
+    def moved(self) -> list[Float[Tensor, ""]]:
+        """Return how far the live rows' values have moved since the prompt was read, per branch, if it matters."""
+        if self.settings.generation.drift is None:
+            return []
+        return [branch.cache.moved for branch in self.branches if branch.cache is not None]
+
+    def commit(self, proposals: Proposals, moved: Sequence[float] = ()) -> Commit:
+        """Decide some positions, or none if the prompt must be read again first, and let the clock tick.
+
+        The proposals, and what has `moved`, are in host memory.
+        """
         self.prompt_passes += self.reads_everything
         doubted = self._doubted(proposals)
         commit = self.sampler.commit(proposals, self.canvas.masked, put_off=doubted)
-        self._read_again = doubted or self._drifted()
+        self._read_again = doubted or self._drifted(moved)
         self.canvas.commit(commit.positions, commit.tokens)
         self.index += 1
         return commit
@@ -148,11 +158,9 @@ class RunningSequence:
             return False
         return float(proposals.surest.max()) < doubt
 
-    def _drifted(self) -> bool:
-        """Tell whether the live rows' values have moved too far since the prompt was read."""
+    def _drifted(self, moved: Sequence[float]) -> bool:
         drift = self.settings.generation.drift
-        caches = [branch.cache for branch in self.branches if branch.cache is not None]
-        return drift is not None and any(float(cache.moved) > drift for cache in caches)
+        return drift is not None and any(each > drift for each in moved)
 
     @property
     def finished(self) -> bool:

@@ -71,7 +71,7 @@ def test_logits_equal_those_of_transformers(family: str, kv_heads: int, tmp_path
     ours = checkpoint.load(write(tmp_path, config_with(family, kv_heads), published(family, theirs)), device="cpu")
     expected = both_ways(theirs, TOKENS)
     for chunk_rows in (1024, 37, 16, 5):
-        ours.chunk_rows = chunk_rows
+        ours._chunk_rows = chunk_rows
         torch.testing.assert_close(logits(ours, torch.arange(37)), expected, atol=1e-5, rtol=1e-5)
     # Neither side is causal: the first row sees the last token.
     changed = TOKENS.clone()

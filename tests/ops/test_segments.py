@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import accumulate
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from maskkv.ops.segments import (
     Bucket,
     BucketedAttention,
     Folding,
-    PackedAttention,
     Read,
+    attend_packed,
     bucketed,
     equal_widths,
     own_widths,
@@ -47,7 +48,7 @@ def loop_kernel(
     """Do what `varlen_attn` does, sequence by sequence, and check what it demands."""
     assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
     assert max_q == cu_seq_q.diff().max()
-    assert max_k == cu_seq_k.diff().max()
+    assert max_k >= cu_seq_k.diff().max()
     read = torch.empty_like(query)
     for index in range(len(cu_seq_q) - 1):
         rows, pairs = (slice(int(cu[index]), int(cu[index + 1])) for cu in (cu_seq_q, cu_seq_k))
@@ -85,9 +86,10 @@ def test_both_ways_read_what_the_padded_oracle_reads(
         patch.setattr(segments, "TILE_PAIRS", tile)
         patch.setattr(segments, "varlen_attn", loop_kernel)
         in_buckets = BucketedAttention(lengths, counts, live, device)(queries, taken(keys, values))
-        in_one_call = PackedAttention(lengths, Folding.of(counts, kv_heads * group, kv_heads, device))(
-            queries, keys, values
-        )
+        folding = Folding.of(counts, kv_heads * group, kv_heads, device)
+        offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+        # The longest that is told need only be no less than the longest there is.
+        in_one_call = attend_packed(queries, keys, values, folding, offsets, sum(lengths))
     torch.testing.assert_close(in_buckets, expected)
     torch.testing.assert_close(in_one_call, expected)
 

@@ -108,6 +108,8 @@ class EvictingCache:
         """Whether to measure how far the live rows' values move."""
         self.moved: Float[Tensor, ""] = torch.zeros(())
         """How far they moved since the last prompt refresh: one minus the mean cosine, summed over the steps."""
+        self.votes = 0
+        """Prompt refreshes so far, the coming one included."""
         self.layers: list[LiveState | None] = [None] * config.num_layers
         self._config = config
         self._policy = policy
@@ -120,13 +122,14 @@ class EvictingCache:
     def begin(self, refresh: Refresh, masked: Bool[Tensor, " gen_length"]) -> None:
         """Say what the coming pass recomputes, and which response positions are undecided in it.
 
-        A prompt refresh runs all rows of the sequence and starts from nothing, any other pass its live rows.
+        A prompt refresh runs all rows of the sequence and writes over all that was remembered, in the same memory; any
+        other pass runs its live rows.
         """
         self.refresh = refresh
         self._masked = masked
         if refresh is Refresh.PROMPT:
-            self.layers = [None] * len(self.layers)
-            self.moved = torch.zeros(())
+            self.votes += 1
+            self.moved.zero_()
 
     @property
     def fresh(self) -> int:
@@ -163,6 +166,10 @@ class EvictingCache:
     def choose(self, view: LayerView) -> None:
         """Copy the pairs that the policy keeps of a layer, and the live rows' own."""
         keep = self._keep(view)
+        held = self.layers[view.layer]
+        if held is not None:
+            held.pairs.refill(view.keys, view.values, keep)
+            return
         pairs: SegmentedKV = (
             RaggedKV.pack(view.keys, view.values, keep)
             if self._kv_dtype == "auto"

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.cache.evicting import EvictingCache, LiveState, Refresh
-from maskkv.models.transformer import Sublayer
+from maskkv.models.transformer import Sublayer, spans
 from maskkv.ops.attention import Queries
+from maskkv.ops.fused import join
 from maskkv.ops.least import LeastRows
 from maskkv.ops.segments import Rows
 
@@ -26,6 +27,7 @@ class PackedCache:
         self._live = tuple(part.extent.live for part in parts)
         layers = range(len(parts[0].layers))
         self._layers = [LiveState.join([part.state(layer) for part in parts]) for layer in layers]
+        self._votes = tuple(part.votes for part in parts)
         self._fresh = self._live
         self._rows: Int[Tensor, " fresh"] | None = None
         self._counted: dict[tuple[int, ...], Rows] = {}
@@ -34,6 +36,34 @@ class PackedCache:
     def holds(self, parts: Sequence[EvictingCache]) -> bool:
         """Tell whether these caches are the ones joined here, in this order."""
         return len(parts) == len(self._parts) and all(map(lambda a, b: a is b, parts, self._parts))
+
+    def follow(self) -> bool:
+        """Take in what prompt refreshes of the parts have changed; return whether captured passes stay right."""
+        votes = tuple(part.votes for part in self._parts)
+        if votes == self._votes:
+            return True
+        self._votes = votes
+        if len(self._parts) > 1:
+            for layer, whole in enumerate(self._layers):
+                whole.pairs.relay([length for part in self._parts for length in part.state(layer).pairs.lengths])
+        return all(whole.pairs.relays_in_place for whole in self._layers)
+
+    def prepare(self, heads: int, chunk_rows: int) -> None:
+        """Work out all that the coming pass looks up, so that it can be captured with no such pass before it."""
+        self._fresh = self._live
+        counts = {self._inside(span) for span in spans(sum(self._live), chunk_rows)}
+        if Refresh.PARTIAL in self.kinds:
+            self._fresh = tuple(part.fresh for part in self._parts)
+            self._chooser()
+            counts.add(self._fresh)
+        for whole in self._layers:
+            for own in counts:
+                whole.pairs.prepare(self._counts(own), heads)
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Return what decides which operations the coming pass does on which shapes, stored pairs aside."""
+        return (self.kinds, self._live, tuple(part.watched for part in self._parts))
 
     @property
     def kinds(self) -> tuple[Refresh, ...]:
@@ -54,7 +84,8 @@ class PackedCache:
                 self._watch(similarity)
             if partial:
                 self._fresh = tuple(part.fresh for part in self._parts)
-                self._rows = self._drifted(similarity)
+                # Those least similar to before; ties go to the earlier row.
+                self._rows = self._chooser()(similarity)
         return self._rows
 
     def hold(
@@ -73,10 +104,7 @@ class PackedCache:
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
         """Attend from each sequence's rows to its own pairs."""
-        counts = self._inside(span)
-        if counts not in self._counted:
-            self._counted[counts] = Rows(counts)
-        return self._layers[layer].pairs.attend(queries, self._counted[counts])
+        return self._layers[layer].pairs.attend(queries, self._counts(self._inside(span)))
 
     def add(
         self,
@@ -88,11 +116,7 @@ class PackedCache:
     ) -> Float[Tensor, "span hidden"]:
         """Remember the fresh rows' outputs, and reuse the remembered ones for the others."""
         outputs = self._layers[layer].outputs[sublayer.value]
-        if self._rows is not None:
-            outputs.index_copy_(0, self._rows, fresh)
-            return residual + outputs
-        outputs[span] = fresh
-        return residual + fresh
+        return join(residual, outputs if self._rows is not None else outputs[span], fresh, self._rows)
 
     def _watch(self, similarity: Float[Tensor, " rows"]) -> None:
         """Add up, for the sequences that ask for it, how far the values of a layer moved."""
@@ -100,11 +124,15 @@ class PackedCache:
             if part.watched:
                 part.moved += (1 - own).mean() / max(1, len(part.layers) - 1)
 
-    def _drifted(self, similarity: Float[Tensor, " rows"]) -> Int[Tensor, " fresh"]:
-        """Return the rows least similar to before, in increasing order; ties go to the earlier row."""
+    def _chooser(self) -> LeastRows:
         if self._fresh not in self._least:
-            self._least[self._fresh] = LeastRows(self._live, self._fresh, similarity.device)
-        return self._least[self._fresh](similarity)
+            self._least[self._fresh] = LeastRows(self._live, self._fresh, self._layers[0].outputs.device)
+        return self._least[self._fresh]
+
+    def _counts(self, counts: tuple[int, ...]) -> Rows:
+        if counts not in self._counted:
+            self._counted[counts] = Rows(counts)
+        return self._counted[counts]
 
     def _inside(self, span: slice) -> tuple[int, ...]:
         """Count the fresh rows of each sequence that lie inside `span`."""

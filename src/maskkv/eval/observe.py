@@ -31,8 +31,9 @@ from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import StepCache, Sublayer
 from maskkv.ops.attention import Queries
+from maskkv.ops.host import on_host
 from maskkv.policies.maskkv import PromptPreference
-from maskkv.proposals import on_host
+from maskkv.proposals import Proposals
 from maskkv.sampler import propose
 
 BENCHMARK = "observe"
@@ -164,7 +165,8 @@ def observe(llm: LanguageModel, prompt: Sequence[int], generation: Generation) -
             hidden = model(canvas.tokens, rotation, layers)
             _note(seen, attention, layers)
             logits = model.logits(hidden[sequence.logit_rows().to(hidden.device)])
-            sequence.commit(*on_host(propose([sequence.sampler], [logits])))
+            (proposals,) = propose([sequence.sampler], [logits])
+            sequence.commit(Proposals(*on_host(proposals.columns)))
     return seen
 
 

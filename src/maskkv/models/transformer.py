@@ -23,6 +23,9 @@ from maskkv.ops.fused import rms_norm, swiglu
 from maskkv.ops.linear import PackedLinear, can_pack
 from maskkv.ops.rope import Rotation, rotate, rotation
 
+CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
+"""Rows whose token-wise intermediates are alive at a time, by kind of device: a GPU is kept waiting by fewer."""
+
 
 class Sublayer(Enum):
     """Name the two terms that a layer adds to the residual stream."""
@@ -75,9 +78,11 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
 
-    def forward(self, x: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows hidden"]:
-        """Normalise each row."""
-        return rms_norm(x, self.weight, self.eps)
+    def forward(
+        self, x: Float[Tensor, "all hidden"], taken: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, "rows hidden"]:
+        """Normalise each row, or those `taken`."""
+        return rms_norm(x, self.weight, self.eps, taken)
 
 
 class Layer(nn.Module):
@@ -127,8 +132,7 @@ class Layer(nn.Module):
             read = cache.attend(index, queries(span), span).flatten(1)
             residual = x[span] if stale is None else x
             residual = cache.add(index, Sublayer.ATTENTION, residual, self.o_proj(read), span)
-            inner = residual if stale is None else residual.index_select(0, stale)
-            return cache.add(index, Sublayer.MLP, residual, self._mlp(inner), span)
+            return cache.add(index, Sublayer.MLP, residual, self._mlp(residual, stale), span)
 
         # Rows that are not stale join no chunk, so a partial step (few rows by nature) runs in one span.
         return over_spans(output, every) if stale is None else output(slice(0, len(fresh)))
@@ -139,18 +143,18 @@ class Layer(nn.Module):
     def _turned(self, projection: nn.Linear, x: Tensor, rotation: Rotation) -> Float[Tensor, "rows heads head_dim"]:
         return rotate(self._heads(projection, x), rotation)
 
-    def _mlp(self, x: Tensor) -> Float[Tensor, "rows hidden"]:
-        x = self.mlp_norm(x)
+    def _mlp(self, x: Tensor, taken: Tensor | None) -> Float[Tensor, "rows hidden"]:
+        x = self.mlp_norm(x, taken)
         return self.down_proj(swiglu(self.gate_proj, self.up_proj, x))
 
 
 class Transformer(nn.Module):
     """Embed rows, run the layers, normalise; `logits` is a separate call for the few rows that need it."""
 
-    def __init__(self, config: ModelConfig, chunk_rows: int = 1024) -> None:
+    def __init__(self, config: ModelConfig, chunk_rows: int | None = None) -> None:
         super().__init__()
         self.config = config
-        self.chunk_rows = chunk_rows
+        self._chunk_rows = chunk_rows
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
@@ -165,6 +169,11 @@ class Transformer(nn.Module):
     def device(self) -> torch.device:
         """Return the device of the weights."""
         return self.embed.weight.device
+
+    @property
+    def chunk_rows(self) -> int:
+        """Return how many rows a layer computes at a time in a pass over many."""
+        return self._chunk_rows or CHUNK_ROWS.get(self.device.type, min(CHUNK_ROWS.values()))
 
     def rotation(self, positions: Int[Tensor, " rows"], rope_scale: float = 1.0) -> Rotation:
         """Compute the rotation of `positions` under the family's dtype rule, `rope_theta` times `rope_scale`."""

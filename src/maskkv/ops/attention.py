@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
 from maskkv.ops.fused import fused
 
@@ -43,11 +42,12 @@ def attention_mass(
     With `weights` it is the rows' weighted sum.
     """
     group = queries.shape[1] // keys.shape[1]
-    if _in_one_pass(queries):
+    if _on_chip(queries):
         from maskkv.ops import kernels
 
         own = None if weights is None else weights.float().repeat(group)
-        return kernels.column_mass(*_summed(queries, keys), weights=own)
+        folded = fold_groups(queries, keys.shape[1])
+        return kernels.column_mass(folded, keys, kernels.log_sum_exp(folded, keys), own)
     mass = torch.empty((keys.shape[1], len(keys)), dtype=torch.float32, device=keys.device)
     for span, attended in _attended(queries, keys):
         mass[:, span] = attended.sum(1) if weights is None else weights.float().repeat(group) @ attended
@@ -58,32 +58,24 @@ def attention_peak(
     queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
 ) -> Float[Tensor, "kv_heads pairs"]:
     """Return the largest `softmax(q Kᵀ / √d)` over the rows and the query heads of each KV head, in fp32."""
-    if _in_one_pass(queries):
+    if _on_chip(queries):
         from maskkv.ops import kernels
 
-        return kernels.column_peak(*_summed(queries, keys))
+        folded = fold_groups(queries, keys.shape[1])
+        return kernels.column_peak(folded, keys, kernels.log_sum_exp(folded, keys))
     peak = torch.empty((keys.shape[1], len(keys)), dtype=torch.float32, device=keys.device)
     for span, attended in _attended(queries, keys):
         peak[:, span] = attended.amax(1)
     return peak
 
 
-def _in_one_pass(queries: Float[Tensor, "rows heads head_dim"]) -> bool:
-    """Tell whether the keys need be read only once, by a kernel that is given each row's log-sum-exp."""
-    return fused(queries) and queries.dtype in HALF and queries.shape[-1] in (16, 32, 64, 128, 256)
+def _on_chip(queries: Float[Tensor, "rows heads head_dim"]) -> bool:
+    """Tell whether a kernel can count without writing a score to memory."""
+    if not fused(queries):
+        return False
+    from maskkv.ops import kernels
 
-
-def _summed(
-    queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
-) -> tuple[Tensor, Tensor, Float[Tensor, "kv_heads group_rows"]]:
-    """Return the folded queries, the keys, and the log-sum-exp of each row, which flash attention has."""
-    folded = fold_groups(queries, keys.shape[1])
-    rows, pairs = folded.shape[1], len(keys)
-    ends = torch.tensor([[0, rows], [0, pairs]], dtype=torch.int32).to(keys.device, non_blocking=True)
-    # The values do not matter: only the sums are asked for.
-    offsets, longest = (ends[0], ends[1]), (rows, pairs)
-    read = varlen_attn(folded.transpose(0, 1), keys, keys, *offsets, *longest, return_aux=AuxRequest(lse=True))
-    return folded, keys, read[1]
+    return queries.shape[-1] in kernels.HEAD_DIMS
 
 
 def _attended(

@@ -27,14 +27,17 @@ def fused(tensor: Tensor) -> bool:
 
 
 def rms_norm(
-    x: Float[Tensor, "rows hidden"], weight: Float[Tensor, " hidden"], eps: float
+    x: Float[Tensor, "all hidden"],
+    weight: Float[Tensor, " hidden"],
+    eps: float,
+    taken: Int[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "rows hidden"]:
-    """Normalise each row in fp32, cast back, then multiply by the weight (in this order, as both families do)."""
+    """Normalise each row, or those `taken`: in fp32, then cast back, then times the weight (as both families do)."""
     if fused(x):
         from maskkv.ops import kernels
 
-        return kernels.rms_norm(x, weight, eps)
-    wide = x.float()
+        return kernels.rms_norm(x, weight, eps, taken)
+    wide = (x if taken is None else x.index_select(0, taken)).float()
     normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return weight * normed.to(x.dtype)
 
@@ -64,3 +67,37 @@ def similarity(
 
         return kernels.moved(before, places, values)
     return F.cosine_similarity(before[places].flatten(1).float(), values.flatten(1).float(), dim=-1)
+
+
+def join(
+    residual: Float[Tensor, "all hidden"],
+    kept: Float[Tensor, "all hidden"],
+    fresh: Float[Tensor, "rows hidden"],
+    rows: Int[Tensor, " rows"] | None,
+) -> Float[Tensor, "all hidden"]:
+    """Write the fresh rows over the `kept` ones (None: over all), and return the residual plus all of these."""
+    if fused(residual):
+        from maskkv.ops import kernels
+
+        return kernels.join(residual, kept, fresh, rows)
+    if rows is None:
+        kept.copy_(fresh)
+        return residual + fresh
+    kept.index_copy_(0, rows, fresh)
+    return residual + kept
+
+
+def scatter(
+    out: Float[Tensor, "pairs head_dim"],
+    places: Int[Tensor, "live kv_heads"],
+    vectors: Float[Tensor, "rows kv_heads head_dim"],
+    rows: Int[Tensor, " rows"] | None = None,
+) -> None:
+    """Write the heads of each vector to where `places` says for its row, which is `rows[i]` or i."""
+    if fused(vectors):
+        from maskkv.ops import kernels
+
+        kernels.scatter(out, places, vectors, rows)
+        return
+    own = places if rows is None else places.index_select(0, rows)
+    out.index_copy_(0, own.flatten(), vectors.flatten(0, 1))

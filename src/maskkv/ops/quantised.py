@@ -63,6 +63,11 @@ class Quantised:
         if self.codes.untyped_storage().nbytes() > self.codes.nbytes:
             self.codes, self.scales = self.codes.clone(), self.scales.clone()
 
+    def copy_(self, other: Quantised) -> None:
+        """Take the vectors of another, as many, in the same memory."""
+        self.codes.copy_(other.codes)
+        self.scales.copy_(other.scales)
+
     @property
     def nbytes(self) -> int:
         """Return the bytes of codes and scales."""
@@ -86,7 +91,9 @@ class QuantisedKV:
         tail: Float[Tensor, "2 live kv_heads head_dim"],
         lengths: Sequence[int],
         live: Sequence[int],
+        kind: str,
     ) -> None:
+        self._kind = kind
         self.keys = keys
         self.values = values
         self.tail = tail
@@ -107,7 +114,36 @@ class QuantisedKV:
         prompt = keep.shape[1]
         codes = [Quantised.of(each[:prompt].transpose(0, 1)[keep], kind) for each in (keys, values)]
         tail = torch.stack((keys[prompt:], values[prompt:]))
-        return cls(codes[0], codes[1], tail, keep.sum(1).tolist(), [tail.shape[1]])
+        return cls(codes[0], codes[1], tail, keep.sum(1).tolist(), [tail.shape[1]], kind)
+
+    def refill(
+        self,
+        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        keep: Bool[Tensor, "kv_heads prompt"],
+    ) -> None:
+        """Take one sequence's pairs anew, as many as before in all, in the same memory."""
+        other = QuantisedKV.pack(keys, values, keep, self._kind)
+        self.keys.copy_(other.keys)
+        self.values.copy_(other.values)
+        self.tail.copy_(other.tail)
+        self.relay(other.lengths)
+
+    def relay(self, lengths: Sequence[int]) -> None:
+        """Split the pairs of each sequence among its heads in another way."""
+        self.lengths = tuple(lengths)
+        self._bucketed.clear()
+        self._tails.clear()
+
+    @property
+    def relays_in_place(self) -> bool:
+        """Tell whether a pass that was captured stays right once lengths change: its buckets follow from them."""
+        return False
+
+    def prepare(self, rows: Rows, heads: int) -> None:
+        """Work out all that `attend` looks up."""
+        for bucket in self._reader(rows).buckets:
+            self._own_tails(bucket)
 
     def join(self, others: Sequence[QuantisedKV]) -> QuantisedKV:
         """Lay the segments of several sequences end to end; each part becomes a view of the whole."""
@@ -120,7 +156,7 @@ class QuantisedKV:
         for part, own in zip(parts, tail.split([part.tail.shape[1] for part in parts], dim=1), strict=True):
             part.tail = own
         lengths = [length for part in parts for length in part.lengths]
-        return QuantisedKV(keys, values, tail, lengths, [live for part in parts for live in part.live])
+        return QuantisedKV(keys, values, tail, lengths, [live for part in parts for live in part.live], self._kind)
 
     def leave(self) -> None:
         """Copy the pairs if they are a view of a larger whole."""
@@ -152,15 +188,21 @@ class QuantisedKV:
 
     def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
         """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""
+        return self._reader(rows)(queries, self._take)
+
+    def _reader(self, rows: Rows) -> BucketedAttention:
         if rows.counts not in self._bucketed:
-            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, queries.device)
-        return self._bucketed[rows.counts](queries, self._take)
+            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, self.tail.device)
+        return self._bucketed[rows.counts]
+
+    def _own_tails(self, bucket: Bucket) -> Int[Tensor, "segments live"]:
+        if bucket not in self._tails:
+            self._tails[bucket] = self._tail_rows(bucket)
+        return self._tails[bucket]
 
     def _take(self, bucket: Bucket) -> Read:
         """Put the exact pairs of the live rows behind the kept ones and what fills them up."""
-        if bucket not in self._tails:
-            self._tails[bucket] = self._tail_rows(bucket)
-        own = self._tails[bucket]
+        own = self._own_tails(bucket)
         tail_keys, tail_values = self.tail.flatten(1, 2)[:, own]
         keys = torch.cat((self.keys.take(bucket, self.tail.dtype), tail_keys), dim=1)
         values = torch.cat((self.values.take(bucket, self.tail.dtype), tail_values), dim=1)

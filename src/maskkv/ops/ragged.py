@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Protocol, TypeVar, runtime_checkable
@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.ops.attention import HALF
-from maskkv.ops.fused import similarity
-from maskkv.ops.segments import Bucket, BucketedAttention, PackedAttention, Read, Rows
+from maskkv.ops.fused import scatter, similarity
+from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows, attend_packed
 
 Same = TypeVar("Same")
 """One and the same class of pairs."""
@@ -34,6 +34,33 @@ class SegmentedKV(Protocol):
     @property
     def nbytes(self) -> int:
         """Return the bytes of all that is held, tails included."""
+        ...
+
+    def refill(
+        self,
+        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        keep: Bool[Tensor, "kv_heads prompt"],
+    ) -> None:
+        """Take one sequence's pairs anew, as many as before in all, in the same memory."""
+        ...
+
+    def relay(self, lengths: Sequence[int]) -> None:
+        """Split the pairs of each sequence among its heads in another way."""
+        ...
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Return the lengths of the segments."""
+        ...
+
+    @property
+    def relays_in_place(self) -> bool:
+        """Tell whether a pass that was captured stays right once lengths change: it reads them on the device."""
+        ...
+
+    def prepare(self, rows: Rows, heads: int) -> None:
+        """Work out all that `attend` and the writing of tails look up."""
         ...
 
     def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
@@ -77,7 +104,10 @@ class RaggedKV:
         self.lengths = tuple(lengths)
         self.live = tuple(live)
         self._bucketed: dict[tuple[int, ...], BucketedAttention] = {}
-        self._packed: dict[tuple[int, ...], PackedAttention] = {}
+        kv_heads = len(lengths) // len(live)
+        own = [self.lengths[start : start + kv_heads] for start in range(0, len(lengths), kv_heads)]
+        self._most = max(map(sum, own))
+        """Pairs of the sequence that has most: no segment has more, however they are split among its heads."""
 
     @classmethod
     def pack(
@@ -87,12 +117,40 @@ class RaggedKV:
         keep: Bool[Tensor, "kv_heads prompt"],
     ) -> RaggedKV:
         """Copy one sequence's kept pairs and tail (every pair past those that `keep` speaks of), and no other."""
-        tail, kv_heads = len(keys) - keep.shape[1], len(keep)
-        stays = torch.cat((keep, keep.new_ones((kv_heads, tail))), dim=1)
-        heads, positions = stays.nonzero().unbind(1)
-        chosen = positions * kv_heads + heads
+        chosen, lengths = _chosen(keep, len(keys))
         kept_keys, kept_values = (each.flatten(0, 1).index_select(0, chosen) for each in (keys, values))
-        return cls(kept_keys, kept_values, stays.sum(1).tolist(), [tail])
+        return cls(kept_keys, kept_values, lengths, [len(keys) - keep.shape[1]])
+
+    def refill(
+        self,
+        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
+        keep: Bool[Tensor, "kv_heads prompt"],
+    ) -> None:
+        """Take one sequence's pairs anew, as many as before in all, in the same memory."""
+        chosen, lengths = _chosen(keep, len(keys))
+        torch.index_select(keys.flatten(0, 1), 0, chosen, out=self.keys)
+        torch.index_select(values.flatten(0, 1), 0, chosen, out=self.values)
+        self.relay(lengths)
+
+    def relay(self, lengths: Sequence[int]) -> None:
+        """Split the pairs of each sequence among its heads in another way."""
+        self.lengths = tuple(lengths)
+        self._bucketed.clear()
+        if "_tail" in self.__dict__:
+            self._tail.copy_(self._tail_places(), non_blocking=True)
+        if "_ends" in self.__dict__:
+            self._ends.copy_(torch.tensor(self.offsets, dtype=torch.int32), non_blocking=True)
+
+    @property
+    def relays_in_place(self) -> bool:
+        """Tell whether a pass that was captured stays right once lengths change: it reads them on the device."""
+        return self.keys.is_cuda and self.keys.dtype in HALF
+
+    def prepare(self, rows: Rows, heads: int) -> None:
+        """Work out all that `attend` and the writing of tails look up."""
+        assert len(self._tail) == sum(self.live)
+        self._reader(rows, heads)
 
     def join(self, others: Sequence[RaggedKV]) -> RaggedKV:
         """Lay the segments of several sequences end to end; each part becomes a view of the whole."""
@@ -124,11 +182,18 @@ class RaggedKV:
     @cached_property
     def _tail(self) -> Int[Tensor, "live kv_heads"]:
         """Return where the pairs of the live rows lie."""
+        return self._tail_places().to(self.keys.device, non_blocking=True)
+
+    @cached_property
+    def _ends(self) -> Int[Tensor, " segments_and_end"]:
+        """Return where segments start and end, as the variable-length kernel asks for it."""
+        return torch.tensor(self.offsets, dtype=torch.int32).to(self.keys.device, non_blocking=True)
+
+    def _tail_places(self) -> Int[Tensor, "live kv_heads"]:
         ends = torch.tensor(self.offsets[1:]).view(len(self.live), -1)
         live = torch.tensor(self.live)
         rows = torch.arange(sum(self.live)) - live.cumsum(0).repeat_interleave(live)
-        places = ends.repeat_interleave(live, dim=0) + rows[:, None]
-        return places.to(self.keys.device, non_blocking=True)
+        return ends.repeat_interleave(live, dim=0) + rows[:, None]
 
     def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
         """Gather the values of the live rows."""
@@ -140,26 +205,36 @@ class RaggedKV:
 
     def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
         """Replace the keys of some live rows (None: of all)."""
-        places = self._tail if rows is None else self._tail.index_select(0, rows)
-        self.keys.index_copy_(0, places.flatten(), keys.flatten(0, 1))
+        scatter(self.keys, self._tail, keys, rows)
 
     def write_values(self, values: Float[Tensor, "live kv_heads head_dim"]) -> None:
         """Replace the values of every live row."""
-        self.values.index_copy_(0, self._tail.flatten(), values.flatten(0, 1))
+        scatter(self.values, self._tail, values)
 
     def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
         """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""
         if len(queries) == 0:
             return queries
-        if queries.is_cuda and queries.dtype in HALF:
-            if rows.counts not in self._packed:
-                kv_heads = len(self.lengths) // len(self.live)
-                folding = rows.folding(queries.shape[1], kv_heads, queries.device)
-                self._packed[rows.counts] = PackedAttention(self.lengths, folding)
-            return self._packed[rows.counts](queries, self.keys, self.values)
+        return self._reader(rows, queries.shape[1])(queries)
+
+    def _reader(self, rows: Rows, heads: int) -> Callable[[Tensor], Tensor]:
+        """Return how these rows read: in one call of the variable-length kernel where it can be used, or in buckets."""
+        device = self.keys.device
+        if self.relays_in_place:
+            folding = rows.folding(heads, len(self.lengths) // len(self.live), device)
+            packed = (self.keys, self.values, folding, self._ends, self._most)
+            return lambda queries: attend_packed(queries, *packed)
         if rows.counts not in self._bucketed:
-            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, queries.device)
-        return self._bucketed[rows.counts](queries, self._take)
+            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, device)
+        return lambda queries: self._bucketed[rows.counts](queries, self._take)
 
     def _take(self, bucket: Bucket) -> Read:
         return bucket.take(self.keys), bucket.take(self.values), bucket.mask()
+
+
+def _chosen(keep: Bool[Tensor, "kv_heads prompt"], pairs: int) -> tuple[Int[Tensor, " chosen"], list[int]]:
+    """Return where the kept pairs and the tail lie in `pairs` rows of heads, head by head, and how many each has."""
+    kv_heads, prompt = keep.shape
+    stays = torch.cat((keep, keep.new_ones((kv_heads, pairs - prompt))), dim=1)
+    heads, positions = stays.nonzero().unbind(1)
+    return positions * kv_heads + heads, stays.sum(1).tolist()

@@ -55,6 +55,11 @@ class BucketedAttention:
                 RowGroup(kv_heads, rows, len(members), bucketed(lengths, widths, segments, own_live, device))
             )
 
+    @property
+    def buckets(self) -> list[Bucket]:
+        """Return all buckets."""
+        return [bucket for group in self._groups for bucket in group.buckets]
+
     def __call__(
         self, queries: Float[Tensor, "rows heads head_dim"], take: Callable[[Bucket], Read]
     ) -> Float[Tensor, "rows heads head_dim"]:
@@ -231,25 +236,20 @@ class Rows:
         return self._folding[key]
 
 
-class PackedAttention:
-    """Attend in one call of the variable-length kernel, for half precision on CUDA."""
+def attend_packed(
+    queries: Float[Tensor, "rows heads head_dim"],
+    keys: Float[Tensor, "pairs head_dim"],
+    values: Float[Tensor, "pairs head_dim"],
+    folding: Folding,
+    offsets: Int[Tensor, " segments_and_end"],
+    longest: int,
+) -> Float[Tensor, "rows heads head_dim"]:
+    """Attend in one call of the variable-length kernel, for half precision on CUDA.
 
-    def __init__(self, lengths: Sequence[int], folding: Folding) -> None:
-        self._folding = folding
-        self._longest = max(lengths)
-        offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        self._offsets = offsets.to(folding.offsets.device, non_blocking=True)
-
-    def __call__(
-        self,
-        queries: Float[Tensor, "rows heads head_dim"],
-        keys: Float[Tensor, "pairs head_dim"],
-        values: Float[Tensor, "pairs head_dim"],
-    ) -> Float[Tensor, "rows heads head_dim"]:
-        """Return what every row reads."""
-        folding = self._folding
-        folded = queries.flatten(0, 1).index_select(0, folding.order)
-        offsets, longest = (folding.offsets, self._offsets), (folding.longest, self._longest)
-        read = varlen_attn(folded[:, None], keys[:, None], values[:, None], *offsets, *longest)
-        assert isinstance(read, Tensor), "nothing beside the output was asked for"
-        return read[:, 0].index_select(0, folding.places).view_as(queries)
+    Segment i is `offsets[i]:offsets[i + 1]`, on the device; none has more than `longest` pairs.
+    """
+    folded = queries.flatten(0, 1).index_select(0, folding.order)
+    both, most = (folding.offsets, offsets), (folding.longest, longest)
+    read = varlen_attn(folded[:, None], keys[:, None], values[:, None], *both, *most)
+    assert isinstance(read, Tensor), "nothing beside the output was asked for"
+    return read[:, 0].index_select(0, folding.places).view_as(queries)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.bench.gpu.verdicts import Found, Verdict, relative_error
 from maskkv.ops.attention import attention_mass, attention_peak
-from maskkv.ops.fused import rms_norm, similarity, swiglu
+from maskkv.ops.fused import join, rms_norm, scatter, similarity, swiglu
 from maskkv.ops.least import LeastRows
 from maskkv.ops.rope import Rotation, rotate
-from maskkv.ops.segments import Folding, PackedAttention
+from maskkv.ops.segments import Folding, attend_packed
 
 
 def segments(device: torch.device) -> Found:
@@ -51,20 +56,35 @@ def rows(device: torch.device) -> Found:
         x, heads, table = drawn(130, 3584, dtype=dtype), drawn(130, 28, 128, dtype=dtype), drawn(900, 128, dtype=dtype)
         weight, taken = drawn(3584, dtype=dtype), torch.randperm(200, generator=generator)[:130].to(device)
         places = torch.randperm(900, generator=generator)[: 130 * 6].view(130, 6).to(device)
+        some = torch.randperm(130, generator=generator)[:40].sort().values.to(device)
         angles = drawn(200, 64).to(torch.float32 if dtype == torch.float32 else dtype)
         turned = Rotation(angles.cos(), angles.sin())[taken]
-        gate, up = torch.nn.Identity(), torch.neg
-        for name, run in (
-            ("norm", lambda: rms_norm(x, weight, 1e-6)),  # noqa: B023
-            ("rotation", lambda: rotate(heads, turned)),  # noqa: B023
-            ("swiglu", lambda: swiglu(gate, up, x)),  # noqa: B023
-            ("similarity", lambda: similarity(table, places, heads[:, :6])),  # noqa: B023
-        ):
+        runs: dict[str, Callable[[], Tensor]] = {
+            "norm": partial(rms_norm, x, weight, 1e-6),
+            "rotation": partial(rotate, heads, turned),
+            "swiglu": partial(swiglu, F.tanh, F.relu, x),
+            "similarity": partial(similarity, table, places, heads[:, :6]),
+            "norm of some": partial(rms_norm, x, weight, 1e-6, some),
+            "join": partial(_joined, x, weight, some),
+            "scatter": partial(_scattered, table, places, heads[:40, :6], some),
+        }
+        for name, run in runs.items():
             with torch.set_grad_enabled(False):
                 found = run()
             with torch.set_grad_enabled(True):
                 error = relative_error(found, run())
             yield f"{name}, {_name(dtype)}", Verdict(error < tolerance, error)
+
+
+def _joined(x: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
+    kept = x * weight
+    return torch.cat((join(x, kept, kept[rows] - x[rows], rows), kept, join(x, kept, kept + 1, None), kept))
+
+
+def _scattered(table: Tensor, places: Tensor, vectors: Tensor, rows: Tensor) -> Tensor:
+    out = table.clone()
+    scatter(out, places, vectors, rows)
+    return out
 
 
 def least(device: torch.device) -> Found:
@@ -88,7 +108,8 @@ def kernel_error(device: torch.device, dtype: torch.dtype, seed: int) -> float:
     lengths = torch.randint(1, 400, (len(counts) * kv_heads,), generator=generator).tolist()
     queries = torch.randn((sum(counts), heads, head_dim), generator=generator).to(device, dtype)
     keys, values = (torch.randn((sum(lengths), head_dim), generator=generator).to(device, dtype) for _ in range(2))
-    read = PackedAttention(lengths, Folding.of(counts, heads, kv_heads, device))(queries, keys, values)
+    offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    read = attend_packed(queries, keys, values, Folding.of(counts, heads, kv_heads, device), offsets, max(lengths))
     expected = torch.empty_like(queries, dtype=torch.float32)
     row, pair = 0, 0
     for sequence, count in enumerate(counts):
