@@ -33,6 +33,7 @@ class Graph:
     def __init__(self, device: Any) -> None:
         self._device = device
         self._recorded: list[tuple[Callable[[], Any], list[Tensor]]] = []
+        self._pool: object = None
         self._before: dict[int, tuple[Tensor, Tensor]] = {}
 
     def capture_begin(self, pool: object, capture_error_mode: str) -> None:
@@ -73,8 +74,9 @@ class Graph:
             own.fill_(torch.nan)
 
     def __del__(self) -> None:
-        self._device.counts.graphs["dropped"] += 1
-        self.pools[self._pool] -= 1
+        if self._pool is not None:
+            self._device.counts.graphs["dropped"] += 1
+            self.pools[self._pool] -= 1
 
 
 class Stream(torch.cuda.Stream):

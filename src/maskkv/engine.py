@@ -20,7 +20,7 @@ from maskkv.ops.host import on_host
 from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
 from maskkv.ops.rope import Rotation, ntk_scale
 from maskkv.proposals import Proposals
-from maskkv.replay import LivePass
+from maskkv.replay import LivePass, capture_stream
 from maskkv.sampler import LOGIT_ROWS, Commit, guide, propose
 from maskkv.sequence import Branch, RunningSequence, Settings
 
@@ -72,8 +72,8 @@ class Engine:
         self.profile = profile
         self._sequences: dict[int, RunningSequence] = {}
         self._next = 0
-        self._stream = torch.cuda.Stream(model.device) if cuda_graphs and model.device.type == "cuda" else None
-        self._warm: set[tuple[object, ...]] = set()
+        self._stream = capture_stream(model.device) if cuda_graphs and model.device.type == "cuda" else None
+        self._finished: set[int] = set()
         self._passes: dict[str, LivePass] = {}
 
     def add(
@@ -114,12 +114,13 @@ class Engine:
     def remove(self, number: int) -> None:
         """Forget a sequence and all its memory."""
         del self._sequences[number]
+        self._finished.discard(number)
         self._passes.clear()
 
     @torch.inference_mode()
     def step(self) -> list[Step]:
         """Advance every unfinished sequence by one step."""
-        running = {number: each for number, each in self._sequences.items() if not each.finished}
+        running = {number: each for number, each in self._sequences.items() if number not in self._finished}
         for each in running.values():
             each.begin()
         hidden: dict[int, list[Tensor]] = {}
@@ -139,6 +140,7 @@ class Engine:
             arrived = Proposals(*islice(here, len(own.columns)))
             steps.append(_commit(number, each, arrived, [float(next(here)) for _ in also]))
         for number in (step.sequence for step in steps if step.finished):
+            self._finished.add(number)
             self._passes.clear()
             self._sequences[number].leave()
         return steps
@@ -180,7 +182,7 @@ class Engine:
             # The old one goes first: what it joined must not be held twice.
             self._passes.pop(kv_dtype, None)
             rotations = [self._live_rotation(each) for each, _ in branches]
-            self._passes[kv_dtype] = LivePass.of(self.model, caches, rotations, self._stream, self._warm)
+            self._passes[kv_dtype] = LivePass.of(self.model, caches, rotations, self._stream)
         return self._passes[kv_dtype]
 
     def _rotation(self, sequence: RunningSequence) -> Rotation:

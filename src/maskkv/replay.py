@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,6 +14,12 @@ from torch import Tensor
 from maskkv.cache import EvictingCache, PackedCache, Refresh
 from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
+
+
+@cache
+def capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that graphs are captured on: cuBLAS keeps memory for every stream that it has met."""
+    return torch.cuda.Stream(device)
 
 
 @dataclass
@@ -30,15 +37,15 @@ class LivePass:
     While the sequences stay the same nothing changes but numbers: shapes and addresses stay, over prompt refreshes too,
     and no layer asks the host for anything. So a pass of each kind (which sequences refresh their response in it) is
     captured as a CUDA graph and replayed from then on, which takes the host one call instead of one for every
-    operation. The very first pass of a shape runs as it is, since kernels are compiled in it; `warm` remembers which
-    shapes have run. Without a `stream` to capture on every pass runs as it is.
+    operation. A model's first pass of a shape runs as it is, since kernels are compiled in it, and so does the first pass
+    of several sequences, which may part at the next step. Without a `stream` to capture on every pass runs as it is.
     """
 
     model: Transformer
     cache: PackedCache
     rotation: Rotation
     stream: torch.cuda.Stream | None
-    warm: set[tuple[object, ...]]
+    _ran: set[tuple[object, ...]] = field(default_factory=set)
     _tokens: Tensor | None = None
     _graphs: dict[tuple[Refresh, ...], Captured] = field(default_factory=dict)
     _pool: Any = None
@@ -51,10 +58,9 @@ class LivePass:
         parts: Sequence[EvictingCache],
         rotations: Sequence[Rotation],
         stream: torch.cuda.Stream | None,
-        warm: set[tuple[object, ...]],
     ) -> LivePass:
         """Lay the caches and the rotations of their live rows end to end."""
-        return cls(model, PackedCache(parts), Rotation.join(rotations), stream, warm)
+        return cls(model, PackedCache(parts), Rotation.join(rotations), stream)
 
     def __call__(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows hidden"]:
         """Return the residual stream of the live rows, given their tokens; the next call may overwrite it."""
@@ -65,12 +71,19 @@ class LivePass:
         if self._tokens is None:
             self._tokens = torch.empty_like(tokens, device=self.model.device)
         self._tokens.copy_(tokens, non_blocking=True)
-        if self.cache.shape not in self.warm:
-            self.warm.add(self.cache.shape)
+        kinds, shape = self.cache.kinds, self.cache.shape
+        ran = self.model.ran if len(kinds) == 1 else self._ran
+        if shape not in ran:
+            ran.add(shape)
             return self.model(self._tokens, self.rotation, self.cache)
-        kinds = self.cache.kinds
         if kinds not in self._graphs:
-            self._graphs[kinds] = self._capture(self.stream, self._tokens)
+            try:
+                self._graphs[kinds] = self._capture(self.stream, self._tokens)
+            except torch.OutOfMemoryError:
+                # A graph has memory of its own, which a pass that runs as it is can do without.
+                self.stream = None
+                self._graphs.clear()
+                return self.model(self._tokens, self.rotation, self.cache)
         self._graphs[kinds].graph.replay()
         return self._graphs[kinds].hidden
 

@@ -187,8 +187,7 @@ def finished(
     response: Int[Tensor, " gen_length"], masked: Bool[Tensor, " gen_length"], eos_ids: tuple[int, ...]
 ) -> bool:
     """Tell whether nothing is masked, or everything before a committed end token is committed."""
-    masks = masked.nonzero().flatten()
-    if len(masks) == 0:
+    open_ = masked.tolist()
+    if True not in open_:
         return True
-    ends = torch.tensor(eos_ids, dtype=response.dtype, device=response.device)
-    return bool(torch.isin(response[: int(masks[0])], ends).any())
+    return not set(eos_ids).isdisjoint(response[: open_.index(True)].tolist())

@@ -1,15 +1,12 @@
 """What several sequences remember lies in one place while they run together, and nowhere else."""
 
-import pytest
 from tests.reference import CONFIGS, random_model, random_prompt
-from torch import Tensor
 
 from maskkv import policies
 from maskkv.bench.memory import LiveBytes
 from maskkv.cache.evicting import LiveState
 from maskkv.engine import Engine
 from maskkv.generation import Generation
-from maskkv.models.transformer import Transformer
 
 BUDGETS = (2, 5, 9)
 

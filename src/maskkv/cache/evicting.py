@@ -115,7 +115,7 @@ class EvictingCache:
         self._policy = policy
         self._layer_pairs = tuple(layer_pairs)
         self._transfer_ratio = transfer_ratio
-        self._kv_dtype = kv_dtype
+        self.kv_dtype = kv_dtype
         self._kept: list[Int[Tensor, "2 pairs"] | None] = [None] * config.num_layers
         self._masked: Bool[Tensor, " gen_length"] | None = None
 
@@ -172,8 +172,8 @@ class EvictingCache:
             return
         pairs: SegmentedKV = (
             RaggedKV.pack(view.keys, view.values, keep)
-            if self._kv_dtype == "auto"
-            else QuantisedKV.pack(view.keys, view.values, keep, self._kv_dtype)
+            if self.kv_dtype == "auto"
+            else QuantisedKV.pack(view.keys, view.values, keep, self.kv_dtype)
         )
         outputs = view.keys.new_empty((len(Sublayer), self.extent.live, self._config.hidden_size))
         self.layers[view.layer] = LiveState(pairs, outputs)

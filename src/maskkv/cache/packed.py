@@ -63,7 +63,8 @@ class PackedCache:
     @property
     def shape(self) -> tuple[object, ...]:
         """Return what decides which operations the coming pass does on which shapes, stored pairs aside."""
-        return (self.kinds, self._live, tuple(part.watched for part in self._parts))
+        own = tuple((part.watched, part.kv_dtype) for part in self._parts)
+        return (self.kinds, self._live, own)
 
     @property
     def kinds(self) -> tuple[Refresh, ...]:

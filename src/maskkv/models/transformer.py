@@ -155,6 +155,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self._chunk_rows = chunk_rows
+        self.ran: set[tuple[object, ...]] = set()
+        """Shapes of passes over one sequence's live rows that have run, and so have had their kernels compiled."""
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)

@@ -111,8 +111,10 @@ class QuantisedKV:
         kind: str,
     ) -> QuantisedKV:
         """Quantise one sequence's kept pairs, and copy the tail (every pair past those that `keep` speaks of)."""
-        prompt = keep.shape[1]
-        codes = [Quantised.of(each[:prompt].transpose(0, 1)[keep], kind) for each in (keys, values)]
+        kv_heads, prompt = keep.shape
+        heads, positions = keep.nonzero().unbind(1)
+        chosen = positions * kv_heads + heads
+        codes = [Quantised.of(each.flatten(0, 1).index_select(0, chosen), kind) for each in (keys, values)]
         tail = torch.stack((keys[prompt:], values[prompt:]))
         return cls(codes[0], codes[1], tail, keep.sum(1).tolist(), [tail.shape[1]], kind)
 

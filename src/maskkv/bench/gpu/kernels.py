@@ -23,13 +23,13 @@ _LARGEST, _LETTERS = 10, 80
 
 
 def profiles(subject: Subject) -> Iterator[Fields]:
-    """Profile three partial steps, and a prompt refresh, with the time that they take unprofiled."""
-    length = 8 * subject.unit
+    """Profile three partial steps, and a long prompt refresh, with the time that they take unprofiled."""
     kinds = {
-        "partial": (subject.generation(response_interval=subject.gen_length), 5, 3),
-        "prompt": (subject.generation(one_pass=False, prompt_interval=1), 1, 1),
+        "partial": (8, subject.generation(response_interval=subject.gen_length), 5, 3),
+        "prompt": (32, subject.generation(one_pass=False, prompt_interval=1), 1, 1),
     }
-    for name, (generation, warm_up, count) in kinds.items():
+    for name, (units, generation, warm_up, count) in kinds.items():
+        length = units * subject.unit
         engine = subject.open(Setup(length, generation))
         steps(engine, subject.device, warm_up)
         wall = [each.seconds for each in steps(engine, subject.device, count)]

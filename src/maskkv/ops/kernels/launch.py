@@ -1,8 +1,7 @@
-"""What the kernels' functions have in common."""
+"""What the kernels' functions have in common; plain Python, since Triton's own helpers cost as much as a launch."""
 
 from __future__ import annotations
 
-import triton
 from torch import Tensor
 
 
@@ -12,5 +11,10 @@ def packed(x: Tensor) -> Tensor:
 
 
 def block(size: int) -> int:
-    """Return how many numbers a program takes to have room for so many."""
-    return triton.next_power_of_2(max(size, 16))
+    """Return how many numbers a program takes to have room for so many: a power of two."""
+    return 1 << (max(size, 16) - 1).bit_length()
+
+
+def parts(size: int, part: int) -> int:
+    """Return how many parts cover so many numbers."""
+    return -(-size // part)

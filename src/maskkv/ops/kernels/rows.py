@@ -10,7 +10,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.ops.kernels.launch import block, packed
+from maskkv.ops.kernels.launch import block, packed, parts
 
 
 @no_type_check
@@ -96,7 +96,7 @@ def swiglu(gate: Float[Tensor, "rows mlp"], up: Float[Tensor, "rows mlp"]) -> Fl
     gate, up = packed(gate), packed(up)
     out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
     rows, mlp = gate.shape
-    _swiglu[(rows, triton.cdiv(mlp, 1024))](gate, up, out, mlp, gate.stride(0), up.stride(0), BLOCK=1024)
+    _swiglu[(rows, parts(mlp, 1024))](gate, up, out, mlp, gate.stride(0), up.stride(0), BLOCK=1024)
     return out
 
 
@@ -139,7 +139,7 @@ def join(
     residual, fresh = packed(residual), packed(fresh)
     out = torch.empty(residual.shape, dtype=residual.dtype, device=residual.device)
     (count, hidden), size = fresh.shape, 1024
-    _join[(len(residual), triton.cdiv(hidden, size))](
+    _join[(len(residual), parts(hidden, size))](
         residual, kept, fresh, rows, out, count, hidden, residual.stride(0), fresh.stride(0),
         COUNT=block(count), BLOCK=size,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.ops.kernels.launch import packed
+from maskkv.ops.kernels.launch import packed, parts
 
 HEAD_DIMS = (16, 32, 64, 128, 256)
 """How many numbers a head may have."""
@@ -80,9 +80,9 @@ def log_sum_exp(
     interpreted, row_bytes = triton.knobs.runtime.interpret, head_dim * keys.element_size()
     tile, rows, tiles = min(128, (1 << 15) // row_bytes), min(64, (1 << 14) // row_bytes), 8
     # Few rows against many keys: each program takes a part of the keys, and the parts' sums are summed.
-    parts = triton.cdiv(pairs, tile * tiles)
-    out = torch.empty((parts, kv_heads, queries.shape[1]), dtype=torch.float32, device=keys.device)
-    _sums[(parts, kv_heads, triton.cdiv(queries.shape[1], rows))](
+    splits = parts(pairs, tile * tiles)
+    out = torch.empty((splits, kv_heads, queries.shape[1]), dtype=torch.float32, device=keys.device)
+    _sums[(splits, kv_heads, parts(queries.shape[1], rows))](
         queries, keys, out, queries.shape[1], pairs, head_dim**-0.5,
         queries.stride(0), queries.stride(1), keys.stride(0), keys.stride(1),
         WIDE=interpreted, TILES=tiles, ROWS=rows, PAIRS=tile, DIM=head_dim, num_warps=8,
@@ -120,7 +120,7 @@ def _column_wise(queries: Tensor, keys: Tensor, lse: Tensor, weights: Tensor | N
     # At most 32 KiB of keys and 16 KiB of queries at a time, 128 × 64 of them in half precision: no register spills.
     size = keys.element_size()
     tile, rows = min(256, (1 << 15) // head_dim) // size, min(128, (1 << 14) // head_dim) // size
-    _columns[(triton.cdiv(pairs, tile), kv_heads)](
+    _columns[(parts(pairs, tile), kv_heads)](
         queries, keys, lse.contiguous(), None if weights is None else weights.contiguous(), out,
         count, pairs, head_dim**-0.5, queries.stride(0), queries.stride(1), keys.stride(0), keys.stride(1),
         PEAK=peak, WIDE=interpreted, ROWS=rows, PAIRS=tile, DIM=head_dim, num_warps=8,
