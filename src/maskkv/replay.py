@@ -37,8 +37,8 @@ class LivePass:
     While the sequences stay the same nothing changes but numbers: shapes and addresses stay, over prompt refreshes too,
     and no layer asks the host for anything. So a pass of each kind (which sequences refresh their response in it) is
     captured as a CUDA graph and replayed from then on, which takes the host one call instead of one for every
-    operation. A model's first pass of a shape runs as it is, since kernels are compiled in it, and so does the first pass
-    of several sequences, which may part at the next step. Without a `stream` to capture on every pass runs as it is.
+    operation. A model's first pass of a shape runs as it is, since kernels are compiled in it, and so does the first
+    pass of several sequences, which may part at the next step. Without a `stream` every pass runs as it is.
     """
 
     model: Transformer
