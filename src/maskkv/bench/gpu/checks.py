@@ -30,6 +30,9 @@ CHECKS = (
     Check(model_checks.keeping_everything),
     Check(model_checks.hidden_states),
     Check(model_checks.graphs),
+    Check(model_checks.settings),
+    Check(model_checks.policies),
+    Check(model_checks.bundled),
     Check(model_checks.eight_bits),
 )
 

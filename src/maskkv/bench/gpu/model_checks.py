@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from maskkv.api import load
 from maskkv.bench.gpu.subject import random_prompt
 from maskkv.bench.gpu.verdicts import Found, Verdict, relative_error
 from maskkv.bench.shapes import SHAPES, random_model
 from maskkv.cache import EvictingCache, Extent, NoCache, PackedCache, Refresh, SharedRefresh
 from maskkv.engine import Engine
 from maskkv.generation import Generation
+from maskkv.mini.tasks import TASKS, sample
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import Transformer
-from maskkv.policies import named
+from maskkv.policies import named, names
 
 DISTINCT = 16
 """Tokens of different kinds that a response must have at least, or its being equal would say little."""
@@ -76,6 +79,56 @@ def graphs(device: torch.device) -> Found:
             yield f"graphs, {family}, {len(prompts)} together", Verdict(other == 0, f"{other} tokens differ")
 
 
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"temperature": 0.7, "seed": 3},
+    {"remasking": "random"},
+    {"confidence_eos_eot_inf": True, "logits_eos_inf": True},
+    {"threshold": 0.9},
+    {"factor": 1.0},
+    {"doubt": 0.5},
+    {"drift": 0.05},
+    {"cfg_scale": 1.0},
+    {"alg": "entropy", "temperature": 0.5, "top_p": 0.9, "top_k": 20, "alg_temp": 0.2},
+    {"alg": "topk_margin"},
+    {"alg": "origin"},
+)
+"""One way to sample, or to schedule refreshes, each."""
+
+
+def settings(device: torch.device) -> Found:
+    """Answer in every way of sampling, alone and together, with graphs and without: the same tokens."""
+    model = lively_model(FAMILIES["dream"], SEED).to(device, torch.bfloat16)
+    for changes in SETTINGS:
+        generation = replace(GENERATION, **changes)
+        eager, replayed = (
+            responses(model, "maskkv", 16, _PROMPTS, graphs=each, generation=generation) for each in (False, True)
+        )
+        other = sum(map(_different, eager, replayed))
+        said = ", ".join(f"{name}={value}" for name, value in changes.items())
+        yield f"settings, {said}", Verdict(other == 0, f"{other} tokens differ")
+
+
+def policies(device: torch.device) -> Found:
+    """Answer under every policy, in fp32, as on the CPU."""
+    here = lively_model(FAMILIES["llada"], SEED)
+    there = copy.deepcopy(here).to(device)
+    for policy in names():
+        expected, found = (responses(model, policy, 16, _PROMPTS[:1])[0] for model in (here, there))
+        other = _different(expected, found)
+        yield f"policy {policy}", Verdict(other == 0, f"{other} of {len(expected)} differ")
+
+
+def bundled(device: torch.device) -> Found:
+    """Load the bundled model from its files on the device and on the CPU, and compare answers in fp32."""
+    samples = [sample(task, 400, seed) for seed, task in enumerate(TASKS)]
+    answers: list[list[str]] = []
+    for place in ("cpu", str(device)):
+        llm = load(device=place, dtype="float32", budget=32)
+        answers.append([llm.generate(each.content, gen_length=32).text for each in samples])
+    other = sum(a != b for a, b in zip(*answers, strict=True))
+    yield "bundled model", Verdict(other == 0, f"{other} of {len(samples)} answers differ")
+
+
 def eight_bits(device: torch.device) -> Found:
     """Answer with kept pairs in 8 bits, of all tokens that were asked for; logits that are no numbers raise."""
     model = lively_model(FAMILIES["llada"], SEED).to(device, torch.bfloat16)
@@ -108,12 +161,13 @@ def responses(
     *,
     graphs: bool = True,
     kv_dtype: str = "auto",
+    generation: Generation = GENERATION,
 ) -> list[list[int]]:
     """Answer random prompts of these lengths together."""
     engine = Engine(model, cuda_graphs=graphs)
     for number, length in enumerate(prompts):
         prompt = random_prompt(model.config, length, number)
-        engine.add(prompt, GENERATION, named(policy), budget, kv_dtype=kv_dtype)
+        engine.add(prompt, generation, named(policy), budget, kv_dtype=kv_dtype)
     while engine.step():
         pass
     return [engine[number].response() for number in range(len(prompts))]

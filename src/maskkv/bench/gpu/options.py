@@ -6,15 +6,19 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maskkv.bench.gpu.clock import EAGER, PARTIAL, RESPONSE, Pace, milliseconds, on_device, steps
+from maskkv.bench.gpu.clock import EAGER, PARTIAL, RESPONSE, Pace, captured, milliseconds, on_device, steps
 from maskkv.bench.gpu.device import free_unused
 from maskkv.bench.gpu.subject import Fields, Setup, Subject
 from maskkv.ops.attention import attention_mass
 
+_COPIES = 6
 _BACKENDS = {
     "default": None,
     "cudnn": [SDPBackend.CUDNN_ATTENTION],
@@ -37,6 +41,8 @@ def options(subject: Subject) -> Iterator[Fields]:
         free_unused(subject.device)
     reason = subject.short_of(needed)
     yield {"option": "response_interval", **({"skipped": reason} if reason else _intervals(subject, base))}
+    reason = subject.short_of(1)
+    yield {"option": "joined projections", **({"skipped": reason} if reason else _joined(subject))}
     for multiple in (8, 32):
         free_unused(subject.device)
         length = multiple * subject.unit
@@ -104,6 +110,35 @@ def _choosing(backends: list[SDPBackend] | None) -> contextlib.AbstractContextMa
 def _over(times: dict[str, list[float] | None], base: str) -> dict[str, float | None]:
     first = times[base]
     return {name: round(min(own) / min(first), 4) if own and first else None for name, own in times.items()}
+
+
+@torch.no_grad()
+def _joined(subject: Subject) -> Fields:
+    """Time two matrices that read the same rows as two products, and as one with a matrix that holds both."""
+    config, device = subject.config, subject.device
+    heads = (config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim)
+    found: Fields = {}
+    for name, outputs in (("gate and up", (config.mlp_size, config.mlp_size)), ("q and k", heads)):
+        # More copies than a cache can hold: a step reads each weight once.
+        both = [
+            torch.randn((sum(outputs), config.hidden_size), device=device).to(subject.dtype)
+            for _ in range(_COPIES if subject.on_cuda else 1)
+        ]
+        apart = [own for each in both for own in each.split(outputs)]
+        for rows in (subject.gen_length // 4, subject.gen_length):
+            x = torch.randn((rows, config.hidden_size), device=device).to(subject.dtype)
+            one, two = (on_device(captured(partial(_products, x, own), device), device) for own in (both, apart))
+            found[f"{name}, {rows} rows"] = {
+                "apart_ms": milliseconds(two / len(both)),
+                "joined_ms": milliseconds(one / len(both)),
+                "joined_over_apart": round(one / two, 4),
+            }
+    return found
+
+
+def _products(x: Tensor, weights: list[Tensor]) -> None:
+    for weight in weights:
+        F.linear(x, weight)
 
 
 @torch.no_grad()
