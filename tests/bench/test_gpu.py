@@ -105,11 +105,14 @@ def test_the_other_items_have_their_numbers(compared, chosen):
     assert many["over_one"] == pytest.approx(many["tokens_per_s"] / one["tokens_per_s"], abs=0.01)
     options = of(chosen, "options")
     assert [line["option"] for line in options] == [
-        "cuda_graphs", "kv_dtype", "response_interval", "backend", "votes", "backend", "votes",
+        "cuda_graphs", "kv_dtype", "response_interval", "joined projections", "backend", "votes", "backend", "votes",
     ]  # fmt: skip
     assert options[0]["step_ms"].keys() == {"on", "off"}
-    assert len(options[3]["refresh_ms"]["default"]) == 2
-    assert options[4]["share"] > 0
+    products = {name: line for name, line in options[3].items() if name not in {*COMMON, "option"}}
+    assert len(products) == 4
+    assert all(line["joined_over_apart"] > 0 for line in products.values())
+    assert len(options[4]["refresh_ms"]["default"]) == 2
+    assert options[5]["share"] > 0
 
 
 def test_the_checks_pass_here(tmp_path, monkeypatch):
@@ -117,10 +120,13 @@ def test_the_checks_pass_here(tmp_path, monkeypatch):
     short = Generation(gen_length=16, prompt_interval=7, response_interval=3, stop_at_eos=False)
     monkeypatch.setattr(model_checks, "GENERATION", short)
     monkeypatch.setattr(model_checks, "DISTINCT", 8)
+    monkeypatch.setattr(model_checks, "SETTINGS", model_checks.SETTINGS[:1])
+    monkeypatch.setattr(model_checks, "names", lambda: ["snapkv"])
+    monkeypatch.setattr(model_checks, "TASKS", model_checks.TASKS[:1])
     status, (line,) = run(tmp_path, "--only", "correctness")
     assert (status, line["failed"]) == (0, [])
     assert line["checks"]["segments"] == {"passed": None, "detail": "needs CUDA"}
-    assert sum(check["passed"] is True for check in line["checks"].values()) == 19
+    assert sum(check["passed"] is True for check in line["checks"].values()) == 38
 
 
 def test_without_time_everything_is_named_as_skipped(tmp_path):

@@ -41,7 +41,7 @@ def options(subject: Subject) -> Iterator[Fields]:
         free_unused(subject.device)
     reason = subject.short_of(needed)
     yield {"option": "response_interval", **({"skipped": reason} if reason else _intervals(subject, base))}
-    reason = subject.short_of(1)
+    reason = subject.short_of(1.0)
     yield {"option": "joined projections", **({"skipped": reason} if reason else _joined(subject))}
     for multiple in (8, 32):
         free_unused(subject.device)
