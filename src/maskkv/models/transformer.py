@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +21,7 @@ from maskkv.errors import InputError
 from maskkv.models.config import ModelConfig
 from maskkv.ops.attention import Queries
 from maskkv.ops.fused import rms_norm, swiglu
-from maskkv.ops.linear import PackedLinear, can_pack
+from maskkv.ops.linear import Joined, PackedLinear, can_pack, is_plain
 from maskkv.ops.rope import Rotation, rotate, rotation
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
@@ -101,6 +102,13 @@ class Layer(nn.Module):
         self.gate_proj = nn.Linear(hidden, config.mlp_size, bias=False)
         self.up_proj = nn.Linear(hidden, config.mlp_size, bias=False)
         self.down_proj = nn.Linear(config.mlp_size, hidden, bias=False)
+        self._q_k: Joined | None = None
+        self._gate_up: Joined | None = None
+
+    def join_projections(self) -> None:
+        """Compute queries and keys in one product, and what the MLP multiplies in another (see `Joined`)."""
+        self._q_k = Joined.of((self.q_proj, self.k_proj))
+        self._gate_up = Joined.of((self.gate_proj, self.up_proj))
 
     def forward(
         self,
@@ -119,14 +127,9 @@ class Layer(nn.Module):
         stale = cache.stale(index, values)
         fresh, turned = (rows, rotation) if stale is None else (rows.index_select(0, stale), rotation[stale])
 
-        def queries(span: slice) -> Tensor:
-            return self._turned(self.q_proj, norm(fresh[span]), turned[span])
-
-        def keys(span: slice) -> Tensor:
-            return self._turned(self.k_proj, norm(fresh[span]), turned[span])
-
-        cache.hold(index, over_spans(keys, spans(len(fresh), chunk_rows)), values, queries)
-        del values
+        queries, keys = self._queries_and_keys(fresh, norm, turned, spans(len(fresh), chunk_rows))
+        cache.hold(index, keys, values, queries)
+        del values, keys
 
         def output(span: slice) -> Tensor:
             read = cache.attend(index, queries(span), span).flatten(1)
@@ -137,15 +140,34 @@ class Layer(nn.Module):
         # Rows that are not stale join no chunk, so a partial step (few rows by nature) runs in one span.
         return over_spans(output, every) if stale is None else output(slice(0, len(fresh)))
 
+    def _queries_and_keys(
+        self, x: Tensor, norm: Callable[[Tensor], Tensor], rotation: Rotation, parts: list[slice]
+    ) -> tuple[Queries, Float[Tensor, "rows kv_heads head_dim"]]:
+        """Return how to compute the queries of some rows, and the keys of all."""
+        if self._q_k is not None and len(parts) == 1:
+            asked, told = (rotate(self._by_head(each), rotation) for each in self._q_k(norm(x)))
+            return (lambda span: asked[span]), told
+
+        def projected(projection: nn.Linear, span: slice) -> Tensor:
+            return self._turned(projection, norm(x[span]), rotation[span])
+
+        return partial(projected, self.q_proj), over_spans(partial(projected, self.k_proj), parts)
+
+    def _by_head(self, projected: Tensor) -> Float[Tensor, "rows heads head_dim"]:
+        return projected.unflatten(-1, (-1, self.head_dim))
+
     def _heads(self, projection: nn.Linear, x: Tensor) -> Float[Tensor, "rows heads head_dim"]:
-        return projection(x).unflatten(-1, (-1, self.head_dim))
+        return self._by_head(projection(x))
 
     def _turned(self, projection: nn.Linear, x: Tensor, rotation: Rotation) -> Float[Tensor, "rows heads head_dim"]:
         return rotate(self._heads(projection, x), rotation)
 
     def _mlp(self, x: Tensor, taken: Tensor | None) -> Float[Tensor, "rows hidden"]:
         x = self.mlp_norm(x, taken)
-        return self.down_proj(swiglu(self.gate_proj, self.up_proj, x))
+        if self._gate_up is None:
+            return self.down_proj(swiglu(self.gate_proj, self.up_proj, x))
+        gate, up = self._gate_up(x)
+        return self.down_proj(swiglu(lambda _: gate, lambda _: up, x))
 
 
 class Transformer(nn.Module):
@@ -201,7 +223,14 @@ class Transformer(nn.Module):
                 setattr(layer, name, torch.compile(getattr(layer, name)))
 
     def pack_weights(self) -> None:
-        """Lay the matrices out as this machine's CPU reads them fastest, if it has room for a second copy of them."""
+        """Lay the matrices out as the device reads them fastest: on a CPU if it has room for a second copy of them."""
+        if self.device.type == "cuda":
+            for layer in self.layers:
+                if all(is_plain(parameter) for parameter in layer.parameters()):
+                    cast("Layer", layer).join_projections()
+            # Each matrix was copied: without this there would be room for two models in the allocator.
+            torch.cuda.empty_cache()
+            return
         linears = [
             (parent, name, child)
             for parent in (self, *self.layers)

@@ -1,10 +1,13 @@
-"""Matrix products by weights that lie in memory the way oneDNN reads them fastest, for x86 CPUs."""
+"""Matrix products by weights that lie in memory the way the device reads them fastest."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,9 +15,14 @@ _ROWS = 16
 """For about so many rows a weight is laid out: those of a step between refreshes. Longer passes read it as fast."""
 
 
+def is_plain(weight: Tensor) -> bool:
+    """Tell whether a weight is numbers in a row, and no class that stores them in another way."""
+    return type(weight.detach()) is Tensor
+
+
 def can_pack(weight: Tensor) -> bool:
     """Tell whether a weight can be laid out: a plain one on an x86 CPU, in a dtype that oneDNN has a product for."""
-    plain = type(weight.detach()) is Tensor and weight.is_cpu
+    plain = is_plain(weight) and weight.is_cpu
     x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
     if not plain or not x86 or not torch.backends.mkldnn.is_available():
         return False
@@ -46,3 +54,36 @@ class PackedLinear(nn.Linear):
         """Return `x Wᵀ + b`."""
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self._laid_out, self.bias, "none", [], "")
         return product
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Hold linear maps of one input as one: a GPU reads a large matrix faster than two that are half as large.
+
+    The maps' own weights and biases are views of it: they must be neither replaced nor moved afterwards, and there are
+    no gradients.
+    """
+
+    weight: Float[Tensor, "outputs inputs"]
+    bias: Float[Tensor, " outputs"] | None
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, linears: Sequence[nn.Linear]) -> Joined:
+        """Lay the maps below each other."""
+        sizes = tuple(linear.out_features for linear in linears)
+        weight = torch.cat([linear.weight.detach() for linear in linears])
+        for linear, own in zip(linears, weight.split(sizes), strict=True):
+            linear.weight = nn.Parameter(own, requires_grad=False)
+        biases: list[Tensor | None] = [linear.bias for linear in linears]
+        given = [each.detach() for each in biases if each is not None]
+        if not given:
+            return cls(weight, None, sizes)
+        bias = torch.cat(given)
+        for linear, own in zip(linears, bias.split(sizes), strict=True):
+            linear.bias = nn.Parameter(own, requires_grad=False)
+        return cls(weight, bias, sizes)
+
+    def __call__(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows _"], ...]:
+        """Return what each map makes of the rows, views of one tensor."""
+        return F.linear(x, self.weight, self.bias).split(self.sizes, dim=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -12,7 +13,8 @@ from jaxtyping import BFloat16, Bool, Float, Int, Shaped
 from torch import Tensor
 
 from maskkv.errors import InputError
-from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows
+from maskkv.ops.attention import HALF
+from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows, attend_packed
 
 CODES = {"int8": (torch.int8, 127.0), "fp8": (torch.float8_e4m3fn, 448.0)}
 """For each name the dtype of the codes and the largest one."""
@@ -73,6 +75,10 @@ class Quantised:
         """Return the bytes of codes and scales."""
         return self.codes.nbytes + self.scales.nbytes
 
+    def all(self, dtype: torch.dtype) -> Float[Tensor, "vectors head_dim"]:
+        """Return the vectors as numbers again."""
+        return self.codes.to(dtype) * self.scales.to(dtype)
+
     def take(self, bucket: Bucket, dtype: torch.dtype) -> Float[Tensor, "segments width head_dim"]:
         """Gather a bucket's vectors, as numbers again."""
         return bucket.take(self.codes).to(dtype) * bucket.take(self.scales).to(dtype)
@@ -81,7 +87,8 @@ class Quantised:
 class QuantisedKV:
     """Hold one segment per sequence and KV head: the kept prompt pairs in 8 bits, and the live rows' pairs exactly.
 
-    `lengths` are those of the kept pairs. The kept ones become numbers again a bucket at a time, for one kernel call.
+    `lengths` are those of the kept pairs. The kept ones become numbers again for a kernel call, a bucket at a time, or
+    all at once where the variable-length kernel can be used.
     """
 
     def __init__(
@@ -136,14 +143,23 @@ class QuantisedKV:
         self.lengths = tuple(lengths)
         self._bucketed.clear()
         self._tails.clear()
+        if "_order" in self.__dict__:
+            self._order.copy_(self._ragged_order(), non_blocking=True)
+        if "_ends" in self.__dict__:
+            self._ends.copy_(self._segment_ends(), non_blocking=True)
 
     @property
     def relays_in_place(self) -> bool:
-        """Tell whether a pass that was captured stays right once lengths change: its buckets follow from them."""
-        return False
+        """Tell whether a pass that was captured stays right once lengths change: it reads them on the device."""
+        return self.tail.is_cuda and self.tail.dtype in HALF
 
     def prepare(self, rows: Rows, heads: int) -> None:
         """Work out all that `attend` looks up."""
+        if self.relays_in_place:
+            rows.folding(heads, self.tail.shape[2], self.tail.device)
+            assert len(self._order) == self._segment_ends()[-1]
+            assert len(self._ends) == len(self.lengths) + 1
+            return
         for bucket in self._reader(rows).buckets:
             self._own_tails(bucket)
 
@@ -190,7 +206,46 @@ class QuantisedKV:
 
     def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
         """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""
-        return self._reader(rows)(queries, self._take)
+        if not self.relays_in_place:
+            return self._reader(rows)(queries, self._take)
+        folding = rows.folding(queries.shape[1], self.tail.shape[2], queries.device)
+        keys, values = (
+            torch.cat((kept.all(own.dtype), own.flatten(0, 1))).index_select(0, self._order)
+            for kept, own in zip((self.keys, self.values), self.tail, strict=True)
+        )
+        return attend_packed(queries, keys, values, folding, self._ends, self._most)
+
+    @cached_property
+    def _order(self) -> Int[Tensor, " pairs"]:
+        """Return where each pair of each segment lies: the kept ones of all come first, then the tails row by row."""
+        return self._ragged_order().to(self.tail.device, non_blocking=True)
+
+    @cached_property
+    def _ends(self) -> Int[Tensor, " segments_and_end"]:
+        """Return where segments start and end, as the variable-length kernel asks for it."""
+        return self._segment_ends().to(self.tail.device, non_blocking=True)
+
+    def _ragged_order(self) -> Int[Tensor, " pairs"]:
+        kv_heads, first = self.tail.shape[2], 0
+        kept = iter(torch.arange(sum(self.lengths)).split(list(self.lengths)))
+        tails = sum(self.lengths) + torch.arange(self.tail.shape[1] * kv_heads).view(-1, kv_heads)
+        order = []
+        for live in self.live:
+            for head in range(kv_heads):
+                order += [next(kept), tails[first : first + live, head]]
+            first += live
+        return torch.cat(order)
+
+    def _segment_ends(self) -> Int[Tensor, " segments_and_end"]:
+        live = torch.tensor(self.live).repeat_interleave(self.tail.shape[2])
+        return F.pad((torch.tensor(self.lengths) + live).cumsum(0), (1, 0)).int()
+
+    @property
+    def _most(self) -> int:
+        """Return the pairs of the sequence that has most, however they are split among its heads."""
+        kv_heads = self.tail.shape[2]
+        kept = (sum(self.lengths[start : start + kv_heads]) for start in range(0, len(self.lengths), kv_heads))
+        return max(own + live * kv_heads for own, live in zip(kept, self.live, strict=True))
 
     def _reader(self, rows: Rows) -> BucketedAttention:
         if rows.counts not in self._bucketed:

@@ -24,7 +24,8 @@ def small_card(subject: Subject) -> Iterator[Fields]:
     yield {"limit_bytes": LIMIT, "planned_longest": longest}
     fits_full = longest["full"] // subject.unit * subject.unit
     free_unused(subject.device)
-    torch.cuda.set_per_process_memory_fraction(min(1.0, LIMIT / total), subject.device)
+    index = torch.device(subject.device.type, torch.cuda.current_device())
+    torch.cuda.set_per_process_memory_fraction(min(1.0, LIMIT / total), index)
     try:
         yield from _read(subject, 128 * subject.unit, "maskkv")
         if fits_full:
@@ -32,7 +33,7 @@ def small_card(subject: Subject) -> Iterator[Fields]:
         yield from _read(subject, 192 * subject.unit, "maskkv")
         yield from _read(subject, 256 * subject.unit, "maskkv")
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, subject.device)
+        torch.cuda.set_per_process_memory_fraction(1.0, index)
 
 
 def _longest(subject: Subject, policy: str) -> int:

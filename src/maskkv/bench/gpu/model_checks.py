@@ -40,6 +40,7 @@ def tokens(device: torch.device) -> Found:
     for family, config in FAMILIES.items():
         here = lively_model(config, SEED)
         there = copy.deepcopy(here).to(device)
+        there.pack_weights()
         for policy, budget in (("none", None), ("full", None), ("maskkv", 16), ("snapkv", 16)):
             (expected,), (found,) = (responses(model, policy, budget, _PROMPTS[:1]) for model in (here, there))
             kinds, other = len(set(expected)), _different(expected, found)
@@ -64,6 +65,7 @@ def hidden_states(device: torch.device) -> Found:
     for family, config in FAMILIES.items():
         # Sharp attention would make much of the rounding of its scores.
         model = random_model(config, SEED).to(device, torch.bfloat16)
+        model.pack_weights()
         cached, plain = live_rows(model, _PROMPTS[0])
         error = relative_error(cached, plain)
         yield f"hidden states, {family}", Verdict(error < 1e-2, error)
@@ -73,6 +75,7 @@ def graphs(device: torch.device) -> Found:
     """Compare replayed graphs with passes that run as they are, in bf16, alone and together."""
     for family, config in FAMILIES.items():
         model = lively_model(config, SEED).to(device, torch.bfloat16)
+        model.pack_weights()
         for prompts in (_PROMPTS[:1], _PROMPTS):
             eager, replayed = (responses(model, "maskkv", 16, prompts, graphs=each) for each in (False, True))
             other = sum(map(_different, eager, replayed))

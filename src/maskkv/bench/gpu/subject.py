@@ -69,8 +69,10 @@ class Subject:
 
     @cached_property
     def model(self) -> Transformer:
-        """Draw the weights on the device."""
-        return random_model(self.config, 0, self.dtype, self.device)
+        """Draw the weights on the device, and lay them out as a model's are that is loaded."""
+        model = random_model(self.config, 0, self.dtype, self.device)
+        model.pack_weights()
+        return model
 
     @cached_property
     def machine(self) -> Machine:
