@@ -2,9 +2,11 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.ops.test_segments import loop_kernel
 from torch import Tensor
 
 from maskkv.errors import InputError
+from maskkv.ops import segments
 from maskkv.ops.quantised import Quantised, QuantisedKV, check_kv_dtype
 from maskkv.ops.ragged import RaggedKV
 from maskkv.ops.segments import Rows
@@ -100,6 +102,33 @@ def test_like_exact_pairs_that_were_rounded_before(
     # 8 codes and a scale of 2 bytes for a kept vector of 8, 4 bytes a number for the live rows.
     kept = sum(oracle.lengths) - live * heads
     assert joined.nbytes == sum(part.nbytes for part in quantised) == 2 * (kept * (8 + 2) + live * heads * 8 * 4)
+
+
+@settings(max_examples=30)
+@given(cases, st.sampled_from(["int8", "fp8"]), st.integers(1, 2))
+def test_one_call_reads_what_buckets_read(
+    case: tuple[int, list[tuple[int, int, int]], int], kind: str, group: int
+) -> None:
+    """As on CUDA, with a loop for the kernel; lengths may change afterwards, as many pairs in all."""
+    heads, members, seed = case
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for prompt, tail, _ in members:
+        keys, values = (random_heads(prompt + tail, heads, seed + offset) for offset in (1, 2))
+        parts.append(QuantisedKV.pack(keys, values, torch.rand(heads, prompt, generator=generator) < 0.5, kind))
+    whole = parts[0].join(parts[1:])
+    counts = [count for _, _, count in members]
+    if not any(counts):
+        return
+    queries = random_heads(sum(counts), heads * group, seed + 7)
+    for lengths in (whole.lengths, [length for part in parts for length in reversed(part.lengths)]):
+        whole.relay(lengths)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(segments, "varlen_attn", loop_kernel)
+            patch.setattr(QuantisedKV, "relays_in_place", True)
+            whole.prepare(Rows(counts), heads * group)
+            in_one_call = whole.attend(queries, Rows(counts))
+        torch.testing.assert_close(in_one_call, whole.attend(queries, Rows(counts)))
 
 
 @KINDS
