@@ -212,7 +212,7 @@ class Engine:
         The vocabulary matrix is read once for many sequences, whose candidates are limited by what their logits take.
         """
         found: list[Proposals] = []
-        for members in _limited([len(own[0]) for own in hidden]):
+        for members in _limited([sum(map(len, own)) for own in hidden]):
             rows = [each for index in members for each in hidden[index]]
             joined = rows[0] if len(rows) == 1 else torch.cat(rows)
             logits = iter(self.model.logits(joined).split([len(own) for own in rows]))

@@ -21,7 +21,7 @@ FIGURES = {
     "heads": "Fig. 1c: what the mask queries of each head read",
     "budget": "Fig. 3: score against budget per task, with the paper's curves",
     "cost": "Fig. 4: speed and memory against prompt length",
-    "gpu": "Fig. 4 and Table 5 on a GPU: speed-up over no cache and peak memory, beside what the paper states",
+    "gpu": "Fig. 4 on a GPU: speed-up over no cache, peak memory",
     "base-rates": "Fig. 5: score against the base rates α and β",
     "needle": "Figs. 6 and 8: needle in a haystack, length × depth",
     "preference": "Fig. 7: prompt preference of each layer and head",

@@ -24,7 +24,7 @@ def small_card(subject: Subject) -> Iterator[Fields]:
     yield {"limit_bytes": LIMIT, "planned_longest": longest}
     fits_full = longest["full"] // subject.unit * subject.unit
     free_unused(subject.device)
-    index = torch.device(subject.device.type, torch.cuda.current_device())
+    index: int = subject.device.index or 0
     torch.cuda.set_per_process_memory_fraction(min(1.0, LIMIT / total), index)
     try:
         yield from _read(subject, 128 * subject.unit, "maskkv")
