@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from maskkv import policies
 from maskkv.cache import Refresh
 from maskkv.engine import Engine, Step, measure_importance
-from maskkv.errors import InputError, ProfileError
+from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
@@ -479,3 +480,52 @@ def test_the_prompt_is_read_again_once_the_values_have_moved(family: str) -> Non
     seen = run(model, prompt, generation(drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
     refreshes = [step.refresh for step in seen.steps[:4]]
     assert refreshes == [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PROMPT]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("temperature", (0.0, 0.9)),
+        ("remasking", ("low_confidence", "random")),
+        ("confidence_eos_eot_inf", (False, True)),
+        ("logits_eos_inf", (False, True)),
+        ("alg", (None, "entropy")),
+        ("alg", ("topk_margin", "entropy")),
+        ("alg_temp", (0.0, 2.0)),
+        ("top_p", (None, 0.3)),
+        ("top_k", (None, 2)),
+        ("doubt", (None, 0.99)),
+    ],
+)
+def test_sequences_that_differ_in_one_setting_do_not_share_it(name: str, values: tuple[Any, Any]) -> None:
+    """What two sequences sample together, with one product by the vocabulary matrix, is what each samples alone."""
+    model = random_model(LLADA, seed=2)
+    base = {"alg": "entropy", "temperature": 0.8} if name in ("alg_temp", "top_p", "top_k") else {}
+    settings = [generation(seed=5, **{**base, name: value}) for value in values]
+
+    def responses(together: list[Generation]) -> list[list[int]]:
+        engine = Engine(model)
+        numbers = [engine.add(random_prompt(LLADA, 20), each, FULL) for each in together]
+        while engine.step():
+            pass
+        return [engine[number].response() for number in numbers]
+
+    assert responses(settings) == [response for each in settings for response in responses([each])]
+
+
+def test_a_failure_of_one_sequence_leaves_the_finished_ones_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(random_model(LLADA))
+    first, second = (engine.add(random_prompt(LLADA, 9), generation(gen_length=length), FULL) for length in (4, 8))
+    for _ in range(3):
+        engine.step()
+    right = engine[second].commit
+
+    def failing(*_: object) -> None:
+        raise CheckpointError("no numbers")
+
+    monkeypatch.setattr(engine[second], "commit", failing)
+    with pytest.raises(CheckpointError):
+        engine.step()
+    monkeypatch.setattr(engine[second], "commit", right)
+    assert engine[first].finished
+    assert [step.sequence for step in engine.step()] == [second]

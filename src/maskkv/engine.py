@@ -115,7 +115,7 @@ class Engine:
         """Forget a sequence and all its memory."""
         del self._sequences[number]
         self._finished.discard(number)
-        self._passes.clear()
+        self._part()
 
     @torch.inference_mode()
     def step(self) -> list[Step]:
@@ -139,10 +139,10 @@ class Engine:
         for (number, each), own, also in zip(running.items(), proposals, moved, strict=True):
             arrived = Proposals(*islice(here, len(own.columns)))
             steps.append(_commit(number, each, arrived, [float(next(here)) for _ in also]))
-        for number in (step.sequence for step in steps if step.finished):
-            self._finished.add(number)
-            self._passes.clear()
-            self._sequences[number].leave()
+            if steps[-1].finished:
+                self._finished.add(number)
+        if any(step.finished for step in steps):
+            self._part()
         return steps
 
     def _run_whole(self, alike: list[RunningSequence]) -> list[list[Tensor]]:
@@ -180,10 +180,18 @@ class Engine:
         caches = [branch.cache for _, branch in branches if branch.cache is not None]
         if kv_dtype not in self._passes or not self._passes[kv_dtype].cache.holds(caches):
             # The old one goes first: what it joined must not be held twice.
-            self._passes.pop(kv_dtype, None)
+            self._part(kv_dtype)
             rotations = [self._live_rotation(each) for each, _ in branches]
             self._passes[kv_dtype] = LivePass.of(self.model, caches, rotations, self._stream)
         return self._passes[kv_dtype]
+
+    def _part(self, *kv_dtypes: str) -> None:
+        """End the passes over live rows of these dtypes, or all of them; each cache gets memory of its own."""
+        for kind in kv_dtypes or tuple(self._passes):
+            ended = self._passes.pop(kind, None)
+            if ended is not None:
+                branches = [branch for each in self._sequences.values() for branch in each.branches]
+                ended.cache.part([branch.cache for branch in branches if branch.cache is not None])
 
     def _rotation(self, sequence: RunningSequence) -> Rotation:
         end = len(sequence.canvas.tokens)

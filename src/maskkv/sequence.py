@@ -79,12 +79,6 @@ class RunningSequence:
             if branch.cache is not None and self.refresh is not None:
                 branch.cache.begin(self.refresh, self.canvas.masked)
 
-    def leave(self) -> None:
-        """Stop sharing memory with the sequences that ran together with this one."""
-        for branch in self.branches:
-            if branch.cache is not None:
-                branch.cache.leave()
-
     def _cache(self, importance: Sequence[float] | None) -> EvictingCache | None:
         settings, config = self.settings, self.config
         if not settings.policy.cached:

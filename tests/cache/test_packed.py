@@ -1,5 +1,8 @@
 """What several sequences remember lies in one place while they run together, and nowhere else."""
 
+from dataclasses import replace
+
+import pytest
 from tests.reference import CONFIGS, random_model, random_prompt
 
 from maskkv import policies
@@ -7,6 +10,7 @@ from maskkv.bench.memory import LiveBytes
 from maskkv.cache.evicting import LiveState
 from maskkv.engine import Engine
 from maskkv.generation import Generation
+from maskkv.plan import Shape, Workload
 
 BUDGETS = (2, 5, 9)
 
@@ -101,3 +105,46 @@ def test_a_later_refresh_fills_the_same_memory() -> None:
         assert live.now <= held
         # The last of the three sequences was first read with the pairs of all beside it, too; what is new are indices.
         assert live.peak <= 1.05 * peak
+
+
+def three_of_full(*intervals: int, lengths: tuple[int, ...] = (300, 310, 320)) -> tuple[Engine, list[int]]:
+    engine = Engine(random_model(replace(CONFIGS["llada"], num_layers=12), chunk_rows=64))
+    return engine, [
+        engine.add(
+            random_prompt(engine.model.config, length),
+            Generation(gen_length=16, block_length=16, prompt_interval=interval, stop_at_eos=False),
+            policies.named("full"),
+        )
+        for interval, length in zip(intervals, lengths, strict=True)
+    ]
+
+
+def test_refreshes_at_different_times_take_what_is_planned() -> None:
+    """Whoever is refreshed alone must not hold on to what the others were joined in."""
+    engine, numbers = three_of_full(4, 5, 7)
+    work = Workload(320, engine[numbers[2]].settings.generation, policies.named("full"))
+    shape = Shape.of(engine.model)
+    planned = shape.peak(work, 3) - shape.weight_bytes
+    with LiveBytes() as live:
+        for _ in range(12):
+            engine.step()
+            engine.model.asked.clear()
+            assert live.now <= 1.03 * sum(engine[number].cache_bytes for number in numbers)
+        assert live.peak <= 1.03 * planned
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_whoever_goes_on_holds_only_its_own(removed: bool) -> None:
+    """A long prompt beside a short one, which goes on alone once the other is finished or removed."""
+    engine, (long, short) = three_of_full(50, 50, lengths=(1000, 20))
+    with LiveBytes() as live:
+        for _ in range(3):
+            engine.step()
+        if removed:
+            engine.remove(long)
+        else:
+            while not engine[long].finished:
+                engine.step()
+            engine.remove(long)
+        engine.model.asked.clear()
+        assert live.now <= 1.2 * engine[short].cache_bytes

@@ -28,6 +28,8 @@ def test_joined_maps_are_the_same_maps(bias: bool) -> None:
         torch.testing.assert_close(alone, own)
     for each in maps:
         assert each.weight.untyped_storage().data_ptr() == joined.weight.untyped_storage().data_ptr()
+        if bias:
+            assert each.bias.untyped_storage().data_ptr() == joined.bias.untyped_storage().data_ptr()
 
 
 @pytest.mark.parametrize("family", ["llada", "dream"])

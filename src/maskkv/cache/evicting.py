@@ -186,12 +186,6 @@ class EvictingCache:
         if start < span.stop:
             outputs[start - first_live : span.stop - first_live] = fresh[start - span.start :]
 
-    def leave(self) -> None:
-        """Stop sharing memory with the sequences that ran together with this one."""
-        for state in self.layers:
-            if state is not None:
-                state.leave()
-
     @property
     def nbytes(self) -> int:
         """Return the bytes of the stored pairs and response features."""

@@ -37,6 +37,18 @@ class PackedCache:
         """Tell whether these caches are the ones joined here, in this order."""
         return len(parts) == len(self._parts) and all(map(lambda a, b: a is b, parts, self._parts))
 
+    def part(self, staying: Sequence[EvictingCache]) -> None:
+        """Give each of the caches that stay memory of its own again, layer by layer; the others are not needed.
+
+        Whoever goes on alone, or with others, would keep the memory of all that were joined here.
+        """
+        remaining = [cache for cache in self._parts if any(cache is each for each in staying)]
+        for layer in range(len(self._layers)):
+            states = [cache.state(layer) for cache in remaining]
+            del self._layers[0]
+            for state in states:
+                state.leave()
+
     def follow(self) -> bool:
         """Take in what prompt refreshes of the parts have changed; return whether captured passes stay right."""
         votes = tuple(part.votes for part in self._parts)
