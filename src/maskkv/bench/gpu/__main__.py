@@ -25,7 +25,7 @@ from maskkv.bench.gpu.subject import Fields, Subject
 from maskkv.bench.shapes import SHAPES
 from maskkv.checkpoint import DTYPES
 from maskkv.errors import InputError, MaskKVError
-from maskkv.records import append, environment
+from maskkv.records import append, environment, prepare
 
 SHORTEST_RESPONSE = 32
 _LONGEST_SUMMARY = 240
@@ -99,7 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def chosen(given: argparse.Namespace) -> list[Item]:
     """Return the items that were asked for; InputError for what cannot be measured."""
-    if torch.device(given.device).type == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(given.device)
+    except RuntimeError:
+        raise InputError(f"--device {given.device}: expected cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("there is no CUDA device here: --device cpu --shape tiny --unit 8 tries the script out")
     names = [item.name for item in ITEMS]
     for name in given.only or ():
@@ -107,10 +111,26 @@ def chosen(given: argparse.Namespace) -> list[Item]:
             raise InputError(f"--only {name}: there is no such item, expected one of {', '.join(names)}")
     if given.gen_length < SHORTEST_RESPONSE or given.gen_length % 8:
         raise InputError(f"--gen-length {given.gen_length}: expected a multiple of 8 from {SHORTEST_RESPONSE} on")
+    if not given.seconds >= 0:
+        raise InputError(f"--seconds {given.seconds:g}: expected a number from 0 on")
+    if given.json_out is not None:
+        _check_writable(given.json_out)
     for name in ("unit", "sequences", "budget"):
         if getattr(given, name) < 1:
             raise InputError(f"--{name} {getattr(given, name)}: expected at least 1")
     return [item for item in ITEMS if given.only is None or item.name in given.only]
+
+
+def _check_writable(file: Path) -> None:
+    """Raise InputError, before anything is measured, if no line can be added to a file."""
+    if file.is_dir():
+        raise InputError(f"--json-out {file}: this is a folder, expected a file")
+    prepare(file.parent)
+    try:
+        with file.open("ab"):
+            pass
+    except OSError as error:
+        raise InputError(f"--json-out {file}: {error.strerror or error}") from None
 
 
 def common(given: argparse.Namespace) -> Fields:
