@@ -470,7 +470,8 @@ def test_the_prompt_is_read_again_once_the_values_have_moved(family: str) -> Non
         cache = watched[number].branches[0].cache
         assert cache is not None
         layers = range(1, model.config.num_layers)
-        values.append([cache.state(layer).pairs.tail_values().flatten(1).clone() for layer in layers])
+        held = [cache.state(layer).pairs for layer in layers]
+        values.append([pairs.values[pairs._tail].flatten(1).clone() for pairs in held])
         moved.append(float(cache.moved))
     steps = [
         sum(1 - float(torch.cosine_similarity(a, b, dim=-1).mean()) for a, b in zip(*pair, strict=True)) / len(layers)

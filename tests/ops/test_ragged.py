@@ -70,7 +70,7 @@ def test_like_a_list_per_head(members: list[tuple[list[list[bool]], int]], group
         part = parts[own // heads]
         assert torch.equal(segment(part, own % heads)[0], wanted_keys[own]), "a part is a view of the whole"
         assert torch.equal(segment(part, own % heads)[1], wanted_values[own])
-    assert torch.equal(joined.tail_values(), new_values)
+    assert torch.equal(joined.values[joined._tail], new_values)
     assert sum(part.nbytes for part in parts) == joined.nbytes == sum(map(len, wanted_keys)) * 2 * 4 * 4
 
     counts = [(index + seed) % 3 for index in range(len(parts))]

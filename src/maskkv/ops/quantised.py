@@ -188,10 +188,6 @@ class QuantisedKV:
         """Return the bytes of codes, scales and tails."""
         return self.keys.nbytes + self.values.nbytes + self.tail.nbytes
 
-    def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
-        """Return the values of the live rows."""
-        return self.tail[1]
-
     def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
         """Replace the keys of some live rows (None: of all)."""
         self.tail[0, slice(None) if rows is None else rows] = keys

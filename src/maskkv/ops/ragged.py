@@ -63,10 +63,6 @@ class SegmentedKV(Protocol):
         """Work out all that `attend` and the writing of tails look up."""
         ...
 
-    def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
-        """Return the values of the live rows."""
-        ...
-
     def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
         """Replace the keys of some live rows (None: of all)."""
         ...
@@ -194,10 +190,6 @@ class RaggedKV:
         live = torch.tensor(self.live)
         rows = torch.arange(sum(self.live)) - live.cumsum(0).repeat_interleave(live)
         return ends.repeat_interleave(live, dim=0) + rows[:, None]
-
-    def tail_values(self) -> Float[Tensor, "live kv_heads head_dim"]:
-        """Gather the values of the live rows."""
-        return self.values[self._tail]
 
     def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
         """Return the cosine of each live row's values with new ones, over all KV heads."""
