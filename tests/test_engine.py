@@ -1,6 +1,7 @@
 """The engine as a whole, on tiny random models of both families."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.ops.rope import ntk_scale
+from maskkv.ops.segments import Rows
 from maskkv.policies import mix
 from tests.reference import (
     CONFIGS,
@@ -196,7 +198,7 @@ def test_live_rows_of_all_sequences_run_in_one_pass() -> None:
 @FAMILIES
 @pytest.mark.parametrize("cfg_scale", [0.0, 0.5])
 def test_one_prompt_under_several_policies_is_read_once(family: str, cfg_scale: float) -> None:
-    """They share the first pass (and one probe), go apart, and each ends as it does alone."""
+    """They share the first pass, go apart, and each ends as it does alone."""
     model = random_model(CONFIGS[family], seed=3, chunk_rows=13)
     prompt = random_prompt(model.config, 30)
     settings = generation(prompt_interval=3, response_interval=2, cfg_scale=cfg_scale)
@@ -214,8 +216,8 @@ def test_one_prompt_under_several_policies_is_read_once(family: str, cfg_scale: 
     numbers = [engine.add(prompt, settings, policy, budget) for policy, budget in members]
     engine.add(prompt, settings, FULL, rope_scale=2.0)
     steps = engine.step()
-    probe, branches = [38], 2 if cfg_scale else 1
-    assert model.rows_run == probe + [38] * branches + [38] * branches
+    branches = 2 if cfg_scale else 1
+    assert model.rows_run == [38] * branches + [38] * branches
     while any(not step.finished for step in steps[-len(members) - 1 :]):
         steps += engine.step()
     for number, own in zip(numbers, alone, strict=True):
@@ -371,17 +373,85 @@ def test_probed_importance_is_one_minus_the_cosine(family: str) -> None:
         assert measure_importance(model, torch.tensor(tokens), rotation) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_profile_spares_the_probing_pass() -> None:
-    model = random_model(LLADA)
-    profile = LayerProfile("tiny", "0", 1, 9, (0.8, 0.1, 0.4), (0.0,) * 3)
-    for given, passes in ((profile, 1), (None, 2)):
-        model.rows_run.clear()
-        engine = Engine(model, given)
-        engine.add(random_prompt(LLADA, 30), generation(), MASKKV, 4)
-        engine.step()
-        assert model.rows_run == [38] * passes
+def profile_of(importance: Sequence[float]) -> LayerProfile:
+    return LayerProfile("tiny", "0", 1, 9, tuple(importance), (0.0,) * len(importance))
+
+
+def test_a_profile_is_of_the_models_layers() -> None:
     with pytest.raises(ProfileError, match="layers"):
-        Engine(model, replace(profile, importance=(0.5,), spread=(0.0,)))
+        Engine(random_model(LLADA), profile_of((0.5,)))
+
+
+AWAITING = [
+    MASKKV,
+    mix(MASKKV, head_budget="adakv", layer_base=0.1),
+    mix(MASKKV, head_budget="uniform", edge=2),
+    mix(MASKKV, kernel=3, revote=False, layer_base=0.0),
+    policies.named("squeezeattention"),
+    mix(policies.named("squeezeattention"), head_budget="maskkv"),
+]
+
+
+@FAMILIES
+@pytest.mark.parametrize("policy", AWAITING, ids=lambda policy: policy.name)
+@pytest.mark.parametrize("budget", [1, 4, 17, 28])
+@pytest.mark.parametrize("more", [{}, {"kv_dtype": "int8"}])
+def test_one_pass_keeps_what_a_probing_pass_and_another_keep(
+    family: str, policy: Policy, budget: int, more: dict[str, str]
+) -> None:
+    """Without a profile, every layer's pairs (and all that follows) are those that a profile of this prompt gives."""
+    model = random_model(replace(CONFIGS[family], num_layers=7), seed=budget, chunk_rows=13)
+    prompt = random_prompt(model.config, 30, seed=budget)
+    settings = generation(prompt_interval=5, response_interval=2, cfg_scale=0.5 if budget == 4 else 0.0)
+    branches = 2 if settings.cfg_scale else 1
+    rotation = model.rotation(torch.arange(38))
+    tokens = torch.tensor([*prompt, *[model.config.mask_id] * 8])
+    importance = measure_importance(model, tokens, rotation)
+    assert len(set(importance)) == 7
+    found = []
+    for profile in (profile_of(importance), None):
+        model.asked.clear()
+        engine = Engine(model, profile)
+        number = engine.add(prompt, settings, policy, budget, **more)
+        model.rows_run.clear()
+        steps = engine.step()
+        assert model.rows_run == [38] * branches, "a prompt is read once"
+        states = [branch.cache.state(layer) for branch in engine[number].branches for layer in range(7)]
+        pairs = [
+            (state.pairs.lengths, state.outputs.clone(), state.pairs.join([]).attend(torch.ones(8, 4, 8), Rows([8])))
+            for state in states
+        ]
+        kept, nbytes = engine[number].kept(), engine[number].cache_bytes
+        while not steps[-1].finished:
+            steps += engine.step()
+        found.append((pairs, nbytes, kept, Run(steps, list(model.asked), engine[number].response(), kept)))
+    (pairs, nbytes, kept, told), (own_pairs, own_nbytes, own_kept, waited) = found
+    assert (kept, nbytes) == (own_kept, own_nbytes)
+    assert sum(len(rows) for layer in kept for rows in layer) == budget * 7 * model.config.num_kv_heads
+    for (lengths, outputs, read), (own_lengths, own_outputs, own_read) in zip(pairs, own_pairs, strict=True):
+        assert lengths == own_lengths
+        assert torch.equal(outputs, own_outputs)
+        assert torch.equal(read, own_read)
+    assert_same(told, waited, bitwise=True)
+
+
+@FAMILIES
+def test_a_pass_that_failed_half_way_is_run_again(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the layers held when it failed is given up; the answer is the one of an engine that did not fail."""
+    model = random_model(CONFIGS[family], seed=3)
+    prompt = random_prompt(model.config, 30)
+    whole = run(model, prompt, generation(), MASKKV, 4)
+    engine = Engine(model)
+    number = engine.add(prompt, generation(), MASKKV, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(model.layers[2], "forward", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            engine.step()
+    steps: list[Step] = []
+    while not (steps and steps[-1].finished):
+        steps += engine.step()
+    assert engine[number].response() == whole.response
+    assert engine[number].kept() == whole.kept
 
 
 @FAMILIES

@@ -37,7 +37,9 @@ def counted(model, work):
     workload(2200, "maskkv", 64, gen_length=64),
     workload(700, "maskkv", 32, gen_length=64),
     workload(2200, "snapkv", 64, gen_length=16),
-], ids=lambda work: f"{work.policy.name}-{work.prompt_length}")  # fmt: skip
+    workload(2200, "squeezeattention", 64, gen_length=16),
+    workload(2200, "maskkv", 256, gen_length=64),
+], ids=lambda work: f"{work.policy.name}-{work.prompt_length}-{work.budget}")  # fmt: skip
 def test_the_peak_is_what_is_counted_within_five_percent(work, dtype):
     model = random_model(shape("mini"), 0, dtype)
     need = Shape.of(model).need(work)
@@ -88,6 +90,19 @@ def test_the_aims_for_llada_8b():
     longest = longest_prompt(peak, 24 * 10**9)
     assert longest >= 128 * 1024
     assert peak(longest) <= 24 * 10**9 < peak(longest + 1)
+
+
+def test_what_layers_hold_while_their_importance_is_found_out():
+    """At β = 0.4 and 32 layers at most 10 B in a boundary layer and 1.04 B in a middle one: 51.2 B of 32 B kept.
+
+    A pair more per layer (twice) and per head (twice) is for rounding; 2 × 128 numbers of 2 bytes, and a place of 4.
+    """
+    known, found_out = (
+        LLADA.need(workload(32_768, policy, 256, gen_length=64)).reading for policy in ("mask-voting", "maskkv")
+    )
+    pairs = (2 * 10 + 30 * 1.04) * 256 * 32
+    slack = 32 * 2 + 2 * 32 * 32
+    assert found_out - known == pytest.approx((pairs + slack) * (512 + 4) - 32 * 256 * 32 * 512, abs=32 * 516)
 
 
 def test_sequences_beside_each_other_hold_and_one_reads():

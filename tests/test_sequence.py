@@ -56,7 +56,7 @@ def test_without_a_cache_every_pass_is_whole(family: str) -> None:
 
 def test_guidance_has_a_second_branch_of_masks() -> None:
     running = sequence("dream", cfg_scale=2.0)
-    running.open_branches(None)
+    running.open_branches()
     decide(running, [1], [3])
     mask = DREAM.mask_id
     response = [mask, 3, *[mask] * 6]

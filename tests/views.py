@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
+from maskkv.ops.selection import Selection
 
 
 def attending(
@@ -36,3 +38,19 @@ def keyed(keys: Tensor, response: int, layer: int = 0) -> LayerView:
 def ranking(scores: Tensor) -> list[list[int]]:
     """List each head's positions from the best to the worst, ties by position."""
     return [sorted(range(len(own)), key=lambda j: (-own[j], j)) for own in scores.tolist()]
+
+
+def keeping(policy: Policy, view: LayerView, pairs: int) -> Tensor:
+    """Mark the pairs that a policy keeps, per KV head."""
+    keep = torch.zeros(view.kv_heads, view.evictable, dtype=torch.bool)
+    for head, positions in enumerate(policy.choose(view, pairs).positions()):
+        keep[head, positions] = True
+    return keep
+
+
+def selected(keep: Tensor, rows: int) -> Selection:
+    """Select the marked pairs of each head and all rows behind them, of `rows` rows of heads side by side."""
+    heads, prompt = keep.shape
+    places = [position * heads + head for head in range(heads) for position in range(prompt) if keep[head, position]]
+    tail = torch.arange(prompt * heads, rows * heads).view(-1, heads)
+    return Selection(torch.tensor(places, dtype=torch.long), tuple(keep.sum(1).tolist()), tail)

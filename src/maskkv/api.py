@@ -231,9 +231,9 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
     `policy` may be one of your own, `module:NAME`, whose module is imported. `profile` is a layer profile or its file;
-    None takes the one that maskkv ships for this very model, and without one each prompt is probed. `rope_scale` None
-    stretches RoPE as each prompt's length needs. `kv_dtype` is what kept prompt pairs are stored in: the model's own
-    dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the layers.
+    None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells. `rope_scale`
+    None stretches RoPE as each prompt's length needs. `kv_dtype` is what kept prompt pairs are stored in: the model's
+    own dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the layers.
 
     Raises:
         CheckpointError: The folder's files cannot be used.

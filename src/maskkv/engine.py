@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.cache import ImportanceProbe, NoCache, Refresh, SharedRefresh
+from maskkv.cache import EvictingCache, ImportanceProbe, NoCache, Refresh, SharedRefresh
 from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -148,18 +148,33 @@ class Engine:
     def _run_whole(self, alike: list[RunningSequence]) -> list[list[Tensor]]:
         """Run all rows of sequences with equal tokens, once per branch; return the hidden rows that each one needs."""
         first, rotation = alike[0], self._rotation(alike[0])
-        new = [each for each in alike if not each.branches]
-        importance = self._importance(new, rotation)
-        for each in new:
-            each.open_branches(importance)
-            each.begin()
+        for each in alike:
+            if not each.branches:
+                each.open_branches()
+                each.begin()
+                if self.profile is not None:
+                    each.learn(self.profile.importance)
         hidden: list[list[Tensor]] = [[] for _ in alike]
         for index, branch in enumerate(first.branches):
             caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
-            whole = self.model(branch.tokens(0), rotation, SharedRefresh(caches))
+            whole = self._refresh(branch.tokens(0), rotation, caches, alike)
             for own, each in zip(hidden, alike, strict=True):
                 own.append(whole[each.logit_rows().to(whole.device, non_blocking=True)])
         return hidden
+
+    def _refresh(
+        self, tokens: Tensor, rotation: Rotation, caches: list[EvictingCache], alike: list[RunningSequence]
+    ) -> Float[Tensor, "rows hidden"]:
+        """Run all rows and refresh the caches; find out the layers' importance if a sequence waits for it."""
+        shared = SharedRefresh(caches)
+        if not any(each.waits for each in alike):
+            return self.model(tokens, rotation, shared)
+        probe = ImportanceProbe(shared, self.model.config.num_layers, self.model.device, shared.learn)
+        watched: StepCache = probe
+        whole = self.model(tokens, rotation, watched)
+        for each in alike:
+            each.learn(probe.importance)
+        return whole
 
     def _run_together(self, kv_dtype: str, sequences: list[RunningSequence]) -> list[list[Tensor]]:
         """Run the live rows of many sequences in one pass, and return the hidden rows that each one's logits need."""
@@ -202,17 +217,6 @@ class Engine:
         if sequence.live_rotation is None:
             sequence.live_rotation = self._rotation(sequence)
         return sequence.live_rotation
-
-    def _importance(self, alike: Sequence[RunningSequence], rotation: Rotation) -> Sequence[float] | None:
-        """Return the layers' importance if a sequence needs it: the profile's, or the prompt's own from a pass."""
-        needing = [
-            each for each in alike if each.settings.policy.needs_importance(each.settings.budget, each.extent.evictable)
-        ]
-        if not needing:
-            return None
-        if self.profile is not None:
-            return self.profile.importance
-        return measure_importance(self.model, needing[0].canvas.tokens, rotation)
 
     def _propose(self, sequences: list[RunningSequence], hidden: list[list[Tensor]]) -> list[Proposals]:
         """Say what each sequence's candidates would become, from the hidden rows of its branches.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from maskkv.cache.state import NARROWED
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
@@ -13,7 +14,7 @@ from maskkv.ops.attention import TILE_ELEMENTS
 from maskkv.ops.quantised import check_kv_dtype
 from maskkv.sampler import LOGIT_ROWS
 
-_FP32, _INT64 = 4, 8
+_FP32, _INT32, _INT64 = 4, 4, 8
 _SCALE = 2
 """Bytes of the scale of a vector that is stored in 8 bits."""
 LONGEST = 1 << 24
@@ -90,7 +91,10 @@ class Shape:
         return cls(model.config, model.dtype.itemsize, model.chunk_rows)
 
     def need(self, work: Workload, batch_size: int = 1) -> Need:
-        """Return what one of so many sequences takes beside the weights; what kernels use inside is not in it."""
+        """Return what one of so many sequences takes beside the weights; what kernels use inside is not in it.
+
+        It is assumed that there is no layer profile; with one, reading a prompt may take a little less.
+        """
         return Need(self._held(work), max(self._reading(work), self._sampling(work, batch_size)))
 
     def peak(self, work: Workload, batch_size: int = 1) -> int:
@@ -103,15 +107,40 @@ class Shape:
         if not work.policy.cached:
             return 0
         config = self.config
+        live = config.lookback + work.generation.gen_length
+        live_pair = 2 * config.num_kv_heads * config.head_dim * self.itemsize
+        outputs = 2 * config.hidden_size * self.itemsize
+        return work.branches * (self._kept(work) + config.num_layers * live * (live_pair + outputs))
+
+    def _kept(self, work: Workload) -> int:
+        """Count the pairs kept of one prompt."""
+        config = self.config
         evictable = work.prompt_length - config.lookback
         evicts = work.policy.scorer is not None and work.budget is not None
         kept = min(evictable, work.budget) if evicts and work.budget is not None else evictable
-        live = config.lookback + work.generation.gen_length
         exact, stored = config.head_dim * self.itemsize, config.head_dim + _SCALE
-        pair = 2 * config.num_kv_heads * (exact if work.kv_dtype == "auto" else stored)
-        live_pair = 2 * config.num_kv_heads * exact
-        outputs = 2 * config.hidden_size * self.itemsize
-        return work.branches * config.num_layers * (kept * pair + live * (live_pair + outputs))
+        return config.num_layers * kept * 2 * config.num_kv_heads * (exact if work.kv_dtype == "auto" else stored)
+
+    def _waiting(self, work: Workload) -> int:
+        """Count the pairs, and their places, that layers hold beyond those kept until their importance is known."""
+        config, budget = self.config, work.budget
+        layers, heads = config.num_layers, config.num_kv_heads
+        evictable = work.prompt_length - config.lookback
+        if budget is None or not work.policy.needs_importance(budget, evictable):
+            return 0
+
+        def most(known: int) -> list[int]:
+            # The most is held if no two layers are equally important.
+            sizes = {"num_layers": layers, "kv_heads": heads, "evictable": evictable}
+            return work.policy.most_pairs(budget, **sizes, importance=[float(layer) for layer in range(known)])
+
+        first = most(0)
+        held = (
+            sum(min(own, int(later / NARROWED)) for own, later in zip(first[: known + 1], most(known), strict=False))
+            for known in range(layers)
+        )
+        pairs = min(max(held) + 2 * layers * heads, layers * heads * evictable)
+        return max(0, pairs * (2 * config.head_dim * self.itemsize + _INT32) - work.branches * self._kept(work))
 
     def _reading(self, work: Workload) -> int:
         """Count a pass over all rows in one layer: while the policy chooses, or while the rows are computed."""
@@ -123,7 +152,7 @@ class Shape:
         # A second stream: what one chunk was normed to, which stays, or what many are written into, once one is done.
         choosing = self._choosing(work) + (stream if rows <= self.chunk_rows else 0) if evicts else 0
         computing = self._computing(rows) + stream
-        return stream + pairs + rotation + rows * _INT64 + max(choosing, computing)
+        return stream + pairs + rotation + rows * _INT64 + self._waiting(work) + max(choosing, computing)
 
     def _choosing(self, work: Workload) -> int:
         """Count votes, their ranks, and two tiles of attention scores."""

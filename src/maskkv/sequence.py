@@ -68,10 +68,21 @@ class RunningSequence:
         """Steps that have read the prompt: all of them without a cache."""
         self._read_again = False
 
-    def open_branches(self, importance: Sequence[float] | None) -> None:
-        """Set up the caches, once the layers' importance is known (or decides nothing)."""
+    def open_branches(self) -> None:
+        """Set up the caches."""
         masks = (None, self.config.mask_id) if self.settings.generation.cfg_scale else (None,)
-        self.branches = tuple(Branch(self.canvas, mask_id, self._cache(importance)) for mask_id in masks)
+        self.branches = tuple(Branch(self.canvas, mask_id, self._cache()) for mask_id in masks)
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether the layers' importance must be found out for what this sequence keeps."""
+        return any(branch.cache is not None and branch.cache.waits for branch in self.branches)
+
+    def learn(self, importance: Sequence[float]) -> None:
+        """Tell the caches every layer's importance."""
+        for branch in self.branches:
+            if branch.cache is not None:
+                branch.cache.learn(importance)
 
     def begin(self) -> None:
         """Tell the caches what the coming step recomputes."""
@@ -79,23 +90,15 @@ class RunningSequence:
             if branch.cache is not None and self.refresh is not None:
                 branch.cache.begin(self.refresh, self.canvas.masked)
 
-    def _cache(self, importance: Sequence[float] | None) -> EvictingCache | None:
-        settings, config = self.settings, self.config
+    def _cache(self) -> EvictingCache | None:
+        settings, generation = self.settings, self.settings.generation
         if not settings.policy.cached:
             return None
-        pairs = settings.policy.layer_pairs(
-            settings.budget,
-            num_layers=config.num_layers,
-            kv_heads=config.num_kv_heads,
-            evictable=self.extent.evictable,
-            importance=importance,
-        )
-        generation = settings.generation
         return EvictingCache(
-            config,
+            self.config,
             self.extent,
             settings.policy,
-            pairs,
+            settings.budget,
             generation.transfer_ratio,
             kv_dtype=settings.kv_dtype,
             watched=generation.drift is not None,

@@ -18,7 +18,7 @@ FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
 PROMPT, RESPONSE, CHUNK = 160, 8, 32
 
 
-@pytest.fixture(params=["profile", pytest.param("probe", marks=pytest.mark.slow)])
+@pytest.fixture(params=["profile", "no profile"])
 def profile(request: pytest.FixtureRequest) -> LayerProfile | None:
     importance = (0.5, 0.1, 0.2, 0.6)
     return LayerProfile("tiny", "0", 1, 9, importance, (0.0,) * 4) if request.param == "profile" else None
@@ -55,7 +55,11 @@ def test_a_refresh_peaks_at_two_hidden_copies_and_one_layers_pairs(
         with LiveBytes() as live:
             engine.step()
         kept = max(held, engine[number].cache_bytes)
-        assert live.peak <= 2 * hidden + pairs + rotation + chunk + kept
+        # Without a profile, until the first refresh is through: each of the 4 layers holds 0.4 + 0.6 · 4 / 2 times
+        # the 5 pairs of a head and some for rounding, with a place.
+        most = 4 * (1.6 * 5 * config.num_kv_heads + 2 + 2 * config.num_kv_heads)
+        waiting = 0 if profile or held else most * (2 * config.head_dim + 1) * 4
+        assert live.peak <= 2 * hidden + pairs + rotation + chunk + kept + waiting
         engine.model.asked.clear()
 
 

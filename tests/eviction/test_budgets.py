@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import plain_allocate
 
-from maskkv.eviction.budgets import UniformLayers, allocate
+from maskkv.eviction.allocation import allocate
+from maskkv.eviction.budgets import UniformLayers
 from maskkv.eviction.view import ModelView
 
 share = st.one_of(st.just(0.0), st.floats(1e-6, 1e6), st.integers(1, 5).map(float))

@@ -1,39 +1,10 @@
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from maskkv.eviction.policy import Policy, top_pairs
+from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
 from maskkv.policies.maskkv import BoundaryAware
 
 VOTING = Policy(name="voting", paper="-", scorer=Votes("mask"))
-
-
-def test_top_pairs_of_each_head_by_its_own_count() -> None:
-    scores = torch.tensor([[0.1, 0.4, 0.3, 0.2], [9.0, 7.0, 8.0, 6.0]])
-    kept = top_pairs(scores, torch.tensor([1, 3]))
-    assert kept.tolist() == [[False, True, False, False], [True, True, True, False]]
-
-
-def test_ties_go_to_the_earlier_position() -> None:
-    scores = torch.tensor([[1.0, 2.0, 1.0, 2.0, 1.0]]).expand(3, 5)
-    kept = top_pairs(scores, torch.tensor([1, 3, 0]))
-    assert kept.int().tolist() == [[0, 1, 0, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 0]]
-
-
-def test_long_plateaus_keep_their_order() -> None:
-    """An unstable sort shuffles equal scores once there are more than a handful."""
-    kept = top_pairs(torch.zeros(2, 5000), torch.tensor([3, 4000]))
-    assert kept.nonzero().tolist() == [[0, i] for i in range(3)] + [[1, i] for i in range(4000)]
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 12))
-def test_top_pairs_like_sorting(scores: list[int], count: int) -> None:
-    count = min(count, len(scores))
-    best = sorted(range(len(scores)), key=lambda position: (-scores[position], position))[:count]
-    kept = top_pairs(torch.tensor([scores]).float(), torch.tensor([count]))
-    assert kept[0].nonzero().flatten().tolist() == sorted(best)
 
 
 @pytest.mark.parametrize("budget", [None, 9, 10, 1000])

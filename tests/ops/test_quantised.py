@@ -1,8 +1,11 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.ops.test_segments import loop_kernel
+from tests.views import selected
 from torch import Tensor
 
 from maskkv.errors import InputError
@@ -21,6 +24,11 @@ SMALLEST = 448 * torch.finfo(torch.bfloat16).tiny
 
 def random_heads(rows: int, heads: int, seed: int, head_dim: int = 8) -> Tensor:
     return torch.randn(rows, heads, head_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def pack(keys: Tensor, values: Tensor, keep: Tensor, kind: str | None = None) -> Any:
+    flat, chosen = (keys.flatten(0, 1), values.flatten(0, 1)), selected(keep, len(keys))
+    return RaggedKV.pack(*flat, chosen) if kind is None else QuantisedKV.pack(*flat, chosen, kind)
 
 
 def restored(vectors: Quantised) -> Tensor:
@@ -83,11 +91,11 @@ def test_like_exact_pairs_that_were_rounded_before(
         keys = random_heads(prompt + tail, heads, seed + 10 * index)
         values = random_heads(prompt + tail, heads, seed + 10 * index + 1)
         keep = torch.rand(heads, prompt, generator=torch.Generator().manual_seed(seed + index)) < 0.5
-        quantised.append(QuantisedKV.pack(keys, values, keep, kind))
+        quantised.append(pack(keys, values, keep, kind))
         for each in (keys, values):
             flat = each[:prompt].reshape(-1, 8)
             each[:prompt] = restored(Quantised.of(flat, kind)).float().view(prompt, heads, 8)
-        exact.append(RaggedKV.pack(keys, values, keep))
+        exact.append(pack(keys, values, keep))
     oracle, joined = exact[0].join(exact[1:]), quantised[0].join(quantised[1:])
     live = sum(tail for _, tail, _ in members)
     fresh = torch.tensor([row for row in range(live) if (row + seed) % 2], dtype=torch.long)
@@ -115,7 +123,7 @@ def test_one_call_reads_what_buckets_read(
     parts = []
     for prompt, tail, _ in members:
         keys, values = (random_heads(prompt + tail, heads, seed + offset) for offset in (1, 2))
-        parts.append(QuantisedKV.pack(keys, values, torch.rand(heads, prompt, generator=generator) < 0.5, kind))
+        parts.append(pack(keys, values, torch.rand(heads, prompt, generator=generator) < 0.5, kind))
     whole = parts[0].join(parts[1:])
     counts = [count for _, _, count in members]
     if not any(counts):
@@ -134,7 +142,7 @@ def test_one_call_reads_what_buckets_read(
 @KINDS
 def test_joining_moves_and_leaving_copies(kind: str) -> None:
     keep = torch.ones(2, 4, dtype=torch.bool)
-    parts = [QuantisedKV.pack(random_heads(6, 2, seed), random_heads(6, 2, seed + 1), keep, kind) for seed in (0, 2)]
+    parts = [pack(random_heads(6, 2, seed), random_heads(6, 2, seed + 1), keep, kind) for seed in (0, 2)]
     queries = random_heads(2, 2, 9)
     alone = [part.attend(queries, Rows([2])) for part in parts]
     whole = parts[0].join(parts[1:])
@@ -148,7 +156,7 @@ def test_joining_moves_and_leaving_copies(kind: str) -> None:
 
 
 def test_all_keys_may_be_written_at_once() -> None:
-    pairs = QuantisedKV.pack(random_heads(5, 2, 0), random_heads(5, 2, 1), torch.ones(2, 2, dtype=torch.bool), "int8")
+    pairs = pack(random_heads(5, 2, 0), random_heads(5, 2, 1), torch.ones(2, 2, dtype=torch.bool), "int8")
     new = random_heads(3, 2, 2)
     pairs.write_keys(new, None)
     assert torch.equal(pairs.tail[0], new)

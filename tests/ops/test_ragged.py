@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.views import selected
 from torch import Tensor
 
 from maskkv.ops.ragged import RaggedKV
@@ -15,6 +16,10 @@ def random_heads(rows: int, heads: int, seed: int) -> Tensor:
 def segment(ragged: RaggedKV, index: int) -> tuple[Tensor, Tensor]:
     span = slice(ragged.offsets[index], ragged.offsets[index + 1])
     return ragged.keys[span], ragged.values[span]
+
+
+def pack(keys: Tensor, values: Tensor, keep: Tensor) -> RaggedKV:
+    return RaggedKV.pack(keys.flatten(0, 1), values.flatten(0, 1), selected(keep, len(keys)))
 
 
 def softmax_read(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -44,7 +49,7 @@ def test_like_a_list_per_head(members: list[tuple[list[list[bool]], int]], group
         prompt = len(keep[0])
         keys = random_heads(prompt + tail, heads, seed + 10 * index)
         values = random_heads(prompt + tail, heads, seed + 10 * index + 1)
-        parts.append(RaggedKV.pack(keys, values, torch.tensor(keep, dtype=torch.bool).view(heads, prompt)))
+        parts.append(pack(keys, values, torch.tensor(keep, dtype=torch.bool).view(heads, prompt)))
         for h in range(heads):
             rows = [r for r in range(prompt) if keep[h][r]] + list(range(prompt, prompt + tail))
             wanted_keys.append(keys[rows, h])
@@ -84,7 +89,7 @@ def test_like_a_list_per_head(members: list[tuple[list[list[bool]], int]], group
 
 
 def test_writing_all_keys() -> None:
-    ragged = RaggedKV.pack(random_heads(5, 2, 0), random_heads(5, 2, 1), torch.tensor([[True, False], [True, True]]))
+    ragged = pack(random_heads(5, 2, 0), random_heads(5, 2, 1), torch.tensor([[True, False], [True, True]]))
     new = random_heads(3, 2, 2)
     ragged.write_keys(new, None)
     assert torch.equal(segment(ragged, 0)[0][1:], new[:, 0])
@@ -93,7 +98,7 @@ def test_writing_all_keys() -> None:
 
 def test_keeps_no_view_of_what_it_was_given() -> None:
     keys, values = random_heads(6, 2, 0), random_heads(6, 2, 1)
-    ragged = RaggedKV.pack(keys, values, torch.ones(2, 4, dtype=torch.bool))
+    ragged = pack(keys, values, torch.ones(2, 4, dtype=torch.bool))
     before = ragged.keys.clone()
     keys.zero_()
     assert torch.equal(ragged.keys, before)
@@ -102,7 +107,7 @@ def test_keeps_no_view_of_what_it_was_given() -> None:
 
 def test_joining_moves_and_leaving_copies() -> None:
     keep = torch.ones(2, 4, dtype=torch.bool)
-    parts = [RaggedKV.pack(random_heads(6, 2, seed), random_heads(6, 2, seed + 1), keep) for seed in (0, 2)]
+    parts = [pack(random_heads(6, 2, seed), random_heads(6, 2, seed + 1), keep) for seed in (0, 2)]
     whole = parts[0].join(parts[1:])
     for part in parts:
         assert part.keys.untyped_storage().data_ptr() == whole.keys.untyped_storage().data_ptr()
@@ -122,5 +127,5 @@ def test_joining_moves_and_leaving_copies() -> None:
 @pytest.mark.parametrize("lengths", [(2, 2), (1, 3)])
 def test_no_queries_read_nothing(lengths: tuple[int, int]) -> None:
     keep = torch.tensor([[column < length for column in range(3)] for length in lengths])
-    ragged = RaggedKV.pack(random_heads(5, 2, 0), random_heads(5, 2, 1), keep)
+    ragged = pack(random_heads(5, 2, 0), random_heads(5, 2, 1), keep)
     assert ragged.attend(random_heads(0, 6, 2), Rows([0])).shape == (0, 6, 4)

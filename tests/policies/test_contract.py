@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.views import keeping
 
 from maskkv import policies
 from maskkv.errors import InputError
@@ -76,11 +77,11 @@ def test_spends_exactly_its_budget(name: str, lookback: int, tie: bool, budget: 
     assert sum(pairs) == budget * KV_HEADS * NUM_LAYERS
     for layer, own in enumerate(pairs):
         view = view_of(layer, lookback=lookback, tie=tie)
-        keep = policy.keep(view, own)
+        keep = keeping(policy, view, own)
         assert keep.dtype == torch.bool
         assert keep.shape == (KV_HEADS, evictable)
         assert int(keep.sum()) == own
-        assert torch.equal(keep, policy.keep(view_of(layer, lookback=lookback, tie=tie), own))
+        assert torch.equal(keep, keeping(policy, view_of(layer, lookback=lookback, tie=tie), own))
 
 
 @EVERY
@@ -89,7 +90,7 @@ def test_a_budget_of_the_prompt_or_more_keeps_everything(name: str, budget: int 
     policy = named(name)
     pairs = policy.layer_pairs(budget, num_layers=NUM_LAYERS, kv_heads=KV_HEADS, evictable=PROMPT)
     assert pairs == [KV_HEADS * PROMPT] * NUM_LAYERS
-    assert policy.keep(view_of(0), pairs[0]).all()
+    assert keeping(policy, view_of(0), pairs[0]).all()
 
 
 @EVICTING
@@ -102,7 +103,7 @@ def test_more_budget_keeps_more_of_the_same_ranking(name: str, tie: bool) -> Non
     """
     policy = named(name)
     view = view_of(1, tie=tie)
-    kept = [policy.keep(view, pairs) for pairs in range(1, KV_HEADS * PROMPT + 1)]
+    kept = [keeping(policy, view, pairs) for pairs in range(1, KV_HEADS * PROMPT + 1)]
     for few, more in pairwise(kept):
         lost, gained = (few & ~more).sum(1), (more & ~few).sum(1)
         assert not ((lost > 0) & (gained > 0)).any()

@@ -1,14 +1,17 @@
-"""PyramidKV's and SqueezeAttention's layer budgets, with numbers to check by hand."""
+"""Layer budgets, with numbers to check by hand, and the most that one may turn out to give."""
 
+from dataclasses import replace
 from itertools import pairwise, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskkv.errors import InputError
+from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import ModelView
 from maskkv.policies import named
+from maskkv.policies.maskkv import BoundaryAware
 from maskkv.policies.pyramidkv import Pyramid
 from maskkv.policies.squeezeattention import LayerGroups, cluster
 
@@ -114,6 +117,45 @@ def test_squeeze_needs_importance() -> None:
     assert not Pyramid().needs_importance
     with pytest.raises(ValueError, match="importance"):
         LayerGroups()(ModelView(3, 16, 100))
+
+
+def test_the_most_that_squeeze_gives() -> None:
+    """Of 6 layers, p = 0.4: the one that changes most may be alone, with 6 − 5 × 0.4; of three others 0.4 + 3.6 / 3."""
+    known = ModelView(6, 16, 100, (0.3, 0.9, 0.3))
+    assert LayerGroups().most(known) == pytest.approx([0.4 + 3.6 / 3, 4.0, 0.4 + 3.6 / 3, 4.0, 4.0, 4.0])
+
+
+def test_the_most_that_maskkv_gives() -> None:
+    """Of 32 layers, β = 0.4: 0.4 + 0.6 × 32 / 2 in the first and last, 0.4 + 0.6 × 32 / 30 in the middle."""
+    most = BoundaryAware().most(ModelView(32, 16, 100, ()))
+    assert most == pytest.approx([10.0, *[1.04] * 30, 10.0])
+    assert BoundaryAware(edge=2).most(ModelView(4, 16, 100, ())) == [1.0] * 4
+
+
+AWAITING = [
+    *(replace(named("maskkv"), layer_budget=BoundaryAware(base, edge)) for base in (0.0, 0.4, 1.0) for edge in (1, 3)),
+    *(replace(named("squeezeattention"), layer_budget=LayerGroups(squeezed)) for squeezed in (0.0, 0.4, 1.0)),
+]
+
+
+@pytest.mark.parametrize("policy", AWAITING, ids=lambda policy: str(policy.layer_budget))
+@settings(max_examples=200)
+@given(
+    st.lists(st.one_of(st.sampled_from([0.0, 0.1, 0.100001, 1e-9]), st.floats(0, 2)), min_size=1, max_size=9),
+    st.integers(1, 3),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.data(),
+)
+def test_no_layer_ever_gets_more_than_its_most(
+    policy: Policy, importance: list[float], kv_heads: int, budget: int, more: int, data: st.DataObject
+) -> None:
+    """Whatever importance the layers not yet seen turn out to have, short prompts and rounding included."""
+    sizes = {"num_layers": len(importance), "kv_heads": kv_heads, "evictable": budget + more}
+    pairs = policy.layer_pairs(budget, **sizes, importance=importance)
+    known = data.draw(st.integers(0, len(importance)))
+    most = policy.most_pairs(budget, **sizes, importance=importance[:known])
+    assert all(own <= limit for own, limit in zip(pairs, most, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.views import keeping
 
 from maskkv.eviction.scorers import Votes
 from maskkv.eviction.view import LayerView, ModelView
@@ -93,19 +94,19 @@ def test_preference_eq_14(evictable: int) -> None:
 def test_head_budgets_eq_15() -> None:
     """α=0.1: 0.05 to each head, and 0.9 split as 2/3 to 5/11, that is 22/37 to 15/37."""
     view = worked_view()
-    shares = PromptPreference()(view, view.votes("mask"), 5)
+    shares = PromptPreference()(view, view.votes("mask"), 5)(5)
     assert shares == pytest.approx([0.05 + 0.9 * 22 / 37, 0.05 + 0.9 * 15 / 37])
     assert math.fsum(shares) == pytest.approx(1)
 
 
 def test_head_base_of_one_is_uniform() -> None:
     view = worked_view()
-    assert PromptPreference(head_base=1.0)(view, view.votes("mask"), 5) == pytest.approx([0.5, 0.5])
+    assert PromptPreference(head_base=1.0)(view, view.votes("mask"), 5)(5) == pytest.approx([0.5, 0.5])
 
 
 def test_keep_eq_16() -> None:
     """5 pairs at 0.585 and 0.415 are 2.93 and 2.07: head 0 keeps its first 3 (all tie), head 1 rows 0 and 2."""
-    keep = maskkv.POLICY.keep(worked_view(), 5)
+    keep = keeping(maskkv.POLICY, worked_view(), 5)
     assert keep.int().tolist() == [[1, 1, 1, 0], [1, 0, 1, 0]]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.views import attending, keyed, ranking
+from tests.views import attending, keeping, keyed, ranking
 
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
@@ -24,13 +24,13 @@ KEYS = torch.randn(12, 2, 4, generator=torch.Generator().manual_seed(0))
 def test_adakv_counts_each_heads_part_of_the_best() -> None:
     """The best 4 are 8, 7, 6 of head 0 and 5 of head 1; b = 2: 0.8 · 3 + 0.2 · 2 and 0.8 · 1 + 0.2 · 2."""
     scores = torch.tensor([[8.0, 1, 6, 7], [5.0, 4, 3, 2]])
-    assert TopOfLayer()(keyed(KEYS, 8), scores, 4) == pytest.approx([2.8, 1.2])
-    assert TopOfLayer(head_base=1.0)(keyed(KEYS, 8), scores, 4) == pytest.approx([2, 2])
+    assert TopOfLayer()(keyed(KEYS, 8), scores, 4)(4) == pytest.approx([2.8, 1.2])
+    assert TopOfLayer(head_base=1.0)(keyed(KEYS, 8), scores, 4)(4) == pytest.approx([2, 2])
 
 
 def test_adakv_counts_a_tie_at_the_earlier_position() -> None:
     """All equal: of 5 pairs, positions 0 and 1 of both heads and position 2 of the first."""
-    assert TopOfLayer(head_base=0.0)(keyed(KEYS, 8), torch.zeros(2, 4), 5) == [3, 2]
+    assert TopOfLayer(head_base=0.0)(keyed(KEYS, 8), torch.zeros(2, 4), 5)(5) == [3, 2]
 
 
 def test_adakv_leaves_a_head_that_needs_one_pair_little_more() -> None:
@@ -38,7 +38,7 @@ def test_adakv_leaves_a_head_that_needs_one_pair_little_more() -> None:
     weights = torch.ones(2, 8, 8)
     weights[1, :, 0] = 1000
     policy = replace(named("adakv"), scorer=Votes("mask"))
-    keep = policy.keep(attending(weights, kv_heads=2, masked=[True] * 2), 6)
+    keep = keeping(policy, attending(weights, kv_heads=2, masked=[True] * 2), 6)
     assert keep.int().tolist() == [[1, 1, 1, 1, 1, 0], [1, 0, 0, 0, 0, 0]]
 
 
@@ -47,7 +47,7 @@ def test_adakv_like_lists(values: list[list[int]], pairs: int) -> None:
     flat = sorted((-value, position, head) for head, own in enumerate(values) for position, value in enumerate(own))
     counts = [sum(head == h for _, _, head in flat[:pairs]) for h in range(3)]
     keys = torch.zeros(7, 3, 2)
-    budgets = TopOfLayer(head_base=0.25)(keyed(keys, 2), torch.tensor(values).float(), pairs)
+    budgets = TopOfLayer(head_base=0.25)(keyed(keys, 2), torch.tensor(values).float(), pairs)(pairs)
     assert budgets == pytest.approx([0.75 * count + 0.25 * pairs / 3 for count in counts])
 
 
@@ -55,7 +55,7 @@ def test_streamingllm_keeps_sinks_and_the_latest() -> None:
     view = keyed(KEYS, 2)
     assert ranking(SinksThenLatest()(view)) == [[0, 1, 2, 3, 9, 8, 7, 6, 5, 4]] * 2
     assert ranking(SinksThenLatest(sinks=0)(view)) == [[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]] * 2
-    kept = named("streamingllm").keep(view, 12)
+    kept = keeping(named("streamingllm"), view, 12)
     assert [own.nonzero().flatten().tolist() for own in kept] == [[0, 1, 2, 3, 8, 9]] * 2
 
 
@@ -74,7 +74,7 @@ def test_knorm_keeps_short_keys() -> None:
     """Lengths 5, 1, 3 in head 0 and 1, 2, 13 in head 1."""
     keys = torch.tensor([[[3.0, 4], [1, 0]], [[1, 0], [0, 2]], [[0, -3], [5, 12]]])
     assert ShortKeys()(keyed(keys, 0)).tolist() == [[-5, -1, -3], [-1, -2, -13]]
-    kept = named("knorm").keep(keyed(keys, 0), 4)
+    kept = keeping(named("knorm"), keyed(keys, 0), 4)
     assert kept.int().tolist() == [[0, 1, 1], [1, 1, 0]]
 
 
@@ -116,7 +116,7 @@ def test_sparse_dllm_keeps_the_same_pairs_in_every_head() -> None:
     queries = torch.randn(12, 4, 4, generator=torch.Generator().manual_seed(2))
     view = keyed(KEYS, 4)
     view = type(view)(0, 1, KEYS, KEYS, lambda span: queries[span], 8, view.masked, block_length=2)
-    keep = named("sparse-dllm").keep(view, 6)
+    keep = keeping(named("sparse-dllm"), view, 6)
     assert keep[0].equal(keep[1])
     assert int(keep.sum()) == 6
 

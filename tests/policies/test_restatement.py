@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 from tests.reference import plain_allocate
+from tests.views import keeping
 
 from maskkv.eviction.view import LayerView
 from maskkv.policies import named, names
@@ -167,4 +168,4 @@ def test_keeps_the_same_pairs(name: str, budget: int, lookback: int) -> None:
     ranks = scores(name, layer)
     counts = plain_allocate(head_shares(name, layer, ranks, totals[2]), totals[2], evictable)
     expected = [sorted(j for *_, j in sorted(own)[:count]) for own, count in zip(ranks, counts, strict=True)]
-    assert [own.nonzero().flatten().tolist() for own in policy.keep(view, totals[2])] == expected
+    assert [own.nonzero().flatten().tolist() for own in keeping(policy, view, totals[2])] == expected

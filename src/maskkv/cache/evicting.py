@@ -10,13 +10,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from maskkv.cache.state import NARROWED, LiveState, WaitingState
 from maskkv.eviction.policy import Policy
+from maskkv.eviction.ranking import Choice
 from maskkv.eviction.view import LayerView
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import Sublayer
 from maskkv.ops.attention import Queries
 from maskkv.ops.quantised import QuantisedKV
 from maskkv.ops.ragged import RaggedKV, SegmentedKV
+from maskkv.ops.selection import Selection
 
 
 class Refresh(Enum):
@@ -53,36 +56,6 @@ class Extent:
         return self.prompt_length - self.lookback
 
 
-@dataclass(eq=False)
-class LiveState:
-    """Hold what one layer remembers: the kept pairs with the live rows' behind them, and the live rows' outputs."""
-
-    pairs: SegmentedKV
-    outputs: Float[Tensor, "sublayers live hidden"]
-
-    @classmethod
-    def join(cls, parts: Sequence[LiveState]) -> LiveState:
-        """Lay the states of several sequences end to end; each part becomes a view of the whole."""
-        if len(parts) == 1:
-            return parts[0]
-        pairs = parts[0].pairs.join([part.pairs for part in parts[1:]])
-        outputs = torch.cat([part.outputs for part in parts], dim=1)
-        for part, own in zip(parts, outputs.split([part.outputs.shape[1] for part in parts], dim=1), strict=True):
-            part.outputs = own
-        return cls(pairs, outputs)
-
-    def leave(self) -> None:
-        """Copy what is a view of a larger whole."""
-        self.pairs.leave()
-        if self.outputs.untyped_storage().nbytes() > self.outputs.nbytes:
-            self.outputs = self.outputs.clone()
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes of pairs and outputs."""
-        return self.pairs.nbytes + self.outputs.nbytes
-
-
 class EvictingCache:
     """Keep the policy's choice of prompt pairs and the live rows' features of one sequence.
 
@@ -96,7 +69,7 @@ class EvictingCache:
         config: ModelConfig,
         extent: Extent,
         policy: Policy,
-        layer_pairs: Sequence[int],
+        budget: int | None,
         transfer_ratio: float,
         *,
         kv_dtype: str = "auto",
@@ -113,11 +86,36 @@ class EvictingCache:
         self.layers: list[LiveState | None] = [None] * config.num_layers
         self._config = config
         self._policy = policy
-        self._layer_pairs = tuple(layer_pairs)
+        self._budget = budget
+        self._layer_pairs: list[int] | None = None
+        self._importance: Sequence[float] = ()
+        self._waiting: dict[int, WaitingState] = {}
         self._transfer_ratio = transfer_ratio
         self.kv_dtype = kv_dtype
-        self._kept: list[Int[Tensor, "2 pairs"] | None] = [None] * config.num_layers
+        self._kept: list[Choice | None] = [None] * config.num_layers
         self._masked: Bool[Tensor, " gen_length"] | None = None
+        if not policy.needs_importance(budget, extent.evictable):
+            self._layer_pairs = self._pairs(None)
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether the layers' importance must be found out."""
+        return self._layer_pairs is None
+
+    def learn(self, importance: Sequence[float]) -> None:
+        """Take the importance of the first layers, or of all: then each layer keeps as many pairs as it is to."""
+        if not self.waits:
+            return
+        self._importance = importance
+        if len(importance) == self._config.num_layers:
+            self._layer_pairs = self._pairs(importance)
+            for layer in tuple(self._waiting):
+                self._settle(layer, self._waiting.pop(layer), self._layer_pairs[layer])
+            return
+        most = self._most_pairs()
+        for layer, state in self._waiting.items():
+            if most[layer] <= NARROWED * state.most:
+                self._waiting[layer] = state.narrowed(most[layer])
 
     def begin(self, refresh: Refresh, masked: Bool[Tensor, " gen_length"]) -> None:
         """Say what the coming pass recomputes, and which response positions are undecided in it.
@@ -130,6 +128,7 @@ class EvictingCache:
         if refresh is Refresh.PROMPT:
             self.votes += 1
             self.moved.zero_()
+            self._waiting.clear()
 
     @property
     def fresh(self) -> int:
@@ -164,24 +163,71 @@ class EvictingCache:
         )
 
     def choose(self, view: LayerView) -> None:
-        """Copy the pairs that the policy keeps of a layer, and the live rows' own."""
-        keep = self._keep(view)
-        held = self.layers[view.layer]
+        """Copy the pairs that the policy keeps of a layer, or may come to keep, and the live rows' own."""
+        layer = view.layer
+        if self._layer_pairs is None:
+            most = self._most_pairs()[layer]
+            self._waiting[layer] = WaitingState.of(view, self._policy.rank(view, most), most, self._outputs(view.keys))
+            return
+        choice = self._choice(view, self._layer_pairs[layer])
+        chosen = Selection(choice.rows(), choice.counts, view.live_rows())
+        self._store(layer, view.keys.flatten(0, 1), view.values.flatten(0, 1), chosen)
+
+    def _choice(self, view: LayerView, pairs: int) -> Choice:
+        first = self._kept[view.layer]
+        if first is not None and not self._policy.revote:
+            return first
+        choice = self._policy.choose(view, pairs)
+        self._note(view.layer, choice)
+        return choice
+
+    def _note(self, layer: int, choice: Choice) -> None:
+        self._kept[layer] = None if choice.is_everything else choice
+
+    def _settle(self, layer: int, state: WaitingState, pairs: int) -> None:
+        choice, chosen = state.best(pairs)
+        self._note(layer, choice)
+        self._store(layer, state.keys, state.values, chosen, state.outputs)
+
+    def _store(
+        self,
+        layer: int,
+        keys: Float[Tensor, "vectors head_dim"],
+        values: Float[Tensor, "vectors head_dim"],
+        chosen: Selection,
+        outputs: Float[Tensor, "sublayers live hidden"] | None = None,
+    ) -> None:
+        held = self.layers[layer]
         if held is not None:
-            held.pairs.refill(view.keys, view.values, keep)
+            held.pairs.refill(keys, values, chosen)
             return
         pairs: SegmentedKV = (
-            RaggedKV.pack(view.keys, view.values, keep)
+            RaggedKV.pack(keys, values, chosen)
             if self.kv_dtype == "auto"
-            else QuantisedKV.pack(view.keys, view.values, keep, self.kv_dtype)
+            else QuantisedKV.pack(keys, values, chosen, self.kv_dtype)
         )
-        outputs = view.keys.new_empty((len(Sublayer), self.extent.live, self._config.hidden_size))
-        self.layers[view.layer] = LiveState(pairs, outputs)
-        self.moved = self.moved.to(view.keys.device, non_blocking=True)
+        self.layers[layer] = LiveState(pairs, self._outputs(keys) if outputs is None else outputs)
+        self.moved = self.moved.to(keys.device, non_blocking=True)
+
+    def _outputs(self, like: Tensor) -> Float[Tensor, "sublayers live hidden"]:
+        return like.new_empty((len(Sublayer), self.extent.live, self._config.hidden_size))
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        heads, evictable = self._config.num_kv_heads, self.extent.evictable
+        return {"num_layers": self._config.num_layers, "kv_heads": heads, "evictable": evictable}
+
+    def _pairs(self, importance: Sequence[float] | None) -> list[int]:
+        return self._policy.layer_pairs(self._budget, **self._sizes, importance=importance)
+
+    def _most_pairs(self) -> list[int]:
+        assert self._budget is not None, "without a budget nobody waits"
+        return self._policy.most_pairs(self._budget, **self._sizes, importance=self._importance)
 
     def remember(self, layer: int, sublayer: Sublayer, fresh: Float[Tensor, "span hidden"], span: slice) -> None:
         """Keep the outputs of the live rows in `span`, which counts all rows of a prompt refresh."""
-        outputs, first_live = self.state(layer).outputs[sublayer.value], self.extent.evictable
+        state = self._waiting[layer] if layer in self._waiting else self.state(layer)
+        outputs, first_live = state.outputs[sublayer.value], self.extent.evictable
         start = max(span.start, first_live)
         if start < span.stop:
             outputs[start - first_live : span.stop - first_live] = fresh[start - span.start :]
@@ -201,22 +247,11 @@ class EvictingCache:
         counts = torch.full(shape, self._config.num_kv_heads)
         for layer, kept in enumerate(self._kept):
             if kept is not None:
-                counts[layer] = torch.bincount(kept[1], minlength=self.extent.evictable)
+                counts[layer] = kept.holders()
         return counts
 
     def _kept_positions(self, layer: int) -> list[list[int]]:
         kept = self._kept[layer]
         if kept is None:
             return [list(range(self.extent.evictable)) for _ in range(self._config.num_kv_heads)]
-        return [kept[1, kept[0] == head].tolist() for head in range(self._config.num_kv_heads)]
-
-    def _keep(self, view: LayerView) -> Bool[Tensor, "kv_heads evictable"]:
-        first_choice = self._kept[view.layer]
-        if first_choice is not None and not self._policy.revote:
-            keep = view.keys.new_zeros((view.kv_heads, view.evictable), dtype=torch.bool)
-            keep[first_choice[0].to(keep.device), first_choice[1].to(keep.device)] = True
-            return keep
-        keep = self._policy.keep(view, self._layer_pairs[view.layer])
-        everything = self._layer_pairs[view.layer] == keep.numel()
-        self._kept[view.layer] = None if everything else keep.nonzero().T.cpu()
-        return keep
+        return kept.positions()

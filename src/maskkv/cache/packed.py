@@ -8,7 +8,8 @@ from itertools import accumulate
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.cache.evicting import EvictingCache, LiveState, Refresh
+from maskkv.cache.evicting import EvictingCache, Refresh
+from maskkv.cache.state import LiveState
 from maskkv.models.transformer import Sublayer, spans
 from maskkv.ops.attention import Queries
 from maskkv.ops.fused import join

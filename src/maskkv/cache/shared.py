@@ -42,6 +42,11 @@ class SharedRefresh:
             for part in self._parts:
                 part.choose(view)
 
+    def learn(self, importance: Sequence[float]) -> None:
+        """Tell the parts the importance of the first layers, or of all."""
+        for part in self._parts:
+            part.learn(importance)
+
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:

@@ -69,7 +69,7 @@ class ModelFlags:
     profile: Annotated[
         Path | None,
         typer.Option(
-            help="Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt is probed.",
+            help="Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt's own.",
         ),
     ] = None
 

@@ -1,58 +1,15 @@
-"""How a number of pairs is split: exact integer allocation, and the two plain budgets."""
+"""The two plain budgets."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from maskkv.eviction.ranking import Shares
 from maskkv.eviction.view import LayerView, ModelView
-
-
-def allocate(shares: Sequence[float], total: int, high: int) -> list[int]:
-    """Split `total` in proportion to `shares` into integers in [0, high] whose sum is exactly `total`.
-
-    What a share would get above `high` is poured onto the others in proportion (water-filling); fractions are
-    settled by largest remainder, ties by position. Shares are ≥ 0; all zero means equal.
-
-    >>> allocate([3.0, 2.0, 1.0], total=7, high=100)
-    [4, 2, 1]
-    >>> allocate([8.0, 1.0, 1.0], total=10, high=4)
-    [4, 3, 3]
-    """
-    if not 0 <= total <= len(shares) * high:
-        raise ValueError(f"{total} pairs do not fit into {len(shares)} segments of at most {high}")
-    ideal = _pour(shares, total, high)
-    whole = [min(high, math.floor(amount)) for amount in ideal]
-    by_remainder = sorted(
-        (index for index, amount in enumerate(whole) if amount < high),
-        key=lambda index: (whole[index] - ideal[index], index),
-    )
-    for index in by_remainder[: total - sum(whole)]:
-        whole[index] += 1
-    return whole
-
-
-def _pour(shares: Sequence[float], total: int, high: int) -> list[float]:
-    """Find the real amounts: proportional to the shares, none above `high`, summing to `total`."""
-    amounts = [0.0] * len(shares)
-    open_ = list(range(len(shares)))
-    left = float(total)
-    while open_:
-        weight = math.fsum(shares[index] for index in open_)
-        wanted = {index: left * shares[index] / weight if weight else left / len(open_) for index in open_}
-        full = [index for index in open_ if wanted[index] >= high]
-        for index in full or open_:
-            amounts[index] = min(float(high), wanted[index])
-        if not full:
-            break
-        left -= high * len(full)
-        open_ = [index for index in open_ if index not in full]
-    return amounts
 
 
 @dataclass(frozen=True)
@@ -76,6 +33,7 @@ class UniformHeads:
     def __str__(self) -> str:
         return "evenly"
 
-    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
-        """Return each KV head's share of the layer's pairs."""
-        return [1.0] * view.kv_heads
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
+        """Return each KV head's share, of however many pairs."""
+        shares = [1.0] * view.kv_heads
+        return lambda pairs: shares

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, cast, runtime_checkable
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.eviction.budgets import UniformHeads, UniformLayers, allocate
+from maskkv.eviction.allocation import allocate
+from maskkv.eviction.budgets import UniformHeads, UniformLayers
+from maskkv.eviction.ranking import Choice, Ranking, Shares
 from maskkv.eviction.view import LayerView, ModelView
 
 
@@ -31,7 +33,7 @@ class LayerBudget(Protocol):
     """Split the model's pairs over the layers."""
 
     needs_importance: ClassVar[bool]
-    """Whether the split depends on the layers' importance."""
+    """Whether the split depends on the layers' importance; then it is an `ImportanceBudget`."""
 
     def __call__(self, view: ModelView) -> list[float]:
         """Return each layer's share (any non-negative scale)."""
@@ -39,11 +41,26 @@ class LayerBudget(Protocol):
 
 
 @runtime_checkable
+class ImportanceBudget(LayerBudget, Protocol):
+    """Split the model's pairs over the layers by their importance, and bound the split before it is known."""
+
+    def most(self, view: ModelView) -> list[float]:
+        """Return the largest share that each layer may turn out to have, 1 being an even one.
+
+        `view.importance` is that of the first layers, those that have run.
+        """
+        ...
+
+
+@runtime_checkable
 class HeadBudget(Protocol):
     """Split a layer's pairs over its KV heads."""
 
-    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
-        """Return each KV head's share (any non-negative scale) of the layer's `pairs`."""
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
+        """Return each KV head's share of any number of the layer's pairs up to `most`.
+
+        A head's part must not shrink as the number grows. The view is gone when the shares are asked for.
+        """
         ...
 
 
@@ -87,22 +104,29 @@ class Policy:
         shares = self.layer_budget(ModelView(num_layers, budget, evictable, importance))
         return allocate(shares, budget * kv_heads * num_layers, most)
 
-    def keep(self, view: LayerView, pairs: int) -> Bool[Tensor, "kv_heads evictable"]:
+    def most_pairs(
+        self, budget: int, *, num_layers: int, kv_heads: int, evictable: int, importance: Sequence[float]
+    ) -> list[int]:
+        """Return how many pairs each layer may come to keep, given the importance of the first layers alone.
+
+        Whole numbers of pairs may be one above the exact ones, and one more is for the last digit of those.
+        """
+        layers = cast("ImportanceBudget", self.layer_budget)
+        shares = layers.most(ModelView(num_layers, budget, evictable, importance))
+        return [min(kv_heads * evictable, math.floor(share * budget * kv_heads) + 2) for share in shares]
+
+    def rank(self, view: LayerView, most: int) -> Ranking:
+        """Rank the pairs of a layer of which `most` or fewer will stay."""
+        if self.scorer is None:
+            raise ValueError(f"policy {self.name!r} evicts nothing")
+        scores = self.scorer(view)
+        return Ranking.of(scores, self.head_budget(view, scores, most))
+
+    def choose(self, view: LayerView, pairs: int) -> Choice:
         """Return which pairs stay: the best of each KV head, `pairs` in all (Eq. 16)."""
         if self.scorer is None or pairs == view.kv_heads * view.evictable:
-            return view.keys.new_ones((view.kv_heads, view.evictable), dtype=torch.bool)
-        scores = self.scorer(view)
-        heads = allocate(self.head_budget(view, scores, pairs), pairs, view.evictable)
-        return top_pairs(scores, torch.tensor(heads, device=scores.device))
+            return Choice.everything(view.kv_heads, view.evictable, view.keys.device)
+        return self.rank(view, pairs).best(pairs)[0]
 
     def _evicts(self, budget: int | None, evictable: int) -> bool:
         return self.scorer is not None and budget is not None and budget < evictable
-
-
-def top_pairs(
-    scores: Float[Tensor, "kv_heads pairs"], counts: Int[Tensor, " kv_heads"]
-) -> Bool[Tensor, "kv_heads pairs"]:
-    """Mark the `counts[h]` best pairs of each head; ties go to the earlier position."""
-    order = scores.sort(dim=-1, descending=True, stable=True).indices
-    ranks = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
-    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, order, ranks < counts[:, None])

@@ -44,7 +44,8 @@ def check_tally(tally: str) -> None:
 class ModelView:
     """Show what is known of a model's layers and of a prompt before the first layer evicts.
 
-    `budget` is below `evictable`; `importance` is given to policies that need it.
+    `budget` is below `evictable`; `importance` is given to policies that need it: of every layer, or of the first ones
+    where it is asked how much the layers may get at most.
     """
 
     num_layers: int
@@ -83,6 +84,11 @@ class LayerView:
     def prompt_length(self) -> int:
         """Return the number of prompt pairs, live ones included."""
         return len(self.keys) - len(self.masked)
+
+    def live_rows(self) -> Int[Tensor, "live kv_heads"]:
+        """Return where the live rows' pairs lie among all of the layer's, heads of a position side by side."""
+        first, stop = self.evictable * self.kv_heads, len(self.keys) * self.kv_heads
+        return torch.arange(first, stop, device=self.keys.device).view(-1, self.kv_heads)
 
     def votes(self, voters: str, tally: str = "sum") -> Float[Tensor, "kv_heads evictable"]:
         """Return the attention that each evictable pair gets from the voters (Eq. 7)."""

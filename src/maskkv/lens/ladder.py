@@ -134,18 +134,15 @@ class Watch:
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
     ) -> None:
-        """Ask the inner cache, and the policy at each rung.
-
-        A head's choices are nested, since `Policy.keep` takes the best ones: a position's place is by how many rungs
-        keep it.
-        """
+        """Ask the inner cache, and the policy at each rung: a head keeps the first of one order at all of them."""
         self.inner.hold(layer, keys, values, queries)
         view = self.view(layer, keys, values, queries)
-        keep = torch.stack([self.policy.keep(view, pairs[layer]) for pairs in self.pairs])
-        counts = keep.sum(-1)
-        order = keep.sum(0).sort(dim=-1, descending=True, stable=True).indices
-        self.counts.append(counts.tolist())
-        self.order.append([own[:most].tolist() for own, most in zip(order, counts.amax(0).tolist(), strict=True)])
+        ranking = self.policy.rank(view, max(pairs[layer] for pairs in self.pairs))
+        counts = [ranking.counts(pairs[layer]) for pairs in self.pairs]
+        order = (ranking.cells % view.evictable).view(view.kv_heads, -1)
+        self.counts.append(counts)
+        most = [max(own) for own in zip(*counts, strict=True)]
+        self.order.append([own[:count].tolist() for own, count in zip(order, most, strict=True)])
         self.preference.append(PromptPreference().preference(view).tolist())
 
     def attend(

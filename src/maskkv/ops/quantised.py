@@ -9,12 +9,13 @@ from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import BFloat16, Bool, Float, Int, Shaped
+from jaxtyping import BFloat16, Float, Int, Shaped
 from torch import Tensor
 
 from maskkv.errors import InputError
 from maskkv.ops.attention import HALF
 from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows, attend_packed
+from maskkv.ops.selection import Selection
 
 CODES = {"int8": (torch.int8, 127.0), "fp8": (torch.float8_e4m3fn, 448.0)}
 """For each name the dtype of the codes and the largest one."""
@@ -112,27 +113,25 @@ class QuantisedKV:
     @classmethod
     def pack(
         cls,
-        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        keep: Bool[Tensor, "kv_heads prompt"],
+        keys: Float[Tensor, "vectors head_dim"],
+        values: Float[Tensor, "vectors head_dim"],
+        chosen: Selection,
         kind: str,
     ) -> QuantisedKV:
-        """Quantise one sequence's kept pairs, and copy the tail (every pair past those that `keep` speaks of)."""
-        kv_heads, prompt = keep.shape
-        heads, positions = keep.nonzero().unbind(1)
-        chosen = positions * kv_heads + heads
-        codes = [Quantised.of(each.flatten(0, 1).index_select(0, chosen), kind) for each in (keys, values)]
-        tail = torch.stack((keys[prompt:], values[prompt:]))
-        return cls(codes[0], codes[1], tail, keep.sum(1).tolist(), [tail.shape[1]], kind)
+        """Quantise one sequence's kept pairs, and copy those of its live rows."""
+        codes = [Quantised.of(each.index_select(0, chosen.kept), kind) for each in (keys, values)]
+        tail = torch.stack([each.index_select(0, chosen.tail.flatten()) for each in (keys, values)])
+        tail = tail.unflatten(1, chosen.tail.shape)
+        return cls(codes[0], codes[1], tail, chosen.counts, [len(chosen.tail)], kind)
 
     def refill(
         self,
-        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        keep: Bool[Tensor, "kv_heads prompt"],
+        keys: Float[Tensor, "vectors head_dim"],
+        values: Float[Tensor, "vectors head_dim"],
+        chosen: Selection,
     ) -> None:
         """Take one sequence's pairs anew, as many as before in all, in the same memory."""
-        other = QuantisedKV.pack(keys, values, keep, self._kind)
+        other = QuantisedKV.pack(keys, values, chosen, self._kind)
         self.keys.copy_(other.keys)
         self.values.copy_(other.values)
         self.tail.copy_(other.tail)

@@ -8,12 +8,13 @@ from itertools import accumulate
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.ops.attention import HALF
 from maskkv.ops.fused import scatter, similarity
 from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows, attend_packed
+from maskkv.ops.selection import Selection
 
 Same = TypeVar("Same")
 """One and the same class of pairs."""
@@ -38,9 +39,9 @@ class SegmentedKV(Protocol):
 
     def refill(
         self,
-        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        keep: Bool[Tensor, "kv_heads prompt"],
+        keys: Float[Tensor, "vectors head_dim"],
+        values: Float[Tensor, "vectors head_dim"],
+        chosen: Selection,
     ) -> None:
         """Take one sequence's pairs anew, as many as before in all, in the same memory."""
         ...
@@ -108,26 +109,26 @@ class RaggedKV:
     @classmethod
     def pack(
         cls,
-        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        keep: Bool[Tensor, "kv_heads prompt"],
+        keys: Float[Tensor, "vectors head_dim"],
+        values: Float[Tensor, "vectors head_dim"],
+        chosen: Selection,
     ) -> RaggedKV:
-        """Copy one sequence's kept pairs and tail (every pair past those that `keep` speaks of), and no other."""
-        chosen, lengths = _chosen(keep, len(keys))
-        kept_keys, kept_values = (each.flatten(0, 1).index_select(0, chosen) for each in (keys, values))
-        return cls(kept_keys, kept_values, lengths, [len(keys) - keep.shape[1]])
+        """Copy one sequence's pairs, and no other."""
+        places, live = chosen.by_head(), len(chosen.tail)
+        lengths = [count + live for count in chosen.counts]
+        return cls(keys.index_select(0, places), values.index_select(0, places), lengths, [live])
 
     def refill(
         self,
-        keys: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        values: Float[Tensor, "prompt_and_tail kv_heads head_dim"],
-        keep: Bool[Tensor, "kv_heads prompt"],
+        keys: Float[Tensor, "vectors head_dim"],
+        values: Float[Tensor, "vectors head_dim"],
+        chosen: Selection,
     ) -> None:
         """Take one sequence's pairs anew, as many as before in all, in the same memory."""
-        chosen, lengths = _chosen(keep, len(keys))
-        torch.index_select(keys.flatten(0, 1), 0, chosen, out=self.keys)
-        torch.index_select(values.flatten(0, 1), 0, chosen, out=self.values)
-        self.relay(lengths)
+        places = chosen.by_head()
+        torch.index_select(keys, 0, places, out=self.keys)
+        torch.index_select(values, 0, places, out=self.values)
+        self.relay([count + len(chosen.tail) for count in chosen.counts])
 
     def relay(self, lengths: Sequence[int]) -> None:
         """Split the pairs of each sequence among its heads in another way."""
@@ -222,11 +223,3 @@ class RaggedKV:
 
     def _take(self, bucket: Bucket) -> Read:
         return bucket.take(self.keys), bucket.take(self.values), bucket.mask()
-
-
-def _chosen(keep: Bool[Tensor, "kv_heads prompt"], pairs: int) -> tuple[Int[Tensor, " chosen"], list[int]]:
-    """Return where the kept pairs and the tail lie in `pairs` rows of heads, head by head, and how many each has."""
-    kv_heads, prompt = keep.shape
-    stays = torch.cat((keep, keep.new_ones((kv_heads, pairs - prompt))), dim=1)
-    heads, positions = stays.nonzero().unbind(1)
-    return positions * kv_heads + heads, stays.sum(1).tolist()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
+from maskkv.eviction.ranking import Shares
 from maskkv.eviction.scorers import ObservationWindow
 from maskkv.eviction.view import LayerView
 
@@ -32,13 +33,18 @@ class TopOfLayer:
     def __str__(self) -> str:
         return f"{self.head_base:g} evenly, {1 - self.head_base:g} by the head's part of the layer's best k_l pairs"
 
-    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
-        """Return each KV head's share of the layer's pairs."""
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
+        """Return each KV head's share of any number of pairs up to `most`."""
+        kv_heads = view.kv_heads
         # All heads of a position lie together, so that a tie favours no head.
-        best = scores.T.flatten().sort(descending=True, stable=True).indices[:pairs]
-        counts = torch.bincount(best % view.kv_heads, minlength=view.kv_heads)
-        even = self.head_base * pairs / view.kv_heads
-        return [(1 - self.head_base) * count + even for count in counts.tolist()]
+        owners = scores.T.flatten().sort(descending=True, stable=True).indices[:most] % kv_heads
+
+        def shares(pairs: int) -> list[float]:
+            counts = torch.bincount(owners[:pairs], minlength=kv_heads)
+            even = self.head_base * pairs / kv_heads
+            return [(1 - self.head_base) * count + even for count in counts.tolist()]
+
+        return shares
 
 
 POLICY = Policy(name="adakv", paper="arXiv 2407.11550", scorer=ObservationWindow(), head_budget=TopOfLayer())

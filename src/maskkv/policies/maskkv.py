@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
+from maskkv.eviction.ranking import Shares
 from maskkv.eviction.scorers import Votes
 from maskkv.eviction.view import LayerView, ModelView
 
@@ -43,7 +44,7 @@ class BoundaryAware:
         num_layers, importance = view.num_layers, view.importance
         if importance is None:
             raise ValueError("boundary-aware layer budgets need the layers' importance")
-        boundary = [layer < self.edge or layer >= num_layers - self.edge for layer in range(num_layers)]
+        boundary = self._boundary(num_layers)
         at_boundary = sum(value for value, edge in zip(importance, boundary, strict=True) if edge)
         total = sum(importance)
         if total == 0 or all(boundary):
@@ -53,6 +54,17 @@ class BoundaryAware:
             False: (1 - self.layer_base) * (total - at_boundary) / total / (num_layers - sum(boundary)),
         }
         return [self.layer_base / num_layers + rest[edge] for edge in boundary]
+
+    def most(self, view: ModelView) -> list[float]:
+        """Return each layer's share if the layers of the other group had no importance at all."""
+        boundary = self._boundary(view.num_layers)
+        if all(boundary):
+            return [1.0] * view.num_layers
+        size = {True: sum(boundary), False: view.num_layers - sum(boundary)}
+        return [self.layer_base + (1 - self.layer_base) * view.num_layers / size[edge] for edge in boundary]
+
+    def _boundary(self, num_layers: int) -> list[bool]:
+        return [layer < self.edge or layer >= num_layers - self.edge for layer in range(num_layers)]
 
 
 @dataclass(frozen=True)
@@ -73,11 +85,12 @@ class PromptPreference:
     def __str__(self) -> str:
         return f"{self.head_base:g} evenly, {1 - self.head_base:g} by P_h"
 
-    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], pairs: int) -> list[float]:
-        """Return each KV head's share of the layer's pairs."""
+    def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
+        """Return each KV head's share, of however many pairs."""
         preference = self.preference(view)
         even = self.head_base / view.kv_heads
-        return (even + (1 - self.head_base) * preference / preference.sum().clamp_min(1e-30)).tolist()
+        shares = (even + (1 - self.head_base) * preference / preference.sum().clamp_min(1e-30)).tolist()
+        return lambda pairs: shares
 
     def preference(self, view: LayerView) -> Float[Tensor, " kv_heads"]:
         """Return P_h, the part of the masks' attention that goes to the prompt rather than to masks (Eq. 14)."""

@@ -48,6 +48,16 @@ class LayerGroups:
         others = (view.num_layers - self.squeezed * count) / (view.num_layers - count)
         return [self.squeezed if group == least else others for group in groups]
 
+    def most(self, view: ModelView) -> list[float]:
+        """Return each layer's share if it is not squeezed and all layers are that may be.
+
+        A layer is not squeezed before those that change more. One of unknown importance may be the only one that is
+        not.
+        """
+        known = view.importance or ()
+        ahead = [sum(other >= each for other in known) for each in known] + [1] * (view.num_layers - len(known))
+        return [self.squeezed + (1 - self.squeezed) * view.num_layers / count for count in ahead]
+
 
 def cluster(values: Sequence[float], most: int) -> list[int]:
     """Return each value's group, counted from the smallest values: the exact k-means of numbers.

@@ -187,8 +187,7 @@ def live_rows(
     rows = torch.tensor([*random_prompt(config, prompt_length, 0), *masks], device=device)
     rotation = model.rotation(torch.arange(len(rows), device=device))
     live = model.rotation(torch.arange(extent.evictable, len(rows), device=device))
-    pairs = [config.num_kv_heads * extent.evictable] * config.num_layers
-    cache = EvictingCache(config, extent, named("full"), pairs, GENERATION.transfer_ratio)
+    cache = EvictingCache(config, extent, named("full"), None, GENERATION.transfer_ratio)
     masked = torch.ones(GENERATION.gen_length, dtype=torch.bool)
     cache.begin(Refresh.PROMPT, masked)
     model(rows, rotation, SharedRefresh([cache]))

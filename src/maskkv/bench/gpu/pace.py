@@ -141,7 +141,7 @@ def _case(subject: Subject, length: int, policy: str, *, whole: bool) -> Fields:
 
 
 def _without_profile(subject: Subject, setup: Setup, prompt_s: float, response: dict[str, float]) -> Fields:
-    """Time the first prompt refresh with the pass before it that measures the layers' importance."""
+    """Time a first prompt refresh that finds out the layers' importance."""
     engine = subject.open(replace(setup, profiled=False))
     first = steps(engine, subject.device, 1)[0].seconds
     longer = {name: value + first - prompt_s for name, value in response.items()}
