@@ -32,7 +32,12 @@ def test_it_prints_a_table_and_one_line_of_json(capsys: pytest.CaptureFixture[st
     assert record["machine"]["bytes_per_s"] > 1e6
     (run,) = record["runs"]
     assert (run["prompt_length"], run["batch_size"]) == (96, 1)
-    none, full, maskkv = run["cases"]
+    none, full, maskkv, unprofiled = run["cases"]
+    assert [maskkv["profiled"], unprofiled["profiled"]] == [True, False]
+    assert any("maskkv 8 †" in line for line in lines)
+    assert unprofiled["cache_bytes"] == maskkv["cache_bytes"]
+    assert full["over_full"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert unprofiled["over_full"]["median"] > 0
     assert [none["steps_timed"], full["steps_timed"], maskkv["steps_timed"]] == [2, 8, 8]
     assert none["extrapolated"]
     assert not maskkv["extrapolated"]
@@ -71,7 +76,8 @@ def test_lengths_and_batches_are_runs_of_one_line(capsys: pytest.CaptureFixture[
     assert main(["--shape", "tiny", "--gen-length", "8", "--repeats", "1", *arguments]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [(run["prompt_length"], run["batch_size"]) for run in record["runs"]] == [(40, 1), (40, 3)]
-    assert [case["policy"] for case in record["runs"][0]["cases"]] == ["none", "maskkv"]
+    assert [case["policy"] for case in record["runs"][0]["cases"]] == ["none", "maskkv", "maskkv"]
+    assert record["runs"][0]["cases"][1]["over_full"] is None
     alone, together = (run["cases"][1] for run in record["runs"])
     assert alone["cache_bytes"] == together["cache_bytes"]
     # Prompts are read one by one, what is between runs together.
@@ -110,7 +116,9 @@ def test_ratios_are_taken_within_a_repeat_and_parts_extrapolated() -> None:
     moved = {"everything": 10, "prompt": 10, "partial": 90}
     cost = Cost({"everything": 100, "prompt": 100, "partial": 20}, moved, cache_bytes=7, peak_live_bytes=9)
     machine = Machine(flops_per_s=10.0, bytes_per_s=30.0)
-    cached = summary(Case("full"), cost, own, none, 2, machine)
+    full = [Timing(("prompt", "partial"), (seconds, 0.0), (seconds, 0.0), seconds, 4) for seconds in (8.0, 1.0, 9.0)]
+    cached = summary(Case("maskkv", 4), cost, own, {"none": none, "full": full}, 2, machine)
+    assert cached["over_full"] == {"median": 2.0, "min": 0.5, "max": 3.0}
     assert cached["speedup"] == {"median": 4.0, "min": 2.0, "max": 10.0}
     assert cached["cpu_speedup"] == {"median": 2.0, "min": 1.0, "max": 5.0}
     assert cached["steps_per_s"] == {"median": 1 / 1.5, "min": 0.5, "max": 1.0}
@@ -121,7 +129,8 @@ def test_ratios_are_taken_within_a_repeat_and_parts_extrapolated() -> None:
     assert cached["response_floor_s"] == 13.0
     assert cached["tokens_per_s"] == {"median": 4 / 3, "min": 1.0, "max": 2.0}
     assert cached["first_commit_s"] == {"median": 2.0, "min": 1.0, "max": 3.0}
-    plain = summary(Case("none"), cost, none, none, 64, machine)
+    plain = summary(Case("none"), cost, none, {"none": none}, 64, machine)
+    assert plain["over_full"] is None
     assert plain["response_s"] == {"median": 6.0 * 64, "min": 4.0 * 64, "max": 10.0 * 64}
     assert (plain["response_flops"], plain["extrapolated"]) == (6400, True)
 

@@ -138,13 +138,19 @@ def schedule(options: argparse.Namespace) -> Generation:
 
 
 def choose(options: argparse.Namespace) -> Iterator[Case]:
-    """Yield `none`, which everything is compared with, and the other policies, each at every budget if it has one."""
+    """Yield `none`, which everything is compared with, and the other policies, each at every budget if it has one.
+
+    Those that need the layers' importance come twice: with a layer profile, and as for a user who has none.
+    """
     yield Case("none")
     for name in options.policy:
         if name == "none":
             continue
-        for budget in options.budget if policies.named(name).scorer is not None else [None]:
+        policy = policies.named(name)
+        for budget in options.budget if policy.scorer is not None else [None]:
             yield Case(name, budget)
+            if policy.layer_budget.needs_importance:
+                yield Case(name, budget, profiled=False)
 
 
 def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Case]) -> Transformer:
@@ -187,11 +193,16 @@ def measured(options: argparse.Namespace, model: Transformer, machine: Machine) 
                 "prompt_length": length,
                 "batch_size": batch,
                 "cases": [
-                    summary(case, costs[case], timings[case], timings[cases[0]], steps, machine) for case in cases
+                    summary(case, costs[case], timings[case], references(timings), steps, machine) for case in cases
                 ],
             }
         )
     return runs
+
+
+def references(timings: dict[Case, list[Timing]]) -> dict[str, list[Timing]]:
+    """Return the timings of what the other cases are compared with."""
+    return {case.policy: timings[case] for case in (Case("none"), Case("full")) if case in timings}
 
 
 def set_up(options: argparse.Namespace, model: Transformer, length: int, batch: int) -> Task:

@@ -20,15 +20,17 @@ from maskkv.policies import named
 
 @dataclass(frozen=True)
 class Case:
-    """Name what is compared: a policy and its budget."""
+    """Name what is compared: a policy, its budget, and whether the layers' importance is known beforehand."""
 
     policy: str
     budget: int | None = None
+    profiled: bool = True
 
     @property
     def label(self) -> str:
         """Return the case as a row of the table is called."""
-        return self.policy if self.budget is None else f"{self.policy} {self.budget}"
+        budget = "" if self.budget is None else f" {self.budget}"
+        return f"{self.policy}{budget}{'' if self.profiled else ', no profile'}"
 
     @property
     def cached(self) -> bool:
@@ -53,7 +55,7 @@ class Task:
 
     def open(self, case: Case, generation: Generation) -> Engine:
         """Return an engine that is about to take the responses' first step."""
-        engine = Engine(self.model, self.profile)
+        engine = Engine(self.model, self.profile if case.profiled else None)
         for prompt in self.prompts:
             engine.add(prompt, generation, named(case.policy), case.budget, kv_dtype=self.kv_dtype)
         return engine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -22,18 +22,23 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def summary(
-    case: Case, cost: Cost, timings: Sequence[Timing], reference: Sequence[Timing], num_steps: int, machine: Machine
+    case: Case,
+    cost: Cost,
+    timings: Sequence[Timing],
+    references: Mapping[str, Sequence[Timing]],
+    num_steps: int,
+    machine: Machine,
 ) -> dict[str, Any]:
-    """Summarise a case; `reference` are the timings of `none`, one for each repeat of the case's own.
+    """Summarise a case; `references` are the timings of `none` and, if there, `full`, one for each repeat.
 
-    A ratio is between a case and `none` in the same repeat, of whole responses. What was timed in part (`none`) is
+    A ratio is between a case and a reference in the same repeat, of whole responses. What was timed in part (`none`) is
     extrapolated to `num_steps`: each of its steps counts as the mean of those timed.
     """
     kinds = timings[0].kinds
     extrapolated = timings[0].tokens == 0
     steps = num_steps if extrapolated else len(kinds)
     flops = sum(cost.flops[each] for each in kinds) * steps // len(kinds)
-    pairs = list(zip(timings, reference, strict=True))
+    pairs = list(zip(timings, references["none"], strict=True))
     floors = {name: machine.floor(cost.flops[name], cost.moved[name]) for name in cost.flops}
     return {
         **asdict(case),
@@ -47,6 +52,12 @@ def summary(
         "cpu_speedup": spread(
             _mean(none.cpu_seconds) * num_steps / (_mean(own.cpu_seconds) * steps) for own, none in pairs
         ),
+        "over_full": spread(
+            sum(full.seconds) / (_mean(own.seconds) * steps)
+            for own, full in zip(timings, references["full"], strict=True)
+        )
+        if "full" in references
+        else None,
         "response_s": spread(_mean(own.seconds) * steps for own in timings),
         "step_s": {kind: spread(_of_kind(timings, kind)) for kind in dict.fromkeys(kinds)},
         "step_flops": cost.flops,
@@ -111,12 +122,13 @@ def _against_floor(case: dict[str, Any], name: str) -> str:
 def _cost_table(cases: Sequence[dict[str, Any]]) -> Table:
     none = cases[0]
     table = _table("Size and work")
-    for column in ("first commit", "cache", "peak live", "GFLOP", "none ÷ own", "of bound"):
+    for column in ("× full", "first commit", "cache", "peak live", "GFLOP", "none ÷ own", "of bound"):
         table.add_column(column, justify="right")
     for case in cases:
         bound = none["response_flops"] / case["response_flops"]
         table.add_row(
             _label(case),
+            "" if case["over_full"] is None else _range(case["over_full"], "{:.2f}"),
             f"{case['first_commit_s']['median']:.2f} s",
             decimal(case["cache_bytes"]),
             decimal(case["peak_live_bytes"]),
@@ -133,7 +145,7 @@ def _notes(record: dict[str, Any]) -> str:
         "Peak live: tensors alive in a prompt refresh without the weights; inside fused kernels nothing is seen.",
         "GFLOP: of a response; each kind of step counted once, times its steps; none ÷ own bounds × none.",
         "Floor: the operations at the rate of a matrix product, or the bytes that must be moved at that of a copy.",
-        "Layer importance was measured before, as with a calibration profile.",
+        "Layer importance was measured before, as with a calibration profile; †: without one.",
         "By CPU: the same ratio in seconds of this process's threads, which other programs hardly change.",
         "prompt, response, partial: milliseconds of a step that recomputes so much; below, in floors.",
     ]
@@ -148,7 +160,8 @@ def _notes(record: dict[str, Any]) -> str:
 
 
 def _label(case: dict[str, Any]) -> str:
-    return case["policy"] if case["budget"] is None else f"{case['policy']} {case['budget']}"
+    known = Case(case["policy"], case["budget"]).label
+    return known if case["profiled"] else f"{known} †"
 
 
 def _range(values: dict[str, float], form: str) -> str:

@@ -43,7 +43,7 @@ def draw(records: Sequence[Record]) -> Figure:
     runs = having(_flat(records), ("cases", "prompt_length"), "a run of `maskkv bench`")
     check_alike(runs, SAME)
     cases = [case for run in runs for case in _cases(run)]
-    check_distinct(cases, ("prompt_length", "case.policy", "case.budget"))
+    check_distinct(cases, ("prompt_length", "case.policy", "case.budget", "case.profiled"))
     styles = looks(map(_label, cases))
     series = {field: {name: points(cases, name, field) for name in styles} for field in PANELS}
     shown = {field: drawn for field, drawn in series.items() if any(drawn.values())}
@@ -97,7 +97,8 @@ def _cases(run: Record) -> list[Record]:
 def _label(case: Record) -> str:
     budget = whole(case, "case.budget")
     policy = text(case, "case.policy")
-    return policy if budget is None else f"{policy} {budget}"
+    named = policy if budget is None else f"{policy} {budget}"
+    return named if look_up(case, "case.profiled") in (True, MISSING) else f"{named}, no profile"
 
 
 def _draw(axis: Axes, own: Points, look: Look) -> None:
