@@ -215,6 +215,29 @@ def test_no_layer_meets_the_host_between_refreshes(dtype: torch.dtype, kv_dtype:
         assert list(in_pass.copies.values()) == [1]
 
 
+@pytest.mark.parametrize("policy", [name for name in policies.names() if policies.named(name).cached])
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+@pytest.mark.parametrize("profile", [PROFILE, None], ids=["profile", "no profile"])
+def test_a_layer_of_a_prompt_refresh_waits_once(policy: str, kv_dtype: str, profile: LayerProfile | None) -> None:
+    """For how the heads share; without a profile also for what the layer before was worth. However many chunks."""
+    waits = []
+    for layers in (3, 5):
+        with pretended() as counts:
+            known = None if profile is None else replace(profile, importance=(0.4, 0.1, 0.2, 0.3, 0.6)[:layers])
+            asked = [(150, BETWEEN, policies.named(policy), 3)]
+            own = moved(model("dream", torch.bfloat16, layers, chunk_rows=8))
+            running = engine(own, asked, profile=known, kv_dtypes=[kv_dtype], cuda_graphs=False)
+            running.step()
+            waits.append(sum(counts.syncs.values()))
+            before = deepcopy(counts)
+            running.step()
+            assert sum(counts.since(before).syncs.values()) <= 3, "the first step after a refresh"
+    a_layer = (waits[1] - waits[0]) / 2
+    unknown = profile is None and policies.named(policy).needs_importance(3, 150)
+    # AdaKV counts its heads' pairs on the device, once more for what may come to be kept.
+    assert a_layer <= 1 + unknown * 2 + (policy == "adakv"), counts.syncs
+
+
 LAUNCHES = {Refresh.PARTIAL: 84, Refresh.RESPONSE: 52}
 """Kernels that a layer past the first starts for one sequence in half precision, by the estimate, and a tenth."""
 
@@ -277,7 +300,7 @@ def test_a_pass_is_run_then_captured_then_replayed(dtype: torch.dtype) -> None:
     replayed, captured = (0, 0, 1, 0), (1, 1, 1, 0)
     refreshed = [("response", 1, 1, 1, 2), ("partial", *captured)] if in_buckets else None
     assert seen == [
-        ("prompt", 2, 0, 0, 0),  # and before it a pass that measures the layers
+        ("prompt", 1, 0, 0, 0),
         ("partial", 1, 0, 0, 0),
         ("partial", *captured),
         ("response", 1, 0, 0, 0),
@@ -287,7 +310,7 @@ def test_a_pass_is_run_then_captured_then_replayed(dtype: torch.dtype) -> None:
         ("partial", *replayed),
         ("prompt", 1, 0, 0, 0),
         *(refreshed or [("response", *replayed), ("partial", *replayed)]),
-        ("prompt", 2, 0, 0, 0),
+        ("prompt", 1, 0, 0, 0),
         ("partial", *captured),  # all of its kernels are known
     ]
 

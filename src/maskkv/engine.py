@@ -159,14 +159,15 @@ class Engine:
             caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
             whole = self._refresh(branch.tokens(0), rotation, caches, alike)
             for own, each in zip(hidden, alike, strict=True):
-                own.append(whole[each.logit_rows().to(whole.device, non_blocking=True)])
+                from_the_end = each.logit_rows() - len(each.canvas.tokens)
+                own.append(whole[from_the_end.to(whole.device, non_blocking=True)])
         return hidden
 
     def _refresh(
         self, tokens: Tensor, rotation: Rotation, caches: list[EvictingCache], alike: list[RunningSequence]
-    ) -> Float[Tensor, "rows hidden"]:
+    ) -> Float[Tensor, "needed hidden"]:
         """Run all rows and refresh the caches; find out the layers' importance if a sequence waits for it."""
-        shared = SharedRefresh(caches)
+        shared = SharedRefresh(caches, self.model.config.num_layers - 1, alike[0].extent.evictable)
         if not any(each.waits for each in alike):
             return self.model(tokens, rotation, shared)
         probe = ImportanceProbe(shared, self.model.config.num_layers, self.model.device, shared.learn)

@@ -53,7 +53,7 @@ def test_maskkv_costs_its_live_rows_and_kept_pairs(kv_heads: int, lookback: int)
     kinds = [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PARTIAL, Refresh.PROMPT]
     steps = counted(config, "maskkv", BUDGET, steps=5)
     assert [refresh for refresh, _ in steps] == kinds
-    # The first prompt refresh has a pass before it that measures the layers' importance.
+    # In the first prompt refresh all rows of the last layer attend, for its importance.
     for index, (refresh, flops) in list(enumerate(steps))[1:]:
         # Blocks of 4, one token a step: 4, 3, 2, 1, then the next block.
         expected = predicted(config, refresh, candidates=4 - index % 4, kept=BUDGET)

@@ -49,11 +49,15 @@ def step_flops(
     rows = extent.prompt_length + extent.gen_length if whole else extent.live
     flops = 2 * candidates * config.hidden_size * config.vocab_size
     for layer in range(config.num_layers):
+        # Nobody reads what the last layer makes of a prompt's rows but their pairs.
+        last = whole and layer == config.num_layers - 1
         # Layer 0 reads the embedding, which changes with every commit: it recomputes all its rows.
         partial = refresh is Refresh.PARTIAL and layer > 0
-        fresh = int(extent.gen_length * transfer_ratio) if partial else rows
+        fresh = int(extent.gen_length * transfer_ratio) if partial else extent.live if last else rows
         pairs = rows * config.num_kv_heads + (0 if whole else layer_pairs[layer])
         flops += _layer_flops(config, rows, fresh, pairs)
+        if last:
+            flops += 2 * (rows - fresh) * config.hidden_size * config.num_kv_heads * config.head_dim
     return flops
 
 

@@ -114,6 +114,10 @@ class PackedCache:
         pairs.write_keys(keys, self._rows)
         pairs.write_values(values)
 
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Need every row: they are live ones."""
+        return 0
+
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:

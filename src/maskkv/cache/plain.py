@@ -36,6 +36,10 @@ class NoCache:
         """Hold the pairs until the last row has read them."""
         self._pairs = (keys, values)
 
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Need every row."""
+        return 0
+
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
@@ -99,6 +103,10 @@ class ImportanceProbe:
         if self._tell is not None:
             self._tell(self.importance)
         self._inner.hold(layer, keys, values, queries)
+
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Need what the inner cache needs, and every row's attention."""
+        return 0 if sublayer is Sublayer.ATTENTION else self._inner.first(layer, sublayer)
 
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice

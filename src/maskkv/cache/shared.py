@@ -18,10 +18,14 @@ class SharedRefresh:
 
     During a refresh every row attends to the whole prompt, whatever is kept of it afterwards, so the pass is the same
     for all; and voters that several policies listen to are counted once. Without parts it is a pass without a cache.
+
+    Of the last layer only the outputs of rows from `first_live` on are needed: the others' have no reader.
     """
 
-    def __init__(self, parts: Sequence[EvictingCache]) -> None:
+    def __init__(self, parts: Sequence[EvictingCache], last_layer: int, first_live: int) -> None:
         self._parts = tuple(parts)
+        self._last_layer = last_layer
+        self._first_live = first_live
         self._pass = NoCache()
 
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> None:
@@ -46,6 +50,10 @@ class SharedRefresh:
         """Tell the parts the importance of the first layers, or of all."""
         for part in self._parts:
             part.learn(importance)
+
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Need every row that a later layer, the logits or a step to come read."""
+        return self._first_live if layer == self._last_layer else 0
 
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice

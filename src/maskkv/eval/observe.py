@@ -96,6 +96,10 @@ class AttentionProbe:
         self.preference.append(PromptPreference().preference(view))
         self._inner.hold(layer, keys, values, queries)
 
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Ask the inner cache."""
+        return self._inner.first(layer, sublayer)
+
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:

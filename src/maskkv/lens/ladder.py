@@ -145,6 +145,10 @@ class Watch:
         self.order.append([own[:count].tolist() for own, count in zip(order, most, strict=True)])
         self.preference.append(PromptPreference().preference(view).tolist())
 
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Ask the inner cache."""
+        return self.inner.first(layer, sublayer)
+
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:

@@ -53,6 +53,10 @@ class StepCache(Protocol):
         """Take the keys of the fresh rows and the values of all rows."""
         ...
 
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Return the first row whose output of a sub-layer is needed; later ones are too. Asked if no row is stale."""
+        ...
+
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
@@ -117,8 +121,8 @@ class Layer(nn.Module):
         cache: StepCache,
         index: int,
         chunk_rows: int,
-    ) -> Float[Tensor, "rows hidden"]:
-        """Run the layer over all rows, recomputing those that the cache calls stale."""
+    ) -> Float[Tensor, "needed hidden"]:
+        """Run the layer over all rows, recomputing those that the cache calls stale; return those that are needed."""
         every = spans(len(x), chunk_rows)
         # What fits into one span is normed once. A long prompt is normed for values, keys and queries each: to keep it
         # would take as much memory as the stream.
@@ -131,14 +135,22 @@ class Layer(nn.Module):
         cache.hold(index, keys, values, queries)
         del values, keys
 
-        def output(span: slice) -> Tensor:
+        def attended(span: slice) -> Tensor:
             read = cache.attend(index, queries(span), span).flatten(1)
             residual = x[span] if stale is None else x
-            residual = cache.add(index, Sublayer.ATTENTION, residual, self.o_proj(read), span)
+            return cache.add(index, Sublayer.ATTENTION, residual, self.o_proj(read), span)
+
+        def output(span: slice) -> Tensor:
+            residual = attended(span)
             return cache.add(index, Sublayer.MLP, residual, self._mlp(residual, stale), span)
 
-        # Rows that are not stale join no chunk, so a partial step (few rows by nature) runs in one span.
-        return over_spans(output, every) if stale is None else output(slice(0, len(fresh)))
+        if stale is not None:
+            # Rows that are not stale join no chunk, so a partial step (few rows by nature) runs in one span.
+            return output(slice(0, len(fresh)))
+        start, first = cache.first(index, Sublayer.ATTENTION), cache.first(index, Sublayer.MLP)
+        for span in spans(first, chunk_rows, start) if start < first else ():
+            attended(span)
+        return over_spans(output, spans(len(x), chunk_rows, first))
 
     def _queries_and_keys(
         self, x: Tensor, norm: Callable[[Tensor], Tensor], rotation: Rotation, parts: list[slice]
@@ -244,8 +256,11 @@ class Transformer(nn.Module):
 
     def forward(
         self, tokens: Int[Tensor, " rows"], rotation: Rotation, cache: StepCache
-    ) -> Float[Tensor, "rows hidden"]:
-        """Return the residual stream after the last layer, before the final norm; `tokens` may be on the host."""
+    ) -> Float[Tensor, "needed hidden"]:
+        """Return the residual stream after the last layer, before the final norm, of the rows that the cache needs.
+
+        `tokens` may be on the host.
+        """
         x = self.embed(tokens.to(self.device, non_blocking=True))
         for index, layer in enumerate(self.layers):
             x = layer(x, rotation, cache, index, self.chunk_rows)
@@ -260,9 +275,13 @@ def _as_it_is(x: Tensor) -> Tensor:
     return x
 
 
-def spans(rows: int, chunk_rows: int) -> list[slice]:
-    """Cut `rows` rows into slices of at most `chunk_rows`; no rows make one empty slice."""
-    return [slice(start, min(start + chunk_rows, rows)) for start in range(0, max(rows, 1), chunk_rows)]
+def spans(stop: int, chunk_rows: int, start: int = 0) -> list[slice]:
+    """Cut rows into slices of at most `chunk_rows`; no rows make one empty slice.
+
+    >>> spans(10, 4)
+    [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
+    """
+    return [slice(first, min(first + chunk_rows, stop)) for first in range(start, max(stop, start + 1), chunk_rows)]
 
 
 def over_spans(compute: Callable[[slice], Tensor], parts: list[slice]) -> Tensor:
@@ -272,10 +291,11 @@ def over_spans(compute: Callable[[slice], Tensor], parts: list[slice]) -> Tensor
     """
     if len(parts) == 1:
         return compute(parts[0])
+    begin = parts[0].start
     first = compute(parts[0])
-    out = first.new_empty((parts[-1].stop, *first.shape[1:]))
-    out[parts[0]] = first
+    out = first.new_empty((parts[-1].stop - begin, *first.shape[1:]))
+    out[: len(first)] = first
     del first
     for span in parts[1:]:
-        out[span] = compute(span)
+        out[span.start - begin : span.stop - begin] = compute(span)
     return out

@@ -27,6 +27,10 @@ class BatchCache:
         """Take the layer's keys and values."""
         self._pairs = self._split(keys), self._split(values)
 
+    def first(self, layer: int, sublayer: Sublayer) -> int:
+        """Need every row."""
+        return 0
+
     def attend(self, layer: int, queries: Tensor, span: slice) -> Tensor:
         """Attend within each sequence; the model is built with one span for all rows."""
         assert self._pairs is not None, "a layer attends after its pairs are held"

@@ -190,7 +190,7 @@ def live_rows(
     cache = EvictingCache(config, extent, named("full"), None, GENERATION.transfer_ratio)
     masked = torch.ones(GENERATION.gen_length, dtype=torch.bool)
     cache.begin(Refresh.PROMPT, masked)
-    model(rows, rotation, SharedRefresh([cache]))
+    model(rows, rotation, SharedRefresh([cache], config.num_layers - 1, extent.evictable))
     cache.begin(Refresh.RESPONSE, masked)
     cached = model(rows[extent.evictable :], live, PackedCache([cache]))
     return cached, model(rows, rotation, NoCache())[extent.evictable :]
