@@ -11,12 +11,10 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
 import torch
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
 
 from maskkv import shards
@@ -51,32 +49,31 @@ def resolve(source: str | Path) -> Path:
         return folder
     if folder.exists():
         raise CheckpointError(f"{source} is a file; give the folder that holds it")
-    return _reached(source, lambda repo: Path(_fetch(repo)))
+    return _from_hub(str(source))
 
 
-def _reached(source: str | Path, fetch: Callable[[str], Path]) -> Path:
+def _from_hub(repo: str, config_only: bool = False) -> Path:
+    # Its errors bring an HTTP client along, which a local folder does without.
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    def fetch(local_files_only: bool) -> Path:
+        if config_only:
+            return Path(huggingface_hub.hf_hub_download(repo, "config.json", local_files_only=local_files_only)).parent
+        return Path(
+            huggingface_hub.snapshot_download(repo, allow_patterns=list(FILES), local_files_only=local_files_only)
+        )
+
     try:
-        return fetch(str(source))
+        try:
+            # A complete snapshot in the cache is used as it is: the hub is not asked for a newer one.
+            return fetch(local_files_only=True)
+        except LocalEntryNotFoundError:
+            return fetch(local_files_only=False)
     except HFValidationError:
-        raise CheckpointError(f"{source} is not a folder, nor a hub id (owner/name)") from None
+        raise CheckpointError(f"{repo} is not a folder, nor a hub id (owner/name)") from None
     except (OSError, HfHubHTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{source} is not a folder and could not be fetched from the hub: {reason}") from None
-
-
-def _fetch(repo: str) -> str:
-    try:
-        # A complete snapshot in the cache is used as it is: the hub is not asked for a newer one.
-        return huggingface_hub.snapshot_download(repo, allow_patterns=list(FILES), local_files_only=True)
-    except LocalEntryNotFoundError:
-        return huggingface_hub.snapshot_download(repo, allow_patterns=list(FILES))
-
-
-def _config_file(repo: str) -> str:
-    try:
-        return huggingface_hub.hf_hub_download(repo, "config.json", local_files_only=True)
-    except LocalEntryNotFoundError:
-        return huggingface_hub.hf_hub_download(repo, "config.json")
+        raise CheckpointError(f"{repo} is not a folder and could not be fetched from the hub: {reason}") from None
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -98,7 +95,7 @@ def config_of(source: str | Path) -> ModelConfig:
     """
     if not str(source) or Path(source).expanduser().exists():
         return read_config(resolve(source))
-    return read_config(_reached(source, lambda repo: Path(_config_file(repo)).parent))
+    return read_config(_from_hub(str(source), config_only=True))
 
 
 def load(source: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Transformer:

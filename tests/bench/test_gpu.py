@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.attention import varlen
 
 from maskkv.bench.gpu import __main__ as gpu
 from maskkv.bench.gpu import kernel_checks, limits, model_checks, pace
@@ -17,7 +18,6 @@ from maskkv.bench.gpu.kernels import covered
 from maskkv.bench.gpu.subject import Setup, Subject
 from maskkv.bench.gpu.verdicts import Verdict
 from maskkv.generation import Generation
-from maskkv.ops import segments
 from maskkv.records import read
 from tests.ops.test_segments import loop_kernel
 
@@ -228,7 +228,7 @@ def test_busy_is_what_kernels_cover_together():
 
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_check_of_the_kernel_notices_a_wrong_one(monkeypatch, wrong):
-    monkeypatch.setattr(segments, "varlen_attn", lambda *given: loop_kernel(*given) * (1.02 if wrong else 1))
+    monkeypatch.setattr(varlen, "varlen_attn", lambda *given: loop_kernel(*given) * (1.02 if wrong else 1))
     assert [verdict.passed for _, verdict in kernel_checks.segments(CPU)] == [not wrong, not wrong]
 
 

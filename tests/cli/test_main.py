@@ -58,6 +58,27 @@ def test_help_needs_neither_torch_nor_a_second(tmp_path):
     assert all(f"Usage: maskkv {command} " in done.stdout for command in COMMANDS)
 
 
+def test_a_command_imports_only_what_it_uses():
+    """Torch's compiler alone takes a second and 80 MB. All in one process, where a command adds to what was there."""
+    never = {"torch._dynamo", "torch._inductor", "sympy", "triton", "torchao", "datasets", "matplotlib", "fastapi"}
+    prompt, few = "ernst holds what ?", ["--gen-length", "8", "--budget", "4"]
+    commands = [
+        (["sample", "single-key", "--length", "100"], never | {"torch", "numpy"}),
+        (["policies"], never | {"transformers", "huggingface_hub", "tokenizers", "safetensors"}),
+        (["plan", "--shape", "llada-8b"], never | {"transformers", "httpx"}),
+        (["generate", "--raw", prompt, *few], never | {"transformers", "httpx"}),
+        (["generate", prompt, *few], never),
+    ]
+    code = (
+        "import sys\nfrom maskkv.cli import main\n"
+        f"for command, unused in {commands}:\n"
+        "    assert main(command) == 0\n"
+        "    assert not unused & set(sys.modules), (command, unused & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_command_shows_help_and_names_every_command(run):
     ran = run()
     assert (ran.status, ran.err) == (0, "")

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from tests.ops.test_segments import loop_kernel
 from tests.views import selected
 from torch import Tensor
+from torch.nn.attention import varlen
 
 from maskkv.errors import InputError
-from maskkv.ops import segments
 from maskkv.ops.quantised import Quantised, QuantisedKV, check_kv_dtype
 from maskkv.ops.ragged import RaggedKV
 from maskkv.ops.segments import Rows
@@ -132,7 +132,7 @@ def test_one_call_reads_what_buckets_read(
     for lengths in (whole.lengths, [length for part in parts for length in reversed(part.lengths)]):
         whole.relay(lengths)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(segments, "varlen_attn", loop_kernel)
+            patch.setattr(varlen, "varlen_attn", loop_kernel)
             patch.setattr(QuantisedKV, "relays_in_place", True)
             whole.prepare(Rows(counts), heads * group)
             in_one_call = whole.attend(queries, Rows(counts))

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.attention import varlen
 
 from maskkv.ops import segments
 from maskkv.ops.segments import (
@@ -84,7 +85,7 @@ def test_both_ways_read_what_the_padded_oracle_reads(
     device = torch.device("cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "TILE_PAIRS", tile)
-        patch.setattr(segments, "varlen_attn", loop_kernel)
+        patch.setattr(varlen, "varlen_attn", loop_kernel)
         in_buckets = BucketedAttention(lengths, counts, live, device)(queries, taken(keys, values))
         folding = Folding.of(counts, kv_heads * group, kv_heads, device)
         offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.attention.varlen  # defines an operator that is counted
 from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode

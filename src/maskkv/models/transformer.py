@@ -191,7 +191,8 @@ class Transformer(nn.Module):
         self._chunk_rows = chunk_rows
         self.ran: set[tuple[object, ...]] = set()
         """Shapes of passes over one sequence's live rows that have run, and so have had their kernels compiled."""
-        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        # Weights come from elsewhere; and for a normal draw on the meta device torch would import its whole compiler.
+        self.embed = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.hidden_size), freeze=False)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from maskkv.ops.attention import fold_groups, unfold_groups
 
@@ -248,6 +247,9 @@ def attend_packed(
 
     Segment i is `offsets[i]:offsets[i + 1]`, on the device; none has more than `longest` pairs.
     """
+    # It defines operators of its own, and torch imports its whole compiler for those: only where the kernel is.
+    from torch.nn.attention.varlen import varlen_attn
+
     folded = queries.flatten(0, 1).index_select(0, folding.order)
     both, most = (folding.offsets, offsets), (folding.longest, longest)
     read = varlen_attn(folded[:, None], keys[:, None], values[:, None], *both, *most)
