@@ -129,3 +129,20 @@ def test_no_queries_read_nothing(lengths: tuple[int, int]) -> None:
     keep = torch.tensor([[column < length for column in range(3)] for length in lengths])
     ragged = pack(random_heads(5, 2, 0), random_heads(5, 2, 1), keep)
     assert ragged.attend(random_heads(0, 6, 2), Rows([0])).shape == (0, 6, 4)
+
+
+def test_segments_are_laid_out_once_until_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether all live rows read or some of them: what is looked up is made by the first."""
+    keep = torch.tensor([[True, False, False], [True, True, True]])
+    ragged = pack(random_heads(8, 2, 0), random_heads(8, 2, 1), keep)
+    queries = random_heads(5, 2, 2)
+    expected = ragged.attend(queries, Rows([5]))
+    made = list(ragged._buckets.values())
+    torch.testing.assert_close(ragged.attend(queries[:2], Rows([2])), expected[:2])
+    assert list(ragged._buckets.values()) == made
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "arange", None)
+        patch.setattr(torch, "tensor", None)
+        assert torch.equal(ragged.attend(queries, Rows([5])), expected)
+    ragged.relay(ragged.lengths[::-1])
+    assert not torch.equal(ragged.attend(queries, Rows([5])), expected)

@@ -59,7 +59,7 @@ def loop_kernel(
 
 
 def taken(keys: Tensor, values: Tensor) -> Callable[[Bucket], Read]:
-    return lambda bucket: (bucket.take(keys), bucket.take(values), bucket.mask())
+    return lambda bucket: (bucket.take(keys), bucket.take(values), bucket.mask)
 
 
 cases = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 4)).flatmap(
@@ -86,7 +86,7 @@ def test_both_ways_read_what_the_padded_oracle_reads(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "TILE_PAIRS", tile)
         patch.setattr(varlen, "varlen_attn", loop_kernel)
-        in_buckets = BucketedAttention(lengths, counts, live, device)(queries, taken(keys, values))
+        in_buckets = BucketedAttention(lengths, counts, live, device, {})(queries, taken(keys, values))
         folding = Folding.of(counts, kv_heads * group, kv_heads, device)
         offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
         # The longest that is told need only be no less than the longest there is.
@@ -119,19 +119,19 @@ def test_a_sequence_is_filled_up_alone_as_among_others_and_by_little(sequences: 
 def test_equal_neighbours_are_read_where_they_lie() -> None:
     pairs, device = random_rows(20, seed=0), torch.device("cpu")
     (whole,) = bucketed([5, 5, 5, 5], [5, 5, 5, 5], range(4), 1, device)
-    assert whole.mask() is None
+    assert whole.mask is None
     assert whole.take(pairs).data_ptr() == pairs.data_ptr()
     (apart,) = bucketed([5, 5, 5, 5], [5, 5, 5, 5], [0, 2], 1, device)
-    assert apart.mask() is None
+    assert apart.mask is None
     assert torch.equal(apart.take(pairs), torch.stack([pairs[:5], pairs[10:15]]))
     (uneven,) = bucketed([5, 7], [16, 16], range(2), 1, device)
-    assert uneven.mask().sum(-1).flatten().tolist() == [5, 7]
+    assert uneven.mask.sum(-1).flatten().tolist() == [5, 7]
 
 
 def test_a_neighbour_that_is_not_finite_changes_nothing() -> None:
     """A segment is filled up with its own last pair, so that what follows it cannot leak through a mask."""
     queries, keys, values = random_rows(2, 1, seed=0), random_rows(12, seed=1), random_rows(12, seed=2)
-    attend = BucketedAttention([5, 7], [1, 1], [3, 3], torch.device("cpu"))
+    attend = BucketedAttention([5, 7], [1, 1], [3, 3], torch.device("cpu"), {})
     before = attend(queries, taken(keys, values))
     keys[5:], values[5:] = torch.nan, torch.nan
     assert torch.equal(attend(queries, taken(keys, values))[0], before[0])

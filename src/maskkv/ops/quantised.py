@@ -14,7 +14,7 @@ from torch import Tensor
 
 from maskkv.errors import InputError
 from maskkv.ops.attention import HALF
-from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows, attend_packed
+from maskkv.ops.segments import Bucket, BucketedAttention, Buckets, Read, Rows, attend_packed
 from maskkv.ops.selection import Selection
 
 CODES = {"int8": (torch.int8, 127.0), "fp8": (torch.float8_e4m3fn, 448.0)}
@@ -108,6 +108,7 @@ class QuantisedKV:
         self.lengths = tuple(lengths)
         self.live = tuple(live)
         self._bucketed: dict[tuple[int, ...], BucketedAttention] = {}
+        self._buckets: Buckets = {}
         self._tails: dict[Bucket, Int[Tensor, "segments live"]] = {}
 
     @classmethod
@@ -141,6 +142,7 @@ class QuantisedKV:
         """Split the pairs of each sequence among its heads in another way."""
         self.lengths = tuple(lengths)
         self._bucketed.clear()
+        self._buckets.clear()
         self._tails.clear()
         if "_order" in self.__dict__:
             self._order.copy_(self._ragged_order(), non_blocking=True)
@@ -244,7 +246,9 @@ class QuantisedKV:
 
     def _reader(self, rows: Rows) -> BucketedAttention:
         if rows.counts not in self._bucketed:
-            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, self.tail.device)
+            self._bucketed[rows.counts] = BucketedAttention(
+                self.lengths, rows.counts, self.live, self.tail.device, self._buckets
+            )
         return self._bucketed[rows.counts]
 
     def _own_tails(self, bucket: Bucket) -> Int[Tensor, "segments live"]:
@@ -258,7 +262,7 @@ class QuantisedKV:
         tail_keys, tail_values = self.tail.flatten(1, 2)[:, own]
         keys = torch.cat((self.keys.take(bucket, self.tail.dtype), tail_keys), dim=1)
         values = torch.cat((self.values.take(bucket, self.tail.dtype), tail_values), dim=1)
-        mask = bucket.mask()
+        mask = bucket.mask
         return keys, values, None if mask is None else F.pad(mask, (0, bucket.live), value=True)
 
     def _tail_rows(self, bucket: Bucket) -> Int[Tensor, "segments live"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskkv.ops.attention import HALF
 from maskkv.ops.fused import scatter, similarity
-from maskkv.ops.segments import Bucket, BucketedAttention, Read, Rows, attend_packed
+from maskkv.ops.segments import Bucket, BucketedAttention, Buckets, Read, Rows, attend_packed
 from maskkv.ops.selection import Selection
 
 Same = TypeVar("Same")
@@ -101,6 +101,7 @@ class RaggedKV:
         self.lengths = tuple(lengths)
         self.live = tuple(live)
         self._bucketed: dict[tuple[int, ...], BucketedAttention] = {}
+        self._buckets: Buckets = {}
         kv_heads = len(lengths) // len(live)
         own = [self.lengths[start : start + kv_heads] for start in range(0, len(lengths), kv_heads)]
         self._most = max(map(sum, own))
@@ -134,6 +135,7 @@ class RaggedKV:
         """Split the pairs of each sequence among its heads in another way."""
         self.lengths = tuple(lengths)
         self._bucketed.clear()
+        self._buckets.clear()
         if "_tail" in self.__dict__:
             self._tail.copy_(self._tail_places(), non_blocking=True)
         if "_ends" in self.__dict__:
@@ -218,8 +220,8 @@ class RaggedKV:
             packed = (self.keys, self.values, folding, self._ends, self._most)
             return lambda queries: attend_packed(queries, *packed)
         if rows.counts not in self._bucketed:
-            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, device)
+            self._bucketed[rows.counts] = BucketedAttention(self.lengths, rows.counts, self.live, device, self._buckets)
         return lambda queries: self._bucketed[rows.counts](queries, self._take)
 
     def _take(self, bucket: Bucket) -> Read:
-        return bucket.take(self.keys), bucket.take(self.values), bucket.mask()
+        return bucket.take(self.keys), bucket.take(self.values), bucket.mask

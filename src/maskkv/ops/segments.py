@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -34,11 +35,17 @@ class BucketedAttention:
 
     The width depends on a sequence's own lengths only, and so, down to the last bit, does what its rows read.
     `lengths` are those of the segments (or of the part of them that differs in length), `live` the live rows of each
-    sequence: a bucket's sequences have equally many of them, and bring equally many rows.
+    sequence: a bucket's sequences have equally many of them, and bring equally many rows. Buckets are taken from
+    `made` if they are there, by their sequences and live rows.
     """
 
     def __init__(
-        self, lengths: Sequence[int], counts: Sequence[int], live: Sequence[int], device: torch.device
+        self,
+        lengths: Sequence[int],
+        counts: Sequence[int],
+        live: Sequence[int],
+        device: torch.device,
+        made: Buckets,
     ) -> None:
         kv_heads = len(lengths) // len(counts)
         starts = torch.tensor([0, *accumulate(counts)])
@@ -49,10 +56,11 @@ class BucketedAttention:
             members = [index for index, kind in enumerate(kinds) if kind == (count, own_live)]
             alone = len(members) == len(counts)
             rows = None if alone else (starts[members][:, None] + torch.arange(count)).flatten().to(device)
-            segments = [member * kv_heads + head for member in members for head in range(kv_heads)]
-            self._groups.append(
-                RowGroup(kv_heads, rows, len(members), bucketed(lengths, widths, segments, own_live, device))
-            )
+            key = (own_live, *members)
+            if key not in made:
+                segments = [member * kv_heads + head for member in members for head in range(kv_heads)]
+                made[key] = bucketed(lengths, widths, segments, own_live, device)
+            self._groups.append(RowGroup(kv_heads, rows, len(members), made[key]))
 
     @property
     def buckets(self) -> list[Bucket]:
@@ -113,17 +121,28 @@ class Bucket:
 
     def take(self, pairs: Shaped[Tensor, "pairs columns"]) -> Shaped[Tensor, "segments width columns"]:
         """Lay the segments below each other, each filled up with its last pair (an empty one with any)."""
+        shape = (len(self.places), self.width)
         if self.run is not None:
-            return pairs[self.run].unflatten(0, (len(self.places), self.width))
+            return pairs[self.run].unflatten(0, shape)
+        return pairs.index_select(0, self._rows).unflatten(0, shape)
+
+    @cached_property
+    def _rows(self) -> Int[Tensor, " segments_width"]:
+        """Return where the pairs lie."""
         rows = torch.minimum(self.first + torch.arange(self.width, device=self.first.device), self.last)
         # Before an empty segment at the very start there is nothing; what fills it is masked.
-        return pairs.index_select(0, rows.clamp_(min=0).flatten()).unflatten(0, rows.shape)
+        return rows.clamp_(min=0).flatten().int()
 
+    @cached_property
     def mask(self) -> Bool[Tensor, "segments 1 width"] | None:
         """Return which pairs are no filling; None if none is."""
         if self.even:
             return None
         return (torch.arange(self.width, device=self.first.device) <= self.last - self.first)[:, None]
+
+
+Buckets = dict[tuple[int, ...], list[Bucket]]
+"""Buckets by the live rows that their sequences have and by these sequences' numbers."""
 
 
 def bucketed(
