@@ -600,3 +600,68 @@ def test_a_failure_of_one_sequence_leaves_the_finished_ones_finished(monkeypatch
     monkeypatch.setattr(engine[second], "commit", right)
     assert engine[first].finished
     assert [step.sequence for step in engine.step()] == [second]
+
+
+@FAMILIES
+@pytest.mark.parametrize("most", [1, 2])
+def test_prompts_take_turns_and_tokens_stay(family: str, most: int) -> None:
+    """Five prompts are due at once, again and again, one of them for two policies; each is answered as it is alone.
+
+    With and without guidance, a cache, doubt and drift.
+    """
+    model = random_model(CONFIGS[family], seed=5)
+    prompts = [random_prompt(model.config, 20 + index, seed=index) for index in range(5)]
+    asked = [
+        (prompts[0], generation(prompt_interval=4), MASKKV, 3),
+        (prompts[0], generation(prompt_interval=4), FULL, None),
+        (prompts[1], generation(prompt_interval=4, cfg_scale=0.5), MASKKV, 4),
+        (prompts[2], generation(prompt_interval=2, drift=0.01), MASKKV, 5),
+        (prompts[3], generation(doubt=0.9), MASKKV, 5),
+        (prompts[4], generation(), NONE, None),
+    ]
+    alone = [run(model, *own) for own in asked]
+    engine = Engine(model, most_prompts=most)
+    numbers = [engine.add(*own) for own in asked]
+    seen: dict[int, list[Step]] = {number: [] for number in numbers}
+    ticks = 0
+    while steps := engine.step():
+        ticks += 1
+        model.rows_run.clear()
+        whole = [step for step in steps if step.refresh in (None, Refresh.PROMPT)]
+        assert len({tuple(engine[step.sequence].canvas.tokens[:20].tolist()) for step in whole}) <= most
+        for step in steps:
+            seen[step.sequence].append(step)
+    for number, own in zip(numbers, alone, strict=True):
+        assert [(s.refresh, s.positions, s.tokens) for s in seen[number]] == [
+            (s.refresh, s.positions, s.tokens) for s in own.steps
+        ]
+        assert engine[number].response() == own.response
+        assert engine[number].kept() == own.kept
+    reads = sum(step.refresh in (None, Refresh.PROMPT) for own in seen.values() for step in own)
+    # The two that share a prompt share their first reading of it.
+    assert ticks >= (reads - 1) / most
+
+
+def test_nobody_waits_for_ever() -> None:
+    """A sequence without a cache reads everything at every step: others come between, in turn."""
+    model = random_model(LLADA)
+    engine = Engine(model, most_prompts=1)
+    for index, policy in enumerate((NONE, NONE, MASKKV)):
+        engine.add(random_prompt(LLADA, 12 + index), generation(), policy, None if policy is NONE else 3)
+    order = [[step.sequence for step in engine.step()] for _ in range(7)]
+    assert order == [[0], [1], [2], [0, 2], [1, 2], [0, 2], [1, 2]]
+
+
+def test_whoever_waits_keeps_its_place_in_the_pass() -> None:
+    """What runs together is not copied apart and together again when the prompt of one of them is read."""
+    model = random_model(LLADA)
+    engine = Engine(model, most_prompts=1)
+    for index in range(3):
+        engine.add(random_prompt(LLADA, 12 + index), generation(gen_length=12, prompt_interval=5), MASKKV, 3)
+    joined = set()
+    for tick in range(8):
+        engine.step()
+        if tick >= 3:
+            joined.add(id(engine._passes["auto"]))
+    assert len(joined) == 1
+    assert [engine[number].prompt_passes for number in range(3)] == [2, 2, 2]

@@ -61,9 +61,19 @@ class Engine:
     that sequences with equal tokens (one prompt under several policies) share a pass; the live rows of all other
     sequences run together in one pass. On a CUDA device those passes are captured as CUDA graphs and replayed, unless
     `cuda_graphs` is False.
+
+    A step reads at most `most_prompts` prompts, if that is not None. Sequences whose prompt is due and that find no
+    place wait, first come first read; what they generate stays the same.
     """
 
-    def __init__(self, model: Transformer, profile: LayerProfile | None = None, *, cuda_graphs: bool = True) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        profile: LayerProfile | None = None,
+        *,
+        cuda_graphs: bool = True,
+        most_prompts: int | None = None,
+    ) -> None:
         if profile is not None and len(profile.importance) != model.config.num_layers:
             raise ProfileError(
                 f"the layer profile has {len(profile.importance)} layers, the model {model.config.num_layers}"
@@ -74,6 +84,9 @@ class Engine:
         self._next = 0
         self._stream = capture_stream(model.device) if cuda_graphs and model.device.type == "cuda" else None
         self._finished: set[int] = set()
+        self._most_prompts = most_prompts
+        self._due: list[int] = []
+        """The sequences whose prompt is due, the longest waiting first."""
         self._passes: dict[str, LivePass] = {}
 
     def add(
@@ -119,17 +132,17 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Step]:
-        """Advance every unfinished sequence by one step."""
-        running = {number: each for number, each in self._sequences.items() if number not in self._finished}
-        for each in running.values():
-            each.begin()
+        """Advance every unfinished sequence by one step, but those that wait for their prompt's turn."""
+        unfinished = {number: each for number, each in self._sequences.items() if number not in self._finished}
         hidden: dict[int, list[Tensor]] = {}
-        live = {number: each for number, each in running.items() if not each.reads_everything}
+        turn = self._turn(unfinished)
         for kind in KV_DTYPES:
-            together = {number: each for number, each in live.items() if each.settings.kv_dtype == kind}
-            hidden |= zip(together, self._run_together(kind, list(together.values())), strict=True)
-        for alike in _alike({number: each for number, each in running.items() if number not in live}):
+            alike_stored = {number: each for number, each in unfinished.items() if each.settings.kv_dtype == kind}
+            live = [number for number, each in alike_stored.items() if not each.reads_everything]
+            hidden |= zip(live, self._run_together(kind, list(alike_stored.values())), strict=True)
+        for alike in turn:
             hidden |= zip(alike, self._run_whole(list(alike.values())), strict=True)
+        running = {number: each for number, each in unfinished.items() if number in hidden}
         proposals = self._propose(list(running.values()), [hidden[number] for number in running])
         moved = [each.moved for each in running.values()]
         here = iter(
@@ -145,15 +158,24 @@ class Engine:
             self._part()
         return steps
 
+    def _turn(self, unfinished: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:
+        """Return the sequences whose prompt is read in this step, in groups that share a pass."""
+        due = {number: each for number, each in unfinished.items() if each.reads_everything}
+        self._due = [number for number in self._due if number in due]
+        self._due += [number for number in due if number not in self._due]
+        turn = _alike({number: due[number] for number in self._due})[: self._most_prompts]
+        self._due = [number for number in self._due if not any(number in alike for alike in turn)]
+        return turn
+
     def _run_whole(self, alike: list[RunningSequence]) -> list[list[Tensor]]:
         """Run all rows of sequences with equal tokens, once per branch; return the hidden rows that each one needs."""
         first, rotation = alike[0], self._rotation(alike[0])
         for each in alike:
             if not each.branches:
                 each.open_branches()
-                each.begin()
                 if self.profile is not None:
                     each.learn(self.profile.importance)
+            each.begin()
         hidden: list[list[Tensor]] = [[] for _ in alike]
         for index, branch in enumerate(first.branches):
             caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
@@ -178,18 +200,31 @@ class Engine:
         return whole
 
     def _run_together(self, kv_dtype: str, sequences: list[RunningSequence]) -> list[list[Tensor]]:
-        """Run the live rows of many sequences in one pass, and return the hidden rows that each one's logits need."""
-        if not sequences:
+        """Run the live rows of many sequences in one pass, and return the hidden rows that their logits need.
+
+        A sequence whose prompt is due needs no pass over its live rows. It rides along if it did before: the pass stays
+        what it was, with all that was captured, and the prompt refresh writes over what comes of it.
+        """
+        live = [each for each in sequences if not each.reads_everything]
+        if not live:
             return []
-        branches = [(each, branch) for each in sequences for branch in each.branches]
+        riding = [each for each in sequences if each.reads_everything and self._rides(kv_dtype, each)]
+        members = [each for each in sequences if each in live or each in riding]
+        for each in members:
+            each.begin_live()
+        branches = [(each, branch) for each in members for branch in each.branches]
         live_pass = self._joined(kv_dtype, branches)
-        tokens = [branch.tokens(each.first_row()) for each, branch in branches]
+        tokens = [branch.tokens(each.extent.evictable) for each, branch in branches]
         hidden = live_pass(torch.cat(tokens))
         # The device is at work: what is needed afterwards is prepared meanwhile.
-        starts = accumulate([len(own) for own in tokens], initial=0)
-        rows = [start + each.logit_rows() for start, (each, _) in zip(starts, branches, strict=False)]
+        starts = list(accumulate([len(own) for own in tokens], initial=0))
+        rows = [start + each.logit_rows() for start, (each, _) in zip(starts, branches, strict=False) if each in live]
         taken = iter(hidden[torch.cat(rows).to(hidden.device, non_blocking=True)].split([len(own) for own in rows]))
-        return [[next(taken) for _ in each.branches] for each in sequences]
+        return [[next(taken) for _ in each.branches] for each in live]
+
+    def _rides(self, kv_dtype: str, sequence: RunningSequence) -> bool:
+        caches = [branch.cache for branch in sequence.branches if branch.cache is not None]
+        return kv_dtype in self._passes and self._passes[kv_dtype].cache.has(caches)
 
     def _joined(self, kv_dtype: str, branches: list[tuple[RunningSequence, Branch]]) -> LivePass:
         """Return the pass over these branches' live rows, the one of before if they are the same."""

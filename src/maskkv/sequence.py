@@ -85,10 +85,17 @@ class RunningSequence:
                 branch.cache.learn(importance)
 
     def begin(self) -> None:
-        """Tell the caches what the coming step recomputes."""
+        """Tell the caches that the prompt is read."""
+        self._begin(Refresh.PROMPT)
+
+    def begin_live(self) -> None:
+        """Tell the caches what the coming pass over the live rows recomputes."""
+        self._begin(self._live_refresh)
+
+    def _begin(self, refresh: Refresh) -> None:
         for branch in self.branches:
-            if branch.cache is not None and self.refresh is not None:
-                branch.cache.begin(self.refresh, self.canvas.masked)
+            if branch.cache is not None:
+                branch.cache.begin(refresh, self.canvas.masked)
 
     def _cache(self) -> EvictingCache | None:
         settings, generation = self.settings, self.settings.generation
@@ -105,6 +112,11 @@ class RunningSequence:
         )
 
     @property
+    def _live_refresh(self) -> Refresh:
+        often = self.settings.generation.response_interval
+        return Refresh.RESPONSE if self.index % often == 0 else Refresh.PARTIAL
+
+    @property
     def refresh(self) -> Refresh | None:
         """Return what the next step recomputes; None without a cache, which is everything."""
         generation = self.settings.generation
@@ -113,7 +125,7 @@ class RunningSequence:
         due = generation.by_the_clock and self.index % generation.prompt_interval == 0
         if self.index == 0 or self._read_again or due:
             return Refresh.PROMPT
-        return Refresh.RESPONSE if self.index % generation.response_interval == 0 else Refresh.PARTIAL
+        return self._live_refresh
 
     @property
     def reads_everything(self) -> bool:

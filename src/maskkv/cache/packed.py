@@ -38,6 +38,10 @@ class PackedCache:
         """Tell whether these caches are the ones joined here, in this order."""
         return len(parts) == len(self._parts) and all(map(lambda a, b: a is b, parts, self._parts))
 
+    def has(self, parts: Sequence[EvictingCache]) -> bool:
+        """Tell whether these caches, one or more, are among those joined here."""
+        return len(parts) > 0 and all(any(part is own for own in self._parts) for part in parts)
+
     def part(self, staying: Sequence[EvictingCache]) -> None:
         """Give each of the caches that stay memory of its own again, layer by layer; the others are not needed.
 

@@ -66,7 +66,8 @@ class Runner:
     def __init__(
         self, llm: LanguageModel, metrics: Metrics, *, max_queue: int, max_batch: int, memory: int | None = None
     ) -> None:
-        self._engine = Engine(llm.model, llm.profile)
+        # Prompts take turns: whoever is answered waits for one other to be read, not for all.
+        self._engine = Engine(llm.model, llm.profile, most_prompts=1)
         self._stored = (llm.rope_scale, llm.kv_dtype)
         self._metrics = metrics
         self._max_queue = max_queue
