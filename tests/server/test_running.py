@@ -44,6 +44,21 @@ def test_requests_that_run_together_answer_as_each_alone(live, llm, pool):
         assert answer["maskkv"]["steps"] == alone.steps
 
 
+def test_a_step_reads_one_prompt_and_goes_on_with_the_others(start, pool):
+    """Requests that come together do not keep each other waiting for all of their prompts."""
+    with start() as live:
+        gate = Gate(live.runner)
+        prompts = [sample("single-key", 90, seed).content for seed in range(4)]
+        answers = [pool.submit(live.chat, prompt, max_tokens=24) for prompt in prompts]
+        until(lambda: (len(live.runner._running), len(live.runner._waiting)) == (1, 3))
+        for tick in range(1, 5):
+            gate.pass_steps(1)
+            expected = [*[0] * (4 - tick), *range(1, tick + 1)]
+            until(lambda now=expected: sorted(live.runner._engine[each].index for each in live.runner._running) == now)
+        gate.open()
+        assert {answer.result().status_code for answer in answers} == {200}
+
+
 def test_a_reader_that_hangs_up_is_let_go_before_the_next_step(start, caplog):
     caplog.set_level(logging.INFO, "maskkv.server")
     with start() as live:
