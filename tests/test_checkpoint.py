@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from maskkv import checkpoint
+from maskkv import checkpoint, memory, precision
 from maskkv.errors import CheckpointError, InputError, MaskKVError
 from maskkv.models import families
 from maskkv.models.transformer import Transformer
@@ -44,15 +44,71 @@ def test_sharded_equals_unsharded(family: str, tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in whole.parameters())
 
 
-def test_auto_keeps_the_file_s_dtype_and_others_are_cast(tmp_path: Path) -> None:
-    tensors = {name: tensor.bfloat16() for name, tensor in published("llada", reference("llada")).items()}
-    folder = write(tmp_path, LLADA, tensors)
+def stored_as(dtype: torch.dtype, folder: Path) -> tuple[Path, dict[str, Tensor]]:
+    tensors = {name: tensor.to(dtype) for name, tensor in published("llada", reference("llada")).items()}
+    return write(folder, LLADA, tensors), tensors
+
+
+def dtype_of(model: Transformer) -> torch.dtype:
+    (dtype,) = {tensor.dtype for tensor in model.state_dict().values()}
+    return dtype
+
+
+@pytest.mark.parametrize("native", [True, False, None])
+def test_a_dtype_that_is_asked_for_is_taken(
+    native: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "multiplies", lambda device, dtype: native)
+    folder, tensors = stored_as(torch.bfloat16, tmp_path)
     for asked, dtype in (
-        ("auto", torch.bfloat16), ("bf16", torch.bfloat16), ("float16", torch.float16), (torch.float32, torch.float32),
+        ("bf16", torch.bfloat16), ("float16", torch.float16), (torch.float32, torch.float32),
+        (torch.bfloat16, torch.bfloat16),
     ):  # fmt: skip
-        state = checkpoint.load(folder, device="cpu", dtype=asked).state_dict()
-        assert {tensor.dtype for tensor in state.values()} == {dtype}
-        assert torch.equal(state["layers.1.q_proj.weight"], tensors[QUERY].to(dtype))
+        model = checkpoint.load(folder, device="cpu", dtype=asked)
+        assert dtype_of(model) == checkpoint.dtype_of(folder, "cpu", asked) == dtype
+        assert torch.equal(model.state_dict()["layers.1.q_proj.weight"], tensors[QUERY].to(dtype))
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_what_a_cpu_would_emulate_is_computed_in_float32_if_memory_allows(
+    stored: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tensors = stored_as(stored, tmp_path)
+    wide = sum(4 * tensor.numel() for tensor in tensors.values())
+    enough = -(-wide * 4 // 3)
+    for native, free, dtype in (
+        (False, enough, torch.float32),
+        (False, enough - 4, stored),
+        (True, 10 * wide, stored),
+        (None, 10 * wide, stored),
+    ):
+        monkeypatch.setattr(precision, "multiplies", lambda device, dtype, native=native: native)
+        monkeypatch.setattr(memory, "available", lambda device, free=free: free)
+        model = checkpoint.load(folder, device="cpu")
+        assert dtype_of(model) == checkpoint.dtype_of(folder, "cpu") == dtype
+        assert torch.equal(model.state_dict()["layers.1.q_proj.weight"], tensors[QUERY].to(dtype))
+
+
+def test_the_wide_weights_are_the_file_s_own_and_the_model_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tensors = stored_as(torch.bfloat16, tmp_path / "narrow")
+    exactly = checkpoint.load(write(tmp_path / "wide", LLADA, {name: each.float() for name, each in tensors.items()}))
+    narrow = checkpoint.load(folder, "cpu", "bf16")
+    monkeypatch.setattr(precision, "multiplies", lambda device, dtype: False)
+    model = checkpoint.load(folder, "cpu")
+    assert same(model, exactly)
+    assert checkpoint.fingerprint(model) == checkpoint.fingerprint(narrow) == checkpoint.fingerprint(exactly)
+
+
+def test_a_dtype_is_told_of_files_that_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hub id only the config is fetched."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "config.json").write_text(json.dumps(LLADA))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name, **options: str(tmp_path / name))
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(precision, "multiplies", lambda device, dtype, native=native: native)
+        assert checkpoint.dtype_of("owner/model", "cpu") == dtype
 
 
 def test_weights_are_mapped_and_not_copied(tmp_path: Path) -> None:
@@ -196,6 +252,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_another_family_s_weights_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, LLADA, published("dream", reference("dream")))
     assert re.search(r"misses 21: .*, \.\.\. and has 27 too many: lm_head.weight, .*, \.\.\.$", refusal(folder))
+
+
+def test_a_dtype_is_not_told_of_what_is_no_checkpoint(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=2)
+    (folder / INDEX).unlink()
+    with pytest.raises(CheckpointError, match=f"has neither {WEIGHTS} nor {INDEX}"):
+        checkpoint.dtype_of(folder, "cpu")
 
 
 def test_an_id_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

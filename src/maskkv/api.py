@@ -232,7 +232,8 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
 
     `policy` may be one of your own, `module:NAME`, whose module is imported. `profile` is a layer profile or its file;
     None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells. `rope_scale`
-    None stretches RoPE as each prompt's length needs. `kv_dtype` is what kept prompt pairs are stored in: the model's
+    None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU that would
+    emulate that and has the memory (`checkpoint.load`). `kv_dtype` is what kept prompt pairs are stored in: the model's
     own dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the layers.
 
     Raises:

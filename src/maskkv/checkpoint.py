@@ -11,13 +11,15 @@ import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub
 import torch
 from torch import Tensor
 
-from maskkv import shards
+from maskkv import precision, shards
 from maskkv.errors import CheckpointError, InputError
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
@@ -59,9 +61,7 @@ def _from_hub(repo: str, config_only: bool = False) -> Path:
     def fetch(local_files_only: bool) -> Path:
         if config_only:
             return Path(huggingface_hub.hf_hub_download(repo, "config.json", local_files_only=local_files_only)).parent
-        return Path(
-            huggingface_hub.snapshot_download(repo, allow_patterns=list(FILES), local_files_only=local_files_only)
-        )
+        return _snapshot(repo, local_files_only)
 
     try:
         try:
@@ -74,6 +74,11 @@ def _from_hub(repo: str, config_only: bool = False) -> Path:
     except (OSError, HfHubHTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{repo} is not a folder and could not be fetched from the hub: {reason}") from None
+
+
+def _snapshot(repo: str, local_files_only: bool) -> Path:
+    allowed = list(FILES)
+    return Path(huggingface_hub.snapshot_download(repo, allow_patterns=allowed, local_files_only=local_files_only))
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -102,31 +107,71 @@ def load(source: str | Path, device: str | torch.device = "auto", dtype: str | t
     """Load a checkpoint for inference: eval mode, no gradients.
 
     Each tensor is memory-mapped and goes straight to its device and dtype, so there is never a second copy of
-    the whole. `device="auto"` is CUDA where there is one; `dtype="auto"` is what the file holds, on any device.
+    the whole. `device="auto"` is CUDA where there is one; `dtype="auto"` is what the file holds, but float32 on a CPU
+    that would emulate the file's bf16 or fp16, if the weights take at most three quarters of its free memory so.
 
     Raises:
         CheckpointError: the folder's files are not a checkpoint of a supported family, whole and finite.
         InputError: no such device or dtype.
     """
-    place, kind = _device(device), _dtype(dtype)
+    place, kind = device_of(device), _dtype(dtype)
     folder = resolve(source)
     config = read_config(folder)
-    with torch.device("meta"):
-        model = Transformer(config)
-    names = families.weight_names(config)
-    shapes = {names[ours]: tuple(tensor.shape) for ours, tensor in model.state_dict().items()}
-    tied = {names["head.weight"]} if config.tied_head else set()
-    with shards.open_tensors(folder, place) as holders:
-        shards.check(folder, {name: shape for name, shape in shapes.items() if name not in tied}, holders, tied)
-        kind = kind or shards.dtype(names["embed.weight"], holders)
-        weights = {ours: shards.read(name, holders, kind) for ours, name in names.items() if name not in tied}
+    model, names = _empty(config), families.weight_names(config)
+    tied = {"head.weight"} if config.tied_head else set()
+    with _opened(folder, model, place) as holders:
+        kind = kind or precision.auto(config, shards.dtype(names["embed.weight"], holders), place)
+        weights = {ours: shards.read(name, holders, kind) for ours, name in names.items() if ours not in tied}
     if config.tied_head:
         weights["head.weight"] = weights["embed.weight"]
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(False).eval()
 
 
-def _device(device: str | torch.device) -> torch.device:
+def dtype_of(source: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> torch.dtype:
+    """Return the dtype that `load` would compute in now; no weight is read, nor fetched: then bf16 files are assumed.
+
+    Raises:
+        CheckpointError: as `load` does, but for values that are not finite.
+        InputError: no such device or dtype.
+    """
+    place, kind = device_of(device), _dtype(dtype)
+    if kind is not None:
+        return kind
+    config = config_of(source)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        try:
+            folder = _snapshot(str(source), local_files_only=True)
+        except FileNotFoundError:
+            return precision.auto(config, torch.bfloat16, place)
+    with _opened(folder, _empty(config), torch.device("cpu")) as holders:
+        stored = shards.dtype(families.weight_names(config)["embed.weight"], holders)
+    return precision.auto(config, stored, place)
+
+
+def _empty(config: ModelConfig) -> Transformer:
+    with torch.device("meta"):
+        return Transformer(config)
+
+
+@contextmanager
+def _opened(folder: Path, model: Transformer, device: torch.device) -> Iterator[shards.Holders]:
+    """Open a folder's weights, and refuse those that are not the model's, whole."""
+    names = families.weight_names(model.config)
+    shapes = {names[ours]: tuple(tensor.shape) for ours, tensor in model.state_dict().items()}
+    tied = {names["head.weight"]} if model.config.tied_head else set()
+    with shards.open_tensors(folder, device) as holders:
+        shards.check(folder, {name: shape for name, shape in shapes.items() if name not in tied}, holders, tied)
+        yield holders
+
+
+def device_of(device: str | torch.device) -> torch.device:
+    """Return the device of that name; `auto` is CUDA where there is one.
+
+    Raises:
+        InputError: it is not there, or maskkv knows none of its kind.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

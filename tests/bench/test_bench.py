@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskkv import checkpoint, policies
 from maskkv.bench.__main__ import main
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
@@ -14,7 +15,10 @@ from maskkv.bench.report import summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, shape
 from maskkv.cache import NoCache
 from maskkv.errors import InputError
+from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
+from maskkv.plan import Shape, Workload
+from tests.checkpoints import LLADA, published, reference, write
 
 TINY = ["--shape", "tiny", "--prompt-length", "96", "--gen-length", "8", "--repeats", "1"]
 
@@ -90,6 +94,28 @@ def test_what_would_not_fit_is_refused_before_it_is_made(
     monkeypatch.setattr("maskkv.memory.available", lambda device: 10**6)
     assert main(["--shape", "llada-8b"]) == 2
     assert "this takes about 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("native", "dtype", "itemsize"), [(True, "bfloat16", 2), (False, "float32", 4)])
+def test_a_checkpoint_has_to_fit_in_the_dtype_that_it_is_loaded_in(
+    native: bool,
+    dtype: str,
+    itemsize: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    narrow = {name: tensor.bfloat16() for name, tensor in published("llada", reference("llada")).items()}
+    folder = write(tmp_path, LLADA, narrow)
+    monkeypatch.setattr("maskkv.precision.multiplies", lambda device, dtype: native)
+    work = Workload(96, Generation(gen_length=8), policies.named("none"))
+    peak = Shape(checkpoint.read_config(folder), itemsize).peak(work)
+    arguments = ["--model", str(folder), "--device", "cpu", "--policy", "none", *TINY[2:]]
+    monkeypatch.setattr("maskkv.memory.available", lambda device: peak - 1)
+    assert main(arguments) == 2
+    monkeypatch.setattr("maskkv.memory.available", lambda device: peak)
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["dtype"] == dtype
 
 
 @pytest.mark.parametrize(

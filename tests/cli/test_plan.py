@@ -11,7 +11,7 @@ def test_the_table_says_what_fits(run):
     assert ran.status == 0
     assert "peak                             17.7 GB" in ran.out
     assert "fits in 24.0 GB; the longest prompt that does: 2" in ran.out
-    assert "8,015,581,184 parameters" in ran.err
+    assert "8,015,581,184 parameters in bfloat16" in ran.err
 
 
 def test_json_adds_up(run):
@@ -25,9 +25,10 @@ def test_json_adds_up(run):
 
 def test_only_the_config_of_a_checkpoint_is_read(run, tiny, tmp_path):
     shutil.copy(f"{tiny}/config.json", tmp_path)
-    found = json.loads(run("plan", "--json", "--model", tmp_path, "--dtype", "float32").out)
+    found = json.loads(run("plan", "--json", "--model", tmp_path, "--dtype", "fp32").out)
     own = json.loads(run("plan", "--json", "--model", tiny, "--dtype", "float32").out)
     assert found["weight_bytes"] == own["weight_bytes"] == 4 * found["parameters"]
+    assert found["dtype"] == own["dtype"] == "float32"
     assert "fits" not in found
 
 

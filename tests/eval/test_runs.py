@@ -79,6 +79,15 @@ def test_processes_side_by_side_measure_the_same(llm, source, whole, tmp_path, m
     assert measured(runs.run(llm, source, study(), tmp_path, jobs=2)) == measured(whole)
 
 
+def test_all_processes_compute_in_the_dtype_of_the_first(llm, source, tmp_path, monkeypatch):
+    """What `auto` chooses depends on the memory that is free: with several models there is less."""
+    given = []
+    monkeypatch.setattr(runs, "side_by_side", lambda units, source, *others: given.append(source) or iter(()))
+    runs.run(llm, source, study(), tmp_path, jobs=2)
+    assert given == [replace(source, dtype="torch.float32")]
+    assert given[0].load().model.dtype == llm.model.dtype
+
+
 def test_an_error_in_a_process_is_raised_here(llm, source, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "TOGETHER", 3)
     elsewhere = Source("no-such/model")

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from maskkv import api, checkpoint, memory
 from maskkv.bench.flops import count_flops
 from maskkv.models.transformer import Transformer
-from maskkv.ops.linear import PackedLinear, can_pack
+from maskkv.ops.linear import PackedLinear, can_pack, multiplies
 
 DTYPES = [torch.float32, torch.bfloat16]
 pytestmark = pytest.mark.skipif(not can_pack(torch.ones(1, 1)), reason="no oneDNN for this CPU")
+CPU = torch.device("cpu")
 
 
 def random_linear(inputs: int, outputs: int, bias: bool, dtype: torch.dtype, seed: int) -> nn.Linear:
@@ -103,6 +104,49 @@ def test_what_is_loaded_to_answer_is_packed() -> None:
     llm = api.load(dtype="float32")
     assert len(packed(llm.model)) == 7 * len(llm.model.layers) + 1
     assert not packed(checkpoint.load(checkpoint.resolve(api.mini.folder())))
+
+
+@pytest.mark.parametrize(
+    ("capability", "onednn", "avx512", "avx512_bf16", "known"),
+    [
+        ("AVX512", True, True, True, True),
+        ("AVX512", True, True, False, False),  # oneDNN multiplies bf16 then, by way of fp32
+        ("AVX512", False, True, True, False),
+        ("AVX2", True, False, False, True),
+        ("AVX2", False, False, False, False),
+        ("DEFAULT", True, False, False, None),
+        ("SVE256", True, False, False, None),
+    ],
+)
+def test_bf16_is_native_where_the_cpu_has_instructions_for_it(
+    capability: str, onednn: bool, avx512: bool, avx512_bf16: bool, known: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    assert multiplies(CPU, torch.bfloat16) is known
+    assert can_pack(torch.ones(1, 1, dtype=torch.bfloat16)) is bool(known)
+    assert multiplies(CPU, torch.float32)
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_fp16_is_native_where_onednn_says_so(supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", lambda: supported)
+    assert multiplies(CPU, torch.float16) is can_pack(torch.ones(1, 1, dtype=torch.float16)) is supported
+
+
+def test_nothing_is_known_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert multiplies(CPU, torch.bfloat16) is multiplies(CPU, torch.float16) is None
+    assert not can_pack(torch.ones(1, 1))
+
+
+def test_cards_multiply_bf16_from_compute_capability_8_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, native in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, known=capability: known)
+        assert multiplies(torch.device("cuda"), torch.bfloat16) is native
+        assert multiplies(torch.device("cuda"), torch.float16)
 
 
 def test_others_are_not_packed() -> None:

@@ -12,7 +12,7 @@ from tests.server.live import Live, serving
 
 @pytest.fixture(scope="session")
 def llm() -> maskkv.LanguageModel:
-    return maskkv.load(policy="maskkv", budget=32)
+    return maskkv.load(policy="maskkv", budget=32, dtype="bfloat16")  # what tests allow it in bytes is for that
 
 
 @pytest.fixture(scope="session")

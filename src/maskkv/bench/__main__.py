@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--shape", choices=sorted(SHAPES), help="shape of a model with random weights (default: mid)")
     add("--model", help="instead of a shape: hub id or local folder")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add("--dtype", choices=sorted(DTYPES), help="default: the checkpoint's own; float32 for random weights on a CPU")
+    add("--dtype", choices=sorted(DTYPES), help="default: as `maskkv.load` takes; float32 for random weights on a CPU")
     add("--prompt-length", type=int, action="append", help="tokens of the prompt; repeatable (default: 4096)")
     add("--batch-size", type=int, action="append", help="sequences that run together; repeatable (default: 1)")
     add("--gen-length", type=int, default=64, help="tokens of the response, a multiple of 8 (default: 64)")
@@ -160,10 +160,11 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
         InputError: It would not fit into memory.
     """
     config = shape(options.shape or "mid") if options.model is None else checkpoint.config_of(options.model)
-    device = torch.device(
-        options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
-    dtype = DTYPES[options.dtype or ("float32" if options.model is None and device.type == "cpu" else "bfloat16")]
+    device = checkpoint.device_of(options.device)
+    if options.model is not None:
+        dtype = checkpoint.dtype_of(options.model, device, options.dtype or "auto")
+    else:
+        dtype = DTYPES[options.dtype or ("float32" if device.type == "cpu" else "bfloat16")]
     needed = max(
         Shape(config, dtype.itemsize).peak(
             Workload(length, generation, policies.named(case.policy), case.budget, options.kv_dtype), batch
@@ -177,7 +178,7 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
             "smaller --batch-size or --dtype bfloat16 needs less; `maskkv plan` tells what fits"
         )
     if options.model is not None:
-        return checkpoint.load(options.model, device=options.device, dtype=options.dtype or "auto")
+        return checkpoint.load(options.model, device, options.dtype or "auto")
     return random_model(config, options.seed, dtype, device)
 
 

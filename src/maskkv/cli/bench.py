@@ -21,7 +21,8 @@ class BenchFlags:
     model: Annotated[str | None, typer.Option(metavar="ID", help="Instead of a shape: hub id or local folder.")] = None
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; default: auto.")] = None
     dtype: Annotated[
-        str | None, typer.Option(help="Default: the checkpoint's own; float32 for random weights on a CPU.")
+        str | None,
+        typer.Option(help="Default: a checkpoint's as other commands' auto; float32 for random weights on a CPU."),
     ] = None
     prompt_length: Annotated[
         list[int] | None, typer.Option(help="Tokens of the prompt; repeatable; default: 4096.")

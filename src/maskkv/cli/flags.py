@@ -61,7 +61,13 @@ class ModelFlags:
         typer.Option(metavar="ID", help="Hub id or local folder; default: the bundled dLLM."),
     ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")] = "auto"
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="auto (the checkpoint's own; float32 on a CPU that would emulate it, if memory allows), float32, "
+            "bfloat16 or float16."
+        ),
+    ] = "auto"
     rope_scale: Annotated[
         float | None,
         typer.Option(help="Stretch RoPE by this factor; default: as the length needs."),

@@ -30,10 +30,23 @@ class ShapeFlags:
 
     model: Annotated[str | None, typer.Option(metavar="ID", help="Hub id or local folder.")] = None
     shape: Annotated[str | None, typer.Option(help="Instead of a model: llada-8b, dream-7b, mid, mini or tiny.")] = None
-    dtype: Annotated[str, typer.Option(help="Of the weights: bfloat16, float16 or float32.")] = "bfloat16"
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="What is computed in: bfloat16, float16 or float32 (which other commands' auto takes on a CPU that "
+            "would emulate the checkpoint's own)."
+        ),
+    ] = "bfloat16"
     kv_dtype: Annotated[
         str, typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8.")
     ] = "auto"
+
+    @property
+    def computed_in(self) -> str:
+        """Return the dtype's full name."""
+        from maskkv import checkpoint
+
+        return str(checkpoint.DTYPES[self.dtype]).removeprefix("torch.")
 
     def read(self) -> tuple[str, Shape]:
         """Return the model's name and what decides its memory; default: the bundled dLLM."""
@@ -80,19 +93,18 @@ def plan(
     name, shape = model.read()
     chosen = policy.chosen()
     work = Workload(prompt_length, generation, chosen, policy.pairs(chosen), model.kv_dtype)
-    found = _record(name, shape, work, batch_size, size)
+    found = {"model": name, "dtype": model.computed_in, **_record(shape, work, batch_size, size)}
     if as_json:
         terminal.put(json.dumps(found))
         return
     _show(found)
 
 
-def _record(name: str, shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
+def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
     from maskkv.plan import longest_prompt
 
     need = shape.need(work, batch_size)
     found: dict[str, object] = {
-        "model": name,
         "parameters": shape.parameters,
         "prompt_length": work.prompt_length,
         "gen_length": work.generation.gen_length,
@@ -120,8 +132,8 @@ def _record(name: str, shape: Shape, work: Workload, batch_size: int, memory: in
 def _show(found: dict[str, object]) -> None:
     budget = "" if found["budget"] is None else f" {found['budget']}"
     terminal.note(
-        f"{found['model']}, {found['parameters']:,} parameters; {found['batch_size']} x {found['prompt_length']:,} "
-        f"prompt tokens and {found['gen_length']:,} of response; {found['policy']}{budget}"
+        f"{found['model']}, {found['parameters']:,} parameters in {found['dtype']}; {found['batch_size']} x "
+        f"{found['prompt_length']:,} prompt tokens and {found['gen_length']:,} of response; {found['policy']}{budget}"
     )
     table = terminal.table("what", "bytes")
     for label, field in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -121,7 +121,9 @@ def _answered(
 ) -> Iterator[list[Answered]]:
     if jobs == 1 or len(units) < 2:
         return (answer(llm, unit, study.schedule, study.isolated) for unit in units)
-    return side_by_side(units, source, study.schedule, study.isolated, jobs)
+    # All in one dtype: what `auto` chooses may depend on the memory that is free.
+    alike = replace(source, dtype=str(llm.model.dtype))
+    return side_by_side(units, alike, study.schedule, study.isolated, jobs)
 
 
 def _recorded(conditions: Conditions, study: Study, folder: Path) -> list[Record]:

@@ -20,18 +20,35 @@ def is_plain(weight: Tensor) -> bool:
     return type(weight.detach()) is Tensor
 
 
-def can_pack(weight: Tensor) -> bool:
-    """Tell whether a weight can be laid out: a plain one on an x86 CPU, in a dtype that oneDNN has a product for."""
-    plain = is_plain(weight) and weight.is_cpu
-    x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    if not plain or not x86 or not torch.backends.mkldnn.is_available():
-        return False
+def multiplies(device: torch.device, dtype: torch.dtype) -> bool | None:
+    """Tell whether a device has instructions for matrix products in a dtype; None where that is not known.
+
+    Without them products are emulated, and take a multiple of the time that they take in fp32.
+    """
+    if dtype == torch.float32:
+        return True
+    if device.type == "cuda":
+        return dtype == torch.float16 or torch.cuda.get_device_capability(device) >= (8, 0)
+    if not _has_onednn():
+        return None
     onednn: Any = torch.ops.mkldnn
-    if weight.dtype == torch.bfloat16:
-        return bool(onednn._is_mkldnn_bf16_supported())
-    if weight.dtype == torch.float16:
+    if dtype == torch.float16:
         return bool(onednn._is_mkldnn_fp16_supported())
-    return weight.dtype == torch.float32
+    # With AVX-512 alone oneDNN takes bf16 too, and emulates it.
+    emulated = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
+    return bool(onednn._is_mkldnn_bf16_supported()) and not emulated
+
+
+def _has_onednn() -> bool:
+    """Tell whether this is an x86 CPU and torch has oneDNN for it."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX") and torch.backends.mkldnn.is_available()
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Tell whether a weight can be laid out: a plain one on an x86 CPU, in a dtype that it multiplies natively."""
+    known = weight.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    plain = is_plain(weight) and weight.is_cpu
+    return known and plain and _has_onednn() and bool(multiplies(weight.device, weight.dtype))
 
 
 class PackedLinear(nn.Linear):
