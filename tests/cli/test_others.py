@@ -1,6 +1,5 @@
-"""`maskkv calibrate`, `doctor`, `demo` and `bench`."""
+"""`maskkv calibrate`, `demo` and `bench`."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -64,28 +63,6 @@ def test_calibrate_refuses_before_a_model_is_loaded(refused, monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("maskkv.api.load", None)
     assert says in refused("calibrate", *args)
-
-
-def test_doctor_tries_another_model_on_a_few_tokens(run, tiny):
-    ran = run("doctor", "--model", tiny)
-    assert (ran.status, ran.err) == (0, "")
-    assert "BROKEN" not in ran.out
-    assert "tokens/s" in ran.out
-
-
-def test_doctor_says_what_is_broken_and_fails(run, tmp_path):
-    ran = run("doctor", "--model", tmp_path, "--json")
-    findings = json.loads(ran.out)
-    assert ran.status == 1
-    assert [finding["about"] for finding in findings if not finding["ok"]] == [str(tmp_path)]
-    assert "has no tokenizer" in findings[-1]["found"]
-
-
-def test_doctor_fails_if_the_bundled_model_answers_wrongly(run, monkeypatch, tiny):
-    monkeypatch.setattr("maskkv.mini.folder", lambda: tiny)
-    ran = run("doctor", "--json")
-    assert ran.status == 1
-    assert json.loads(ran.out)[-1]["found"].startswith("wrong: ")
 
 
 DOCUMENT = (

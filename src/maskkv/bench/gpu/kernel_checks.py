@@ -98,7 +98,7 @@ def least(device: torch.device) -> Found:
         with torch.set_grad_enabled(True):
             expected = pick(values)
         other = int((found != expected).sum())
-        yield f"least of {lengths}", Verdict(other == 0, f"{other} of {len(found)} differ")
+        yield f"least, of {lengths}", Verdict(other == 0, f"{other} of {len(found)} differ")
 
 
 def kernel_error(device: torch.device, dtype: torch.dtype, seed: int) -> float:
