@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskkv import policies
 from maskkv.cache import Refresh
-from maskkv.engine import Engine, Step, measure_importance
+from maskkv.engine import Engine, Step
 from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile

@@ -16,17 +16,17 @@ LLADA = Shape(shape("llada-8b"), 2)
 
 
 def workload(prompt_length, policy, budget, kv_dtype="auto", **generation):
-    return Workload(
-        prompt_length, Generation(stop_at_eos=False, **generation), policies.named(policy), budget, kv_dtype
-    )
+    generation = Generation(stop_at_eos=False, **{"prompt_interval": 2, **generation})
+    return Workload(prompt_length, generation, policies.named(policy), budget, kv_dtype)
 
 
-def counted(model, work):
+def counted(model, work, refreshes=2):
     prompt = torch.randint(600, (work.prompt_length,), generator=torch.Generator().manual_seed(1)).tolist()
     with LiveBytes() as live:
         engine = Engine(model)
         number = engine.add(prompt, work.generation, work.policy, work.budget, kv_dtype=work.kv_dtype)
-        engine.step()
+        while engine[number].prompt_passes < refreshes:
+            engine.step()
         return live.peak, engine[number].cache_bytes
 
 
@@ -40,12 +40,12 @@ def counted(model, work):
     workload(2200, "squeezeattention", 64, gen_length=16),
     workload(2200, "maskkv", 256, gen_length=64),
 ], ids=lambda work: f"{work.policy.name}-{work.prompt_length}-{work.budget}")  # fmt: skip
-def test_the_peak_is_what_is_counted_within_five_percent(work, dtype):
+def test_the_peak_is_what_is_counted_within_three_percent(work, dtype):
     model = random_model(shape("mini"), 0, dtype)
     need = Shape.of(model).need(work)
     peak, held = counted(model, work)
     assert held == need.held
-    assert need.alone == pytest.approx(peak, rel=0.05)
+    assert need.alone == pytest.approx(peak, rel=0.03)
 
 
 @pytest.mark.parametrize("work", [
@@ -57,7 +57,7 @@ def test_the_peak_is_what_is_counted_within_five_percent(work, dtype):
 def test_guidance_sampling_and_small_pairs_are_covered(work):
     model = random_model(shape("mini"), 0)
     need = Shape.of(model).need(work)
-    peak, held = counted(model, work)
+    peak, held = counted(model, work, refreshes=1)
     assert held == need.held
     assert 0.99 * peak <= need.alone <= 2.5 * peak
 
@@ -93,15 +93,15 @@ def test_the_aims_for_llada_8b():
 
 
 def test_what_layers_hold_while_their_importance_is_found_out():
-    """At β = 0.4 and 32 layers at most 10 B in a boundary layer and 1.04 B in a middle one: 51.2 B of 32 B kept.
+    """At β = 0.4 and 32 layers at most 10 B in a boundary layer and 1.04 B in a middle one: 41.2 B before the last layer.
 
-    A pair more per layer (twice) and per head (twice) is for rounding; 2 × 128 numbers of 2 bytes, and a place of 4.
+    32 B are kept. Two pairs more per layer and per head are for rounding; 2 × 128 numbers of 2 bytes, and a place of 4.
     """
     known, found_out = (
         LLADA.need(workload(32_768, policy, 256, gen_length=64)).reading for policy in ("mask-voting", "maskkv")
     )
-    pairs = (2 * 10 + 30 * 1.04) * 256 * 32
-    slack = 32 * 2 + 2 * 32 * 32
+    pairs = (10 + 30 * 1.04) * 256 * 32
+    slack = 31 * 2 + 2 * 31 * 32
     assert found_out - known == pytest.approx((pairs + slack) * (512 + 4) - 32 * 256 * 32 * 512, abs=32 * 516)
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from maskkv import checkpoint, memory, mini, policies
 from maskkv.cache import NoCache
-from maskkv.engine import Engine, Step, check_prompt
+from maskkv.canvas import check_prompt
+from maskkv.engine import Engine, Step
 from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 
 from maskkv import checkpoint
-from maskkv.canvas import Canvas
-from maskkv.engine import check_prompt, measure_importance
+from maskkv.cache import measure_importance
+from maskkv.canvas import Canvas, check_prompt
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.mini import tasks

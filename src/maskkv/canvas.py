@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from maskkv.errors import InputError
+
 
 class Canvas:
     """Hold prompt and response tokens, and which response positions are still masked, in host memory.
@@ -31,3 +33,12 @@ class Canvas:
         """Decide response positions."""
         self.tokens[self.prompt_length + positions] = tokens
         self.masked[positions] = False
+
+
+def check_prompt(prompt: Sequence[int], vocab_size: int) -> None:
+    """Raise InputError unless the prompt is a non-empty list of ids of the vocabulary."""
+    if len(prompt) == 0:
+        raise InputError("the prompt is empty: expected at least one token")
+    outside = [token for token in prompt if not 0 <= token < vocab_size]
+    if outside:
+        raise InputError(f"token id {outside[0]} is outside the vocabulary (0 to {vocab_size - 1})")

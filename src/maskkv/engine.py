@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, ImportanceProbe, NoCache, Refresh, SharedRefresh
+from maskkv.cache import EvictingCache, ImportanceProbe, Refresh, SharedRefresh
+from maskkv.canvas import check_prompt
 from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -21,7 +22,7 @@ from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
 from maskkv.ops.rope import Rotation, ntk_scale
 from maskkv.proposals import Proposals
 from maskkv.replay import LivePass, capture_stream
-from maskkv.sampler import LOGIT_ROWS, Commit, guide, propose
+from maskkv.sampler import Commit, guide, limited, propose
 from maskkv.sequence import Branch, RunningSequence, Settings
 
 
@@ -260,7 +261,7 @@ class Engine:
         The vocabulary matrix is read once for many sequences, whose candidates are limited by what their logits take.
         """
         found: list[Proposals] = []
-        for members in _limited([sum(map(len, own)) for own in hidden]):
+        for members in limited([sum(map(len, own)) for own in hidden]):
             rows = [each for index in members for each in hidden[index]]
             joined = rows[0] if len(rows) == 1 else torch.cat(rows)
             logits = iter(self.model.logits(joined).split([len(own) for own in rows]))
@@ -272,18 +273,6 @@ class Engine:
 def _guided(sequence: RunningSequence, logits: list[Tensor]) -> Float[Tensor, "candidates vocab"]:
     scale = sequence.settings.generation.cfg_scale
     return guide(logits[0], logits[1], scale) if scale else logits[0]
-
-
-def _limited(counts: Sequence[int]) -> list[range]:
-    """Cut a list into runs whose counts sum to at most `LOGIT_ROWS`, unless a run has one member."""
-    runs: list[range] = []
-    start = total = 0
-    for index, count in enumerate(counts):
-        if index > start and total + count > LOGIT_ROWS:
-            runs.append(range(start, index))
-            start, total = index, 0
-        total += count
-    return [*runs, range(start, len(counts))] if counts else []
 
 
 def _commit(number: int, sequence: RunningSequence, proposals: Proposals, moved: Sequence[float]) -> Step:
@@ -303,30 +292,8 @@ def _commit(number: int, sequence: RunningSequence, proposals: Proposals, moved:
 
 
 def _alike(sequences: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:
-    """Group sequences whose coming pass over all rows is the same: equal tokens, masks, blocks, positions, branches."""
+    """Group sequences whose coming pass over all rows is the same."""
     groups: dict[tuple[object, ...], dict[int, RunningSequence]] = {}
     for number, each in sequences.items():
-        settings = each.settings
-        guided = settings.generation.cfg_scale > 0
-        tokens, masked = each.canvas.tokens.tolist(), each.canvas.masked.tolist()
-        blocks = settings.generation.block_length
-        groups.setdefault((settings.rope_scale, guided, blocks, *tokens, *masked), {})[number] = each
+        groups.setdefault(each.likeness, {})[number] = each
     return list(groups.values())
-
-
-def measure_importance(model: Transformer, tokens: Tensor, rotation: Rotation) -> tuple[float, ...]:
-    """Return each layer's importance for these tokens, from one pass that keeps no pairs (Eq. 8)."""
-    probe = ImportanceProbe(NoCache(), model.config.num_layers, model.device)
-    cache: StepCache = probe
-    with torch.inference_mode():
-        model(tokens, rotation, cache)
-    return probe.importance
-
-
-def check_prompt(prompt: Sequence[int], vocab_size: int) -> None:
-    """Raise InputError unless the prompt is a non-empty list of ids of the vocabulary."""
-    if len(prompt) == 0:
-        raise InputError("the prompt is empty: expected at least one token")
-    outside = [token for token in prompt if not 0 <= token < vocab_size]
-    if outside:
-        raise InputError(f"token id {outside[0]} is outside the vocabulary (0 to {vocab_size - 1})")

@@ -121,8 +121,11 @@ class Shape:
         exact, stored = config.head_dim * self.itemsize, config.head_dim + _SCALE
         return config.num_layers * kept * 2 * config.num_kv_heads * (exact if work.kv_dtype == "auto" else stored)
 
-    def _waiting(self, work: Workload) -> int:
-        """Count the pairs, and their places, that layers hold beyond those kept until their importance is known."""
+    def _waiting(self, work: Workload, running: int) -> int:
+        """Count what the first `running` layers hold beyond the pairs kept, until their importance is known.
+
+        That is pairs with their places.
+        """
         config, budget = self.config, work.budget
         layers, heads = config.num_layers, config.num_kv_heads
         evictable = work.prompt_length - config.lookback
@@ -132,15 +135,19 @@ class Shape:
         def most(known: int) -> list[int]:
             # The most is held if no two layers are equally important.
             sizes = {"num_layers": layers, "kv_heads": heads, "evictable": evictable}
-            return work.policy.most_pairs(budget, **sizes, importance=[float(layer) for layer in range(known)])
+            importance = [float(layer) for layer in range(known)]
+            return [
+                min(own + 2 * heads, heads * evictable)
+                for own in work.policy.most_pairs(budget, **sizes, importance=importance)
+            ]
 
         first = most(0)
         held = (
             sum(min(own, int(later / NARROWED)) for own, later in zip(first[: known + 1], most(known), strict=False))
-            for known in range(layers)
+            for known in range(running)
         )
-        pairs = min(max(held) + 2 * layers * heads, layers * heads * evictable)
-        return max(0, pairs * (2 * config.head_dim * self.itemsize + _INT32) - work.branches * self._kept(work))
+        pairs = max(held, default=0) * (2 * config.head_dim * self.itemsize + _INT32)
+        return max(0, pairs - work.branches * self._kept(work))
 
     def _reading(self, work: Workload) -> int:
         """Count a pass over all rows in one layer: while the policy chooses, or while the rows are computed."""
@@ -152,7 +159,11 @@ class Shape:
         # A second stream: what one chunk was normed to, which stays, or what many are written into, once one is done.
         choosing = self._choosing(work) + (stream if rows <= self.chunk_rows else 0) if evicts else 0
         computing = self._computing(rows) + stream
-        return stream + pairs + rotation + rows * _INT64 + self._waiting(work) + max(choosing, computing)
+        # Of the last layer only live rows are computed.
+        layers, live = config.num_layers, config.lookback + work.generation.gen_length
+        before = self._waiting(work, layers - 1) + max(choosing, computing)
+        last = self._waiting(work, layers) + self._computing(live)
+        return stream + pairs + rotation + rows * _INT64 + max(before, last)
 
     def _choosing(self, work: Workload) -> int:
         """Count votes, their ranks, and two tiles of attention scores."""
@@ -165,15 +176,17 @@ class Shape:
     def _computing(self, rows: int) -> int:
         """Count the token-wise numbers of a chunk: in an RMSNorm, around the attention, or in the MLP.
 
-        Of several chunks each is a part of its own of the stream until it is written into the whole.
+        Of several chunks each is a part of its own of the stream until it is written into the whole. A single one has
+        its pairs no more when it comes to the MLP.
         """
         config = self.config
         stream = config.hidden_size * self.itemsize
         queries = config.num_heads * config.head_dim
-        part = stream if rows > self.chunk_rows else 0
-        norm = part + stream + 3 * config.hidden_size * _FP32
-        attention = part + 2 * queries * self.itemsize + 3 * queries * _FP32
-        mlp = 2 * part + stream + 3 * config.mlp_size * self.itemsize
+        several = rows > self.chunk_rows
+        norm = (stream if several else 0) + stream + 3 * config.hidden_size * _FP32
+        attention = 2 * queries * self.itemsize + 3 * queries * _FP32
+        pairs = 2 * config.num_kv_heads * config.head_dim * self.itemsize
+        mlp = 2 * stream + 3 * config.mlp_size * self.itemsize - (0 if several else pairs)
         return min(rows, self.chunk_rows) * max(norm, attention, mlp)
 
     def _sampling(self, work: Workload, batch_size: int) -> int:

@@ -191,3 +191,15 @@ def finished(
     if True not in open_:
         return True
     return not set(eos_ids).isdisjoint(response[: open_.index(True)].tolist())
+
+
+def limited(counts: Sequence[int]) -> list[range]:
+    """Cut a list into runs whose counts sum to at most `LOGIT_ROWS`, unless a run has one member."""
+    runs: list[range] = []
+    start = total = 0
+    for index, count in enumerate(counts):
+        if index > start and total + count > LOGIT_ROWS:
+            runs.append(range(start, index))
+            start, total = index, 0
+        total += count
+    return [*runs, range(start, len(counts))] if counts else []

@@ -128,6 +128,13 @@ class RunningSequence:
         return self._live_refresh
 
     @property
+    def likeness(self) -> tuple[object, ...]:
+        """Return what two sequences agree in if a pass over all their rows is the same: tokens, masks, positions."""
+        guided, blocks = self.settings.generation.cfg_scale > 0, self.settings.generation.block_length
+        canvas = self.canvas
+        return (self.settings.rope_scale, guided, blocks, *canvas.tokens.tolist(), *canvas.masked.tolist())
+
+    @property
     def reads_everything(self) -> bool:
         """Tell whether the next pass runs all rows, the prompt's included."""
         return self.refresh in (None, Refresh.PROMPT)

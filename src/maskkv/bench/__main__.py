@@ -20,8 +20,8 @@ from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Task, Timing, cost, timing
 from maskkv.bench.report import show, summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, shape
+from maskkv.cache import measure_importance
 from maskkv.checkpoint import DTYPES
-from maskkv.engine import measure_importance
 from maskkv.errors import InputError, MaskKVError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation

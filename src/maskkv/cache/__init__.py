@@ -1,8 +1,18 @@
 """What is remembered between steps: nothing, or the kept prompt pairs and the response's features."""
 
 from maskkv.cache.evicting import EvictingCache, Extent, Refresh
+from maskkv.cache.importance import ImportanceProbe, measure_importance
 from maskkv.cache.packed import PackedCache
-from maskkv.cache.plain import ImportanceProbe, NoCache
+from maskkv.cache.plain import NoCache
 from maskkv.cache.shared import SharedRefresh
 
-__all__ = ["EvictingCache", "Extent", "ImportanceProbe", "NoCache", "PackedCache", "Refresh", "SharedRefresh"]
+__all__ = [
+    "EvictingCache",
+    "Extent",
+    "ImportanceProbe",
+    "NoCache",
+    "PackedCache",
+    "Refresh",
+    "SharedRefresh",
+    "measure_importance",
+]

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from maskkv.cache.evicting import EvictingCache, Refresh
 from maskkv.cache.state import LiveState
-from maskkv.models.transformer import Sublayer, spans
+from maskkv.models.transformer import Sublayer
 from maskkv.ops.attention import Queries
 from maskkv.ops.fused import join
 from maskkv.ops.least import LeastRows
 from maskkv.ops.segments import Rows
+from maskkv.ops.spans import spans
 
 
 class PackedCache:

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.api import LanguageModel
-from maskkv.cache import NoCache
-from maskkv.engine import Engine, measure_importance
+from maskkv.cache import NoCache, measure_importance
+from maskkv.engine import Engine
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView

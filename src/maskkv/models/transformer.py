@@ -23,6 +23,7 @@ from maskkv.ops.attention import Queries
 from maskkv.ops.fused import rms_norm, swiglu
 from maskkv.ops.linear import Joined, PackedLinear, can_pack, is_plain
 from maskkv.ops.rope import Rotation, rotate, rotation
+from maskkv.ops.spans import over_spans, spans
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
 """Rows whose token-wise intermediates are alive at a time, by kind of device: a GPU is kept waiting by fewer."""
@@ -274,29 +275,3 @@ class Transformer(nn.Module):
 
 def _as_it_is(x: Tensor) -> Tensor:
     return x
-
-
-def spans(stop: int, chunk_rows: int, start: int = 0) -> list[slice]:
-    """Cut rows into slices of at most `chunk_rows`; no rows make one empty slice.
-
-    >>> spans(10, 4)
-    [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
-    """
-    return [slice(first, min(first + chunk_rows, stop)) for first in range(start, max(stop, start + 1), chunk_rows)]
-
-
-def over_spans(compute: Callable[[slice], Tensor], parts: list[slice]) -> Tensor:
-    """Compute each span and lay the results end to end, with no second copy of the whole.
-
-    A single span is returned as computed, which keeps autograd usable (training runs in one span).
-    """
-    if len(parts) == 1:
-        return compute(parts[0])
-    begin = parts[0].start
-    first = compute(parts[0])
-    out = first.new_empty((parts[-1].stop - begin, *first.shape[1:]))
-    out[: len(first)] = first
-    del first
-    for span in parts[1:]:
-        out[span.start - begin : span.stop - begin] = compute(span)
-    return out

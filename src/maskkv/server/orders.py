@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from maskkv import policies
 from maskkv.api import LanguageModel
-from maskkv.engine import check_prompt
+from maskkv.canvas import check_prompt
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
