@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskkv import policies
-from maskkv.cache import Refresh
+from maskkv.cache import Refresh, measure_importance
 from maskkv.engine import Engine, Step
 from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.policy import Policy

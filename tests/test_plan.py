@@ -93,7 +93,7 @@ def test_the_aims_for_llada_8b():
 
 
 def test_what_layers_hold_while_their_importance_is_found_out():
-    """At β = 0.4 and 32 layers at most 10 B in a boundary layer and 1.04 B in a middle one: 41.2 B before the last layer.
+    """At β = 0.4 and 32 layers at most 10 B in a boundary layer and 1.04 B in a middle one: 41.2 B before the last.
 
     32 B are kept. Two pairs more per layer and per head are for rounding; 2 × 128 numbers of 2 bytes, and a place of 4.
     """
