@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskkv import checkpoint, policies
+from maskkv import checkpoint, mini, policies
 from maskkv.bench.__main__ import main
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
 from maskkv.bench.report import summary
-from maskkv.bench.shapes import SHAPES, parameter_count, random_model, shape
+from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
 from maskkv.cache import NoCache
 from maskkv.errors import InputError
 from maskkv.generation import Generation
@@ -86,6 +86,16 @@ def test_lengths_and_batches_are_runs_of_one_line(capsys: pytest.CaptureFixture[
     assert alone["cache_bytes"] == together["cache_bytes"]
     # Prompts are read one by one, what is between runs together.
     assert together["step_flops"] == {kind: 3 * flops for kind, flops in alone["step_flops"].items()}
+
+
+def test_a_checkpoint_is_given_tokens_that_mean_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever ids its special tokens have: the bundled model's are the first ones."""
+    arguments = ["--prompt-length", "24", "--gen-length", "8", "--repeats", "1", "--policy", "full"]
+    assert main(["--model", str(mini.folder()), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["model"] == str(mini.folder())
+    config = replace(shape("tiny"), mask_id=0, pad_id=2, eos_ids=(1, 5))
+    drawn = random_tokens(config, 9000, torch.Generator().manual_seed(0))
+    assert set(drawn) == set(range(config.vocab_size)) - {0, 1, 2, 5}
 
 
 def test_what_would_not_fit_is_refused_before_it_is_made(

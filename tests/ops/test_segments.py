@@ -1,5 +1,6 @@
+import math
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, product
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from torch.nn.attention import varlen
 
 from maskkv.ops import segments
 from maskkv.ops.segments import (
+    CALL_PAIRS,
     Bucket,
     BucketedAttention,
     Folding,
     Read,
+    _merged,
     attend_packed,
     bucketed,
     equal_widths,
@@ -112,8 +115,27 @@ def test_a_sequence_is_filled_up_alone_as_among_others_and_by_little(sequences: 
     """What a kernel sums over has the same length then, so that no batch mate changes the last bit."""
     together = own_widths([length for own in sequences for length in own], 3)
     assert together == [width for own in sequences for width in own_widths(own, 3)]
-    for length, width in zip([length for own in sequences for length in own], together, strict=True):
-        assert length <= width <= max(length + 15, length * 1.25)
+    for own in sequences:
+        widths = own_widths(own, 3)
+        assert all(length <= width for length, width in zip(own, widths, strict=True))
+        # Never dearer than a call for each length, filled up a little.
+        alone = [max(16 * -(-length // 16), math.ceil(length * 1.125)) for length in own]
+        assert sum(widths) + CALL_PAIRS * len(set(widths)) <= sum(alone) + CALL_PAIRS * len(set(own))
+
+
+@given(st.lists(st.integers(1, 120), min_size=1, max_size=6))
+def test_widths_are_merged_where_that_reads_least(sixteens: list[int]) -> None:
+    """Of all ways to cut the sorted widths into groups, each raised to its largest."""
+    widths = sorted(16 * each for each in sixteens)
+    ways = []
+    for cuts in product((False, True), repeat=len(widths) - 1):
+        groups = [[widths[0]]]
+        for width, cut in zip(widths[1:], cuts, strict=True):
+            groups = [*groups, [width]] if cut else [*groups[:-1], [*groups[-1], width]]
+        ways.append(sum(len(group) * group[-1] + CALL_PAIRS for group in groups))
+    found = _merged(widths)
+    assert sum(found) + CALL_PAIRS * len(set(found)) == min(ways)
+    assert all(own <= raised for own, raised in zip(widths, found, strict=True))
 
 
 def test_equal_neighbours_are_read_where_they_lie() -> None:

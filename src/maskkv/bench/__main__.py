@@ -19,7 +19,7 @@ from maskkv import checkpoint, memory, policies
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Task, Timing, cost, timing
 from maskkv.bench.report import show, summary
-from maskkv.bench.shapes import SHAPES, parameter_count, random_model, shape
+from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
 from maskkv.cache import measure_importance
 from maskkv.checkpoint import DTYPES
 from maskkv.errors import InputError, MaskKVError
@@ -209,12 +209,11 @@ def references(timings: dict[Case, list[Timing]]) -> dict[str, list[Timing]]:
 def set_up(options: argparse.Namespace, model: Transformer, length: int, batch: int) -> Task:
     """Draw prompts, and measure the layers on another one of at most 1,024 tokens."""
     generator = torch.Generator().manual_seed(options.seed)
-    most = min(model.config.mask_id, *model.config.eos_ids, model.config.vocab_size)
-    prompts = torch.randint(most, (batch, length), generator=generator)
-    other = torch.randint(most, (min(length, 1024),), generator=generator).to(model.device)
+    prompts = [random_tokens(model.config, length, generator) for _ in range(batch)]
+    other = torch.tensor(random_tokens(model.config, min(length, 1024), generator), device=model.device)
     importance = measure_importance(model, other, model.rotation(torch.arange(len(other), device=model.device)))
     profile = LayerProfile("bench", f"random {options.seed}", 1, len(other), importance, (0.0,) * len(importance))
-    return Task(model, profile, prompts.tolist(), schedule(options), options.kv_dtype)
+    return Task(model, profile, prompts, schedule(options), options.kv_dtype)
 
 
 def measure(

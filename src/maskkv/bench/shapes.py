@@ -135,6 +135,14 @@ def random_model(
     return model.requires_grad_(False).eval()
 
 
+def random_tokens(config: ModelConfig, length: int, generator: torch.Generator) -> list[int]:
+    """Draw tokens of a vocabulary, but none with a meaning of its own: no mask, end or filling."""
+    special = torch.tensor([config.mask_id, config.pad_id, *config.eos_ids])
+    every = torch.arange(config.vocab_size)
+    plain = every[~torch.isin(every, special)]
+    return plain[torch.randint(len(plain), (length,), generator=generator)].tolist()
+
+
 def parameter_count(model: nn.Module) -> int:
     """Count the numbers in the model's weights."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -21,6 +21,9 @@ from maskkv.ops.attention import fold_groups, unfold_groups
 TILE_PAIRS = 1 << 14
 """Pairs that are gathered at a time, unless one segment has more."""
 
+CALL_PAIRS = 512
+"""What a kernel call costs beside the pairs that it reads, in pairs."""
+
 
 Read = tuple[
     Float[Tensor, "segments width head_dim"],
@@ -93,19 +96,29 @@ class RowGroup:
     ) -> Float[Tensor, "rows heads head_dim"]:
         """Return what the group's rows read."""
         folded = fold_groups(queries, self.kv_heads, self.sequences)
-        read = torch.empty_like(folded)
-        for bucket in self.buckets:
-            keys, values, mask = take(bucket)
-            own = folded[bucket.places][None]
-            # With a mask of fewer axes torch would leave its fused kernel.
-            own_mask = None if mask is None else mask[None]
-            read[bucket.places] = F.scaled_dot_product_attention(own, keys[None], values[None], own_mask)[0]
+        if len(self.buckets) == 1:
+            read = _attended(folded, *take(self.buckets[0]))
+        else:
+            read = torch.empty_like(folded)
+            for bucket in self.buckets:
+                read[bucket.places] = _attended(folded[bucket.places], *take(bucket))
         return unfold_groups(read, queries.shape[1], self.sequences)
+
+
+def _attended(
+    queries: Float[Tensor, "segments rows head_dim"],
+    keys: Float[Tensor, "segments width head_dim"],
+    values: Float[Tensor, "segments width head_dim"],
+    mask: Bool[Tensor, "segments 1 width"] | None,
+) -> Float[Tensor, "segments rows head_dim"]:
+    # With a mask of fewer axes torch would leave its fused kernel.
+    own_mask = None if mask is None else mask[None]
+    return F.scaled_dot_product_attention(queries[None], keys[None], values[None], own_mask)[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Bucket:
-    """Hold segments of about equal length; `places` counts them among those of their row group.
+    """Hold segments of about equal length; `places` counts them among those of their row group, increasing.
 
     `run` spans their pairs if they are of equal length and side by side: then nothing is copied.
     """
@@ -176,21 +189,38 @@ def bucketed(
 def own_widths(lengths: Sequence[int], kv_heads: int) -> list[int]:
     """Say how far each segment is filled up, by nothing but the lengths of its own sequence.
 
-    Not at all where they are equal; else to a multiple of 16, of 32 from 128 pairs on, and so forth: by less than 16
-    pairs or at most a quarter.
+    Not at all where they are equal; else to a multiple of 16, of 32 from 256 pairs on, and so forth (by less than 16
+    pairs or an eighth), and further up to the width of a longer one if to read the filling takes less than another
+    kernel call.
 
-    >>> own_widths([30, 8, 16, 200, 70, 70, 70, 70], 4)
-    [32, 16, 16, 224, 70, 70, 70, 70]
+    >>> own_widths([30, 8, 16, 2000, 70, 70, 70, 70], 4)
+    [32, 32, 32, 2048, 70, 70, 70, 70]
     """
     widths: list[int] = []
     for start in range(0, len(lengths), kv_heads):
         own = lengths[start : start + kv_heads]
-        widths += own if min(own) == max(own) else [_filled(length) for length in own]
+        widths += own if min(own) == max(own) else _merged([_filled(length) for length in own])
     return widths
 
 
+def _merged(widths: list[int]) -> list[int]:
+    """Raise some widths to larger ones, so that pairs read and calls, each as many pairs as it costs, are fewest."""
+    ranked = sorted(widths)
+    cost, cut = [0.0], [0]
+    for stop in range(1, len(ranked) + 1):
+        costs = [cost[start] + (stop - start) * ranked[stop - 1] + CALL_PAIRS for start in range(stop)]
+        cost.append(min(costs))
+        cut.append(costs.index(cost[-1]))
+    raised: dict[int, int] = {}
+    stop = len(ranked)
+    while stop:
+        raised |= dict.fromkeys(ranked[cut[stop] : stop], ranked[stop - 1])
+        stop = cut[stop]
+    return [raised[width] for width in widths]
+
+
 def _filled(length: int) -> int:
-    unit = max(16, 1 << max(0, length.bit_length() - 3))
+    unit = max(16, 1 << max(0, length.bit_length() - 4))
     return -(-length // unit) * unit
 
 

@@ -13,7 +13,7 @@ from maskkv.bench.flops import step_flops
 from maskkv.bench.gpu.clock import Timed, ceilings
 from maskkv.bench.machine import Machine, moved_bytes
 from maskkv.bench.measure import kind
-from maskkv.bench.shapes import random_model, shape
+from maskkv.bench.shapes import random_model, random_tokens, shape
 from maskkv.cache import Extent, Refresh
 from maskkv.engine import Engine
 from maskkv.eviction.profile import LayerProfile
@@ -164,7 +164,5 @@ class Subject:
 
 
 def random_prompt(config: ModelConfig, length: int, seed: int) -> list[int]:
-    """Draw tokens below the special ones."""
-    generator = torch.Generator().manual_seed(seed)
-    most = min(config.mask_id, *config.eos_ids, config.vocab_size)
-    return torch.randint(most, (length,), generator=generator).tolist()
+    """Draw tokens that are not special."""
+    return random_tokens(config, length, torch.Generator().manual_seed(seed))
