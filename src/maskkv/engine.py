@@ -162,10 +162,18 @@ class Engine:
     def _turn(self, unfinished: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:
         """Return the sequences whose prompt is read in this step, in groups that share a pass."""
         due = {number: each for number, each in unfinished.items() if each.reads_everything}
-        self._due = [number for number in self._due if number in due]
-        self._due += [number for number in due if number not in self._due]
-        turn = _alike({number: due[number] for number in self._due})[: self._most_prompts]
-        self._due = [number for number in self._due if not any(number in alike for alike in turn)]
+        queue = [number for number in self._due if number in due]
+        queue += [number for number in due if number not in queue]
+        turn: list[dict[int, RunningSequence]] = []
+        self._due = []
+        for number in queue:
+            alike = next((own for own in turn if next(iter(own.values())).reads_like(due[number])), None)
+            if alike is not None:
+                alike[number] = due[number]
+            elif self._most_prompts is None or len(turn) < self._most_prompts:
+                turn.append({number: due[number]})
+            else:
+                self._due.append(number)
         return turn
 
     def _run_whole(self, alike: list[RunningSequence]) -> list[list[Tensor]]:
@@ -289,11 +297,3 @@ def _commit(number: int, sequence: RunningSequence, proposals: Proposals, moved:
         finished=sequence.finished,
         commit=commit,
     )
-
-
-def _alike(sequences: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:
-    """Group sequences whose coming pass over all rows is the same."""
-    groups: dict[tuple[object, ...], dict[int, RunningSequence]] = {}
-    for number, each in sequences.items():
-        groups.setdefault(each.likeness, {})[number] = each
-    return list(groups.values())

@@ -127,12 +127,13 @@ class RunningSequence:
             return Refresh.PROMPT
         return self._live_refresh
 
-    @property
-    def likeness(self) -> tuple[object, ...]:
-        """Return what two sequences agree in if a pass over all their rows is the same: tokens, masks, positions."""
-        guided, blocks = self.settings.generation.cfg_scale > 0, self.settings.generation.block_length
-        canvas = self.canvas
-        return (self.settings.rope_scale, guided, blocks, *canvas.tokens.tolist(), *canvas.masked.tolist())
+    def reads_like(self, other: RunningSequence) -> bool:
+        """Tell whether a pass over all rows is the same for both: equal tokens, masks, blocks, positions, branches."""
+        own, its = (
+            (each.extent, each.settings.rope_scale, each.settings.generation.cfg_scale > 0) for each in (self, other)
+        )
+        mine, others = self.canvas, other.canvas
+        return own == its and torch.equal(mine.tokens, others.tokens) and torch.equal(mine.masked, others.masked)
 
     @property
     def reads_everything(self) -> bool:
