@@ -48,7 +48,8 @@ def _try(model: ModelFlags) -> Iterator[Finding]:
     dtype = str(llm.model.dtype).removeprefix("torch.")
     kind = f"{config.family}, {size / 1e6:,.1f} M parameters, {dtype} on {llm.model.device}"
     yield Finding(model.model or "bundled dLLM", kind)
-    yield Finding("layer profile", "each prompt is probed" if llm.profile is None else f"of {llm.profile.n} prompts")
+    told = "none: a prompt's first pass tells" if llm.profile is None else f"of {llm.profile.n} prompts"
+    yield Finding("layer profile", told)
     yield _question(llm) if model.model is None else _tokens(llm)
 
 
