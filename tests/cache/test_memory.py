@@ -1,6 +1,7 @@
 """What a prompt refresh costs while it runs, and what it leaves behind."""
 
 import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -32,11 +33,22 @@ def engine_for(family: str, profile: LayerProfile | None, **options: float) -> t
     return engine, engine.add(random_prompt(config, PROMPT), generation, policies.named("maskkv"), 5)
 
 
-def float_tensors() -> list[tuple[int, ...]]:
-    """Return the shapes of all floating-point tensors that Python objects hold."""
+def float_tensors() -> list[torch.Tensor]:
+    """Return all floating-point tensors that Python objects hold."""
     gc.collect()
     tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
-    return [tuple(each.shape) for each in tensors if each.is_floating_point()]
+    return [each for each in tensors if each.is_floating_point()]
+
+
+class Newcomers:
+    """List the shapes of floating-point tensors that were not there at first: other tests keep models."""
+
+    def __init__(self) -> None:
+        self._known = [weakref.ref(each) for each in float_tensors()]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        known = {id(each()) for each in self._known}
+        return [tuple(each.shape) for each in float_tensors() if id(each) not in known]
 
 
 @FAMILIES
@@ -65,13 +77,14 @@ def test_a_refresh_peaks_at_two_hidden_copies_and_one_layers_pairs(
 
 @FAMILIES
 def test_nothing_of_the_prompt_beside_the_kept_pairs_survives_a_step(family: str, profile: LayerProfile | None) -> None:
+    newcomers = Newcomers()
     engine, number = engine_for(family, profile, cfg_scale=1.0)
     with LiveBytes() as live:
         for _ in range(2):
             engine.step()
             engine.model.asked.clear()
             assert not [each for each in live.alive() if max(each.shape, default=0) >= PROMPT - 1]
-            assert not [shape for shape in float_tensors() if max(shape, default=0) >= PROMPT - 1]
+            assert not [shape for shape in newcomers.shapes() if max(shape, default=0) >= PROMPT - 1]
             kept = sum(len(heads) for layer in engine[number].kept() for heads in layer)
             # Beside the pairs and features: where they came from, where the tail lies and each segment for two kinds of
             # passes, which rows drifted last and of which sequence, and the angles of the live rows.
