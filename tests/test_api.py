@@ -182,7 +182,7 @@ def test_logits_of_a_shifted_model_are_not_moved(folder):
     torch.testing.assert_close(llm.logits(ids).double(), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_profile_replaces_the_probing_pass(folder, tmp_path):
+def test_a_profile_is_taken_for_the_prompts_own_importance(folder, tmp_path):
     model = tiny_model(0)
     profile = replace(calibrate(model, "tiny", [IDS]), importance=(0.0, 0.0, 1.0))
     (tmp_path / "profile.json").write_text(profile.to_json(), encoding="utf-8")

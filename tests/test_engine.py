@@ -551,6 +551,12 @@ def test_the_prompt_is_read_again_once_the_values_have_moved(family: str) -> Non
     seen = run(model, prompt, generation(drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
     refreshes = [step.refresh for step in seen.steps[:4]]
     assert refreshes == [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PROMPT]
+    # From there on it is counted anew.
+    again = Engine(model)
+    number = again.add(prompt, generation(drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
+    for step in range(4):
+        again.step()
+        assert (float(again[number].moved[0]) == 0) == (step in (0, 3))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import maskkv
-from maskkv.errors import MaskKVError
+from maskkv.errors import InputError, MaskKVError
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def processor() -> Iterator[Finding]:
     import torch
 
     cpu = torch.device("cpu")
-    yield Finding("cpu", f"{torch.get_num_threads()} threads of {os.cpu_count()} cores")
+    yield Finding("cpu", f"{os.cpu_count()} cores, threads in use: {torch.get_num_threads()}")
     yield Finding("memory", _room(cpu))
     yield from _products(cpu)
 
@@ -171,7 +171,10 @@ def tried(device: str) -> Iterator[Finding]:
 
     from maskkv import checkpoint
 
-    place = checkpoint.device_of(device)
+    try:
+        place = checkpoint.device_of(device)
+    except InputError:  # The model, which cannot be put there, says so.
+        return
     if place.type != "cuda":
         return
     from maskkv.bench.gpu import kernel_checks, model_checks

@@ -1,10 +1,47 @@
-import pytest
+import math
+from dataclasses import replace
 
+import pytest
+import torch
+from tests.views import attending
+
+from maskkv.errors import InputError
+from maskkv.eviction.budgets import UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
+from maskkv.eviction.view import ModelView
 from maskkv.policies.maskkv import BoundaryAware
 
 VOTING = Policy(name="voting", paper="-", scorer=Votes("mask"))
+
+
+class Own:
+    """A layer budget of a user's."""
+
+    needs_importance = True
+
+    def __init__(self, *most: float) -> None:
+        self.shares = list(most)
+
+    def __call__(self, view: ModelView) -> list[float]:
+        return [1.0, 3.0]
+
+    def most(self, view: ModelView) -> list[float]:
+        return self.shares
+
+
+def test_a_users_own_bound_is_checked() -> None:
+    sizes = {"num_layers": 2, "kv_heads": 2, "evictable": 9}
+    policy = Policy(name="own", paper="-", scorer=Votes("mask"), layer_budget=Own(1.5, math.inf))
+    assert policy.most_pairs(2, **sizes, importance=()) == [8, 18], "1.5 × 2 × 2 and two for rounding, or all there are"
+    for most in ((1.0,), (1.0, -0.5), (1.0, math.nan)):
+        with pytest.raises(InputError, match="policy 'own': expected `most` to be 2 shares of at least 0"):
+            replace(policy, layer_budget=Own(*most)).most_pairs(2, **sizes, importance=())
+    with pytest.raises(InputError, match="policy 'own': UniformLayers needs importance, so it needs `most` too"):
+        replace(policy, layer_budget=UniformLayers()).most_pairs(2, **sizes, importance=())
+    view = attending(torch.ones(2, 12, 12), kv_heads=2, masked=[True] * 3)
+    with pytest.raises(InputError, match="policy 'own': expected a head budget to return a function"):
+        replace(policy, head_budget=lambda view, scores, most: [1.0, 1.0]).rank(view, 4)
 
 
 @pytest.mark.parametrize("budget", [None, 9, 10, 1000])

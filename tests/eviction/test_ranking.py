@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from maskkv.errors import InputError
 from maskkv.eviction.ranking import Choice, Ranking
 
 
@@ -83,5 +84,5 @@ def test_little_more_is_held_than_needed() -> None:
 
 def test_more_than_was_held_is_refused() -> None:
     narrow, _ = ranked(torch.rand(2, 100), [1, 1]).narrowed(6)
-    with pytest.raises(ValueError, match=r"heads keep \[15, 15\] pairs of which only \[5, 5\] were held"):
+    with pytest.raises(InputError, match=r"heads keep \[15, 15\] pairs of a layer of which only \[5, 5\] were held"):
         narrow.best(30)

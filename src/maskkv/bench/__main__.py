@@ -103,7 +103,7 @@ def check(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure every case at every length and batch size, and return the record."""
     generation = schedule(options)
-    model = make(options, generation, list(choose(options)))
+    model = make(options, generation, list(choose(options, max(options.prompt_length))))
     if options.compile:
         model.compile_rows()
     else:
@@ -137,10 +137,11 @@ def schedule(options: argparse.Namespace) -> Generation:
     return Generation(gen_length=options.gen_length, stop_at_eos=False, **chosen)
 
 
-def choose(options: argparse.Namespace) -> Iterator[Case]:
+def choose(options: argparse.Namespace, length: int) -> Iterator[Case]:
     """Yield `none`, which everything is compared with, and the other policies, each at every budget if it has one.
 
-    Those that need the layers' importance come twice: with a layer profile, and as for a user who has none.
+    Those that need the layers' importance for a prompt of this length come twice: with a layer profile, and as for a
+    user who has none.
     """
     yield Case("none")
     for name in options.policy:
@@ -149,7 +150,7 @@ def choose(options: argparse.Namespace) -> Iterator[Case]:
         policy = policies.named(name)
         for budget in options.budget if policy.scorer is not None else [None]:
             yield Case(name, budget)
-            if policy.layer_budget.needs_importance:
+            if policy.needs_importance(budget, length):
                 yield Case(name, budget, profiled=False)
 
 
@@ -184,8 +185,9 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
 
 def measured(options: argparse.Namespace, model: Transformer, machine: Machine) -> list[dict[str, Any]]:
     """Return a run per prompt length and batch size."""
-    cases, runs = list(choose(options)), []
+    runs = []
     for length, batch in product(options.prompt_length, options.batch_size):
+        cases = list(choose(options, length))
         task = set_up(options, model, length, batch)
         costs, timings = measure(task, cases, options.repeats, options.none_steps)
         steps = task.generation.num_steps

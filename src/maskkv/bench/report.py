@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
+from rich.table import Column, Table
 
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
@@ -109,8 +109,9 @@ def _speed_table(cases: Sequence[dict[str, Any]]) -> Table:
 
 
 def _table(title: str) -> Table:
+    named = Column("policy", no_wrap=True)
     return Table(
-        "policy", title=title, title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        named, title=title, title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
 
 

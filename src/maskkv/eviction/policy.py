@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol, cast, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from maskkv.errors import InputError
 from maskkv.eviction.allocation import allocate
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.ranking import Choice, Ranking, Shares
@@ -111,16 +112,26 @@ class Policy:
 
         Whole numbers of pairs may be one above the exact ones, and one more is for the last digit of those.
         """
-        layers = cast("ImportanceBudget", self.layer_budget)
-        shares = layers.most(ModelView(num_layers, budget, evictable, importance))
-        return [min(kv_heads * evictable, math.floor(share * budget * kv_heads) + 2) for share in shares]
+        layers = self.layer_budget
+        if not hasattr(layers, "most"):
+            raise InputError(f"policy {self.name!r}: {type(layers).__name__} needs importance, so it needs `most` too")
+        shares = cast("ImportanceBudget", layers).most(ModelView(num_layers, budget, evictable, importance))
+        if len(shares) != num_layers or not all(share >= 0 for share in shares):
+            raise InputError(
+                f"policy {self.name!r}: expected `most` to be {num_layers} shares of at least 0, not {shares}"
+            )
+        every = kv_heads * evictable
+        return [math.floor(min(share * budget * kv_heads, every - 2)) + 2 if every > 2 else every for share in shares]
 
     def rank(self, view: LayerView, most: int) -> Ranking:
         """Rank the pairs of a layer of which `most` or fewer will stay."""
         if self.scorer is None:
             raise ValueError(f"policy {self.name!r} evicts nothing")
         scores = self.scorer(view)
-        return Ranking.of(scores, self.head_budget(view, scores, most))
+        shares = self.head_budget(view, scores, most)
+        if not callable(shares):
+            raise InputError(f"policy {self.name!r}: expected a head budget to return a function from pairs to shares")
+        return Ranking.of(scores, shares)
 
     def choose(self, view: LayerView, pairs: int) -> Choice:
         """Return which pairs stay: the best of each KV head, `pairs` in all (Eq. 16)."""

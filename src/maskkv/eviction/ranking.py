@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from maskkv.errors import InputError
 from maskkv.eviction.allocation import allocate, pour
 
 Shares = Callable[[int], list[float]]
@@ -85,7 +86,10 @@ class Ranking:
         """Return the best pairs of each KV head, `pairs` in all (Eq. 16), and their places in this ranking."""
         counts = self.counts(pairs)
         if any(map(int.__gt__, counts, self.lengths)):
-            raise ValueError(f"heads keep {counts} pairs of which only {list(self.lengths)} were held")
+            raise InputError(
+                f"heads keep {counts} pairs of a layer of which only {list(self.lengths)} were held: what a head budget"
+                " gives a head must not shrink as the layer gets more, nor a layer get more than its `most`"
+            )
         places = self._first(counts)
         cells, order = self.cells[places].sort()
         return Choice(cells, tuple(counts), self.evictable), places[order]
