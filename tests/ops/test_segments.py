@@ -11,17 +11,15 @@ from torch.nn.attention import varlen
 
 from maskkv.ops import segments
 from maskkv.ops.segments import (
-    CALL_PAIRS,
     Bucket,
     BucketedAttention,
     Folding,
     Read,
-    _merged,
     attend_packed,
     bucketed,
     equal_widths,
-    own_widths,
 )
+from maskkv.ops.widths import CALL_PAIRS, _merged, own_widths
 
 HEAD_DIM = 8
 
