@@ -63,6 +63,13 @@ def test_the_speeds_are_those_of_the_records() -> None:
                 assert median >= 1
 
 
+def test_what_other_seeds_say_is_stated() -> None:
+    for record in records.read(ROOT / "results" / "bench-seeds.jsonl"):
+        (case,) = (each for each in record["runs"][0]["cases"] if not each["profiled"])  # type: ignore[index]
+        median, least, most = (case["over_full"][part] for part in ("median", "min", "max"))
+        assert f"{median:.2f} ({least:.2f}–{most:.2f})" in README
+
+
 @pytest.mark.parametrize("file", [SHORT, LONG], ids=lambda file: str(file.parent.name))
 def test_every_cell_is_on_the_same_documents_and_on_the_bundled_weights(file: Path) -> None:
     found = measured(file)
