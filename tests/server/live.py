@@ -51,6 +51,8 @@ class Gate:
     def __init__(self, runner: Runner) -> None:
         self._permits = threading.Semaphore(0)
         self._open = False
+        self.arrived = 0
+        """How often the thread has come here, to take a step."""
         self._engine = runner._engine
         self._step = self._engine.step
         self._engine.step = self._wait
@@ -63,6 +65,7 @@ class Gate:
         self._permits.release()
 
     def _wait(self) -> list[Step]:
+        self.arrived += 1
         if not self._open:
             self._permits.acquire()
         return self._step()

@@ -68,6 +68,7 @@ def test_a_reader_that_hangs_up_is_let_go_before_the_next_step(start, caplog):
             seen = events(response.iter_lines())
             while next(seen)["maskkv"].get("step") != 2:
                 pass
+            until(lambda: gate.arrived == 4)  # past the point where it lets go of readers, before its fourth step
         jobs = [place.job for place in live.runner._running.values()]
         until(lambda: jobs[0].cancelled)
         gate.pass_steps(1)
