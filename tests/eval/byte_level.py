@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from maskkv import checkpoint
 from maskkv.models import llada
@@ -17,17 +18,23 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+FRAGMENTS = [end + first for end in (b"\x82\xac", b"\x97\xa5", b"\x9d\xb1", b"\xac\xbc") for first in (b"\xe2", b"\xe6")]
+"""Tokens that end one character of three bytes and begin the next: in any order, every character spans two of them."""
+END = 256 + len(FRAGMENTS)
 BYTES = RAW | {
-    "vocab_size": 260, "embedding_size": 260, "eos_token_id": 256, "pad_token_id": 256, "mask_token_id": 257,
+    "vocab_size": END + len(SPECIAL), "embedding_size": END + len(SPECIAL),
+    "eos_token_id": END, "pad_token_id": END, "mask_token_id": END + 1,
 }  # fmt: skip
 
 
 def save_byte_level(folder: Path, seed: int = 0) -> Path:
-    """Write weights, config, tokenizer and chat template; the model says printable ASCII and the end only."""
+    """Write weights, config, tokenizer and chat template; the model says fragments of characters and the end only."""
     torch.manual_seed(seed)
     model = Transformer(llada.read_config(BYTES))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE({letter: number for number, letter in enumerate(alphabet)}, []))
+    letters = bytes_to_unicode()
+    spelled = ["".join(letters[byte] for byte in fragment) for fragment in FRAGMENTS]
+    tokenizer = Tokenizer(BPE({piece: number for number, piece in enumerate([*alphabet, *spelled])}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
@@ -35,8 +42,7 @@ def save_byte_level(folder: Path, seed: int = 0) -> Path:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0.0, 0.3)
-        silent = [number for number, letter in enumerate(alphabet) if not "!" <= letter <= "~"]
-        model.head.weight[silent] = 0.0
+        model.head.weight[: len(alphabet)] = 0.0
     checkpoint.save(model.requires_grad_(False).eval(), folder, BYTES)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "<|end|>"}))

@@ -170,19 +170,18 @@ class _Running:
 
     def stops(self, sequence: RunningSequence) -> bool:
         """Take in what is certain by now and say whether a stop is in it; what comes later would be cut off."""
-        self._text += self._stream.push(sequence.response())
+        # The canvas itself: in `sequence.response()` masks read as the end, and half a character would be all of it.
+        self._text += self._stream.push(sequence.canvas.response.tolist())
         return any(stop in self._text for stop in self._request.asked.until)
 
     def answer(self, sequence: RunningSequence, timed: bool) -> Answer:
         """Report the text up to the stop."""
         latency = time.perf_counter() - self._start
-        said = self._llm.said(sequence.response())
-        mask = self._llm.model.config.mask_id
         return Answer(
             text=cut(self._text, self._request.asked.until),
             prompt_length=len(self._request.prompt),
             gen_length=self._request.asked.generation.gen_length,
-            tokens=said.index(mask) if mask in said else len(said),
+            tokens=len(self._llm.said(sequence.response())),  # masks read as the end there
             steps=sequence.index,
             cache_bytes=sequence.cache_bytes,
             full_cache_bytes=sequence.full_cache_bytes(self._llm.model.dtype.itemsize),
