@@ -18,7 +18,9 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-FRAGMENTS = [end + first for end in (b"\x82\xac", b"\x97\xa5", b"\x9d\xb1", b"\xac\xbc") for first in (b"\xe2", b"\xe6")]
+FRAGMENTS = [
+    end + first for end in (b"\x82\xac", b"\x97\xa5", b"\x9d\xb1", b"\xac\xbc") for first in (b"\xe2", b"\xe6")
+]
 """Tokens that end one character of three bytes and begin the next: in any order, every character spans two of them."""
 END = 256 + len(FRAGMENTS)
 BYTES = RAW | {

@@ -190,6 +190,13 @@ def test_arguments_have_defaults(folder):
     assert arguments.load({"pretrained": folder, "policy": "full", "batch_size": "auto:4"}).together == 16
 
 
+def test_arguments_that_are_texts_mean_what_they_say(folder):
+    spelled = {"budget": "7", "rope_scale": "1.5", "temperature": "0.5", "stop_at_eos": "False", "batch_size": "3"}
+    loaded = arguments.load({"pretrained": folder, **spelled})
+    assert (loaded.llm.budget, loaded.llm.rope_scale, loaded.together) == (7, 1.5, 3)
+    assert loaded.schedule == Generation(gen_length=256, temperature=0.5, stop_at_eos=False)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -199,6 +206,7 @@ def test_arguments_have_defaults(folder):
         ({"budget": True}, "budget=True: expected a whole number"),
         ({"policy": 3, "budget": 4}, "policy '3'"),
         ({"rope_scale": "wide", "budget": 4}, "rope_scale=wide: expected a number"),
+        ({"rope_scale": True, "budget": 4}, "rope_scale=True: expected a number"),
         ({"batch_size": "some", "budget": 4}, "batch_size=some: expected a number of at least 1, or auto"),
         ({"batch_size": 0, "budget": 4}, "batch_size=0: expected a number"),
         ({"temperature": -1.0, "budget": 4}, "temperature must be a number"),

@@ -1,5 +1,7 @@
 """What tasks of lm-evaluation-harness ask for, in maskkv's words."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,25 +31,62 @@ def test_lengths_are_rounded_up_to_whole_blocks(given_length, gen_length):
 
 
 @pytest.mark.parametrize(
-    ("options", "temperature"),
+    ("options", "usual", "temperature"),
     [
-        ({}, 0.5),  # what the user chose
-        ({"do_sample": False}, 0.0),
-        ({"do_sample": False, "temperature": 0.7}, 0.0),
-        ({"do_sample": False, "temperature": 0.7, "top_p": 0.9, "top_k": 3}, 0.0),
-        ({"temperature": 0}, 0.0),
-        ({"temperature": 0.7}, 0.7),
-        ({"temperature": 1}, 1.0),
-        ({"do_sample": True, "temperature": 0.7}, 0.7),
-        ({"do_sample": True, "num_beams": 1}, 0.5),
+        ({}, 0.5, 0.5),  # what the user chose
+        ({"do_sample": None, "temperature": None}, 0.5, 0.5),
+        ({"do_sample": False}, 0.0, 0.0),
+        ({"do_sample": False, "temperature": 0.0}, 0.0, 0.0),
+        ({"do_sample": False, "temperature": 1, "top_p": 0.9, "top_k": 3}, 0.0, 0.0),  # as the harness's LongBench
+        ({"temperature": 0}, 0.0, 0.0),
+        ({"temperature": 0.7}, 0.5, 0.7),
+        ({"temperature": 1}, 0.5, 1.0),
+        ({"do_sample": True, "temperature": 0.7}, 0.5, 0.7),
+        ({"do_sample": True, "num_beams": 1}, 0.5, 0.5),
+        ({"do_sample": "False"}, 0.0, 0.0),
+        ({"do_sample": " false ", "temperature": "0.0"}, 0.0, 0.0),
+        ({"do_sample": "None", "temperature": "0.7"}, 0.0, 0.7),
+        ({"do_sample": "TRUE", "temperature": "2"}, 0.0, 2.0),
+        ({"do_sample": "true", "num_beams": "1"}, 0.0, 1.0),
     ],
 )
-def test_sampling(options, temperature):
-    assert read(options, SCHEDULE).generation.temperature == temperature
+def test_sampling(options, usual, temperature):
+    assert read(options, replace(SCHEDULE, temperature=usual)).generation.temperature == temperature
+
+
+@pytest.mark.parametrize(
+    ("options", "usual", "says"),
+    [
+        ({"do_sample": False}, 0.5, "do_sample=false does not sample and temperature=0.5 does: leave one of them out"),
+        ({"do_sample": "False", "temperature": 1}, 0.5, "do_sample=false does not sample and temperature=0.5 does"),
+        ({"do_sample": False, "temperature": 0.7}, 0.0, "do_sample=false does not sample and temperature=0.7 does"),
+        ({"do_sample": False, "temperature": "0.7"}, 0.0, "do_sample=false does not sample and temperature=0.7 does"),
+        ({"temperature": 0}, 0.5, "temperature=0 does not sample and temperature=0.5 does"),
+        ({"do_sample": True, "temperature": 0.0}, 0.5, "do_sample=true samples and temperature=0 does not"),
+        ({"do_sample": "true", "temperature": "0"}, 0.0, "do_sample=true samples and temperature=0 does not"),
+        ({"do_sample": "perhaps"}, 0.0, "do_sample must be true or false, not 'perhaps'"),
+        ({"do_sample": 1}, 0.0, "do_sample must be true or false, not 1"),
+        ({"temperature": "nan"}, 0.0, "temperature must be a number of at least 0, not nan"),
+        ({"temperature": "inf"}, 0.0, "temperature must be a number of at least 0, not inf"),
+        ({"temperature": "true"}, 0.0, "temperature must be a number of at least 0, not True"),
+        ({"temperature": 10**400}, 0.0, "temperature must be a number of at least 0, not 1000"),
+    ],
+)
+def test_sampling_and_not_sampling_at_once_is_refused(options, usual, says):
+    with pytest.raises(InputError) as caught:
+        read(options, replace(SCHEDULE, temperature=usual))
+    assert says in str(caught.value)
 
 
 def test_sampling_without_any_temperature_is_at_one():
     assert read({"do_sample": True}, Generation()).generation.temperature == 1.0
+
+
+def test_texts_mean_what_they_say():
+    spelled = {"max_gen_toks": "16", "threshold": "0.9", "stop_at_eos": "False", "steps": "none", "until": ["7"]}
+    asked = read(spelled, Generation(steps=8))
+    assert asked.generation == Generation(gen_length=16, threshold=0.9, stop_at_eos=False, steps=None)
+    assert asked.until == ("7",)
 
 
 def test_other_options_are_fields_of_generation():

@@ -8,6 +8,7 @@ from typing import Any
 
 from maskkv import api
 from maskkv.errors import InputError
+from maskkv.eval.lm_eval.requests import meaning
 from maskkv.generation import Generation
 
 GEN_LENGTH = 256
@@ -15,9 +16,9 @@ GEN_LENGTH = 256
 TOGETHER = 16
 """Sequences that denoise side by side for `batch_size=auto`."""
 
-_TEXTS = ("policy", "device", "dtype", "profile", "kv_dtype", "quantize")
+_TEXTS = ("pretrained", "policy", "device", "dtype", "profile", "kv_dtype", "quantize")
 _SETTINGS = tuple(field.name for field in fields(Generation))
-_KNOWN = ("pretrained", "budget", "rope_scale", *_TEXTS, "batch_size", *_SETTINGS)
+_KNOWN = (*_TEXTS, "budget", "rope_scale", "batch_size", *_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,21 @@ def load(given: Mapping[str, Any]) -> Arguments:
     Raises:
         InputError: An argument is unknown or unusable, or the policy evicts and there is no budget.
     """
-    rest = {name: value for name, value in given.items() if value is not None}
+    rest = {name: value if name in _TEXTS else meaning(value) for name, value in given.items()}
+    rest = {name: value for name, value in rest.items() if value is not None}
     for name in rest:
         if name not in _KNOWN:
             raise InputError(f"unknown model argument {name!r}: expected one of {', '.join(_KNOWN)}")
     budget, rope_scale = rest.pop("budget", None), rest.pop("rope_scale", None)
     if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
         raise InputError(f"budget={budget}: expected a whole number of at least 1")
-    if rope_scale is not None and not isinstance(rope_scale, int | float):
+    if rope_scale is not None and (isinstance(rope_scale, bool) or not isinstance(rope_scale, int | float)):
         raise InputError(f"rope_scale={rope_scale}: expected a number")
     together = _together(rest.pop("batch_size", 1))
-    model = rest.pop("pretrained", None)
     texts: dict[str, Any] = {name: str(rest.pop(name)) for name in _TEXTS if name in rest}
+    model = texts.pop("pretrained", None)
     schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
-    llm = api.load(None if model is None else str(model), budget=budget, rope_scale=rope_scale, **texts)
+    llm = api.load(model, budget=budget, rope_scale=rope_scale, **texts)
     if llm.policy.scorer is not None and budget is None:
         raise InputError(f"the policy {llm.policy.name} evicts: expected budget=N, or policy=full or none")
     return Arguments(llm, schedule, together)

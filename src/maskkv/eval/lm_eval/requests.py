@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from sys import float_info
 from typing import Any
 
 from maskkv.errors import InputError
@@ -12,6 +14,7 @@ from maskkv.generation import Generation
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """The names by which tasks give the length of an answer; the first one given counts."""
 _FIELDS = tuple(field.name for field in fields(Generation) if field.name != "gen_length")
+_WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,12 @@ def read(given: Mapping[str, Any], schedule: Generation) -> Asked:
     """Translate a task's `generation_kwargs`; `schedule` holds what it leaves open, the length included.
 
     The length is rounded up to whole blocks. Without sampling, the temperature is 0 and `top_p` and `top_k` mean
-    nothing. Every field of `Generation` may be given as well.
+    nothing. Every field of `Generation` may be given as well, and texts (`"False"`, `"0.7"`) mean what they say.
 
     Raises:
-        InputError: An option is unknown or has no such value.
+        InputError: An option is unknown or has no such value, or one of them samples and another does not.
     """
-    rest = dict(given)
+    rest = {name: value if name == "until" else meaning(value) for name, value in given.items()}
     until = _until(rest.pop("until", None))
     lengths = [rest.pop(name, None) for name in LENGTHS]
     length = next((each for each in lengths if each is not None), schedule.gen_length)
@@ -40,7 +43,7 @@ def read(given: Mapping[str, Any], schedule: Generation) -> Asked:
     if (beams := rest.pop("num_beams", 1)) != 1:
         raise InputError(f"num_beams={beams!r}: a diffusion language model has no beam search, expected 1")
     sampled = rest.pop("do_sample", None)
-    temperature = _temperature(sampled, rest.pop("temperature", None), schedule.temperature)
+    temperature = _temperature(sampled, _number(rest.pop("temperature", None)), schedule.temperature)
     if not temperature:
         rest = {name: value for name, value in rest.items() if name not in ("top_p", "top_k")}
     unknown = [name for name in rest if name not in _FIELDS]
@@ -52,13 +55,40 @@ def read(given: Mapping[str, Any], schedule: Generation) -> Asked:
     return Asked(replace(schedule, gen_length=whole, temperature=temperature, **rest), until)
 
 
-def _temperature(sampled: object, given: object, usual: float) -> float:
-    """Return 0 unless the task samples, by saying so or by naming a temperature."""
-    if sampled is False:
-        return 0.0
+def meaning(value: Any) -> Any:
+    """Return what a text spells (true, false, none or a number, in any case), and anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(word)
+    return value
+
+
+def _temperature(sampled: object, given: float | None, usual: float) -> float:
+    """Return 0 unless the task samples, by saying so or by naming a temperature; `usual` is the user's own."""
+    if sampled is not None and not isinstance(sampled, bool):
+        raise InputError(f"do_sample must be true or false, not {sampled!r}")
+    if sampled is None and given != 0:
+        return usual if given is None else given
+    if sampled:
+        if given == 0:
+            raise InputError("do_sample=true samples and temperature=0 does not: leave one of them out")
+        return given or usual or 1.0
+    said = "temperature=0" if sampled is None else "do_sample=false"
+    for other in (usual, 0 if given == 1 else given):  # tasks that do not sample often have a temperature of 1
+        if other:
+            raise InputError(f"{said} does not sample and temperature={other:g} does: leave one of them out")
+    return 0.0
+
+
+def _number(given: object) -> float | None:
     if given is None:
-        return usual or float(bool(sampled))
-    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= float_info.max:
         raise InputError(f"temperature must be a number of at least 0, not {given!r}")
     return float(given)
 
