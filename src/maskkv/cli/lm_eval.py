@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -58,12 +57,11 @@ def run(llm: LanguageModel, name: str, study: Study, out: Path) -> list[Record]:
     for record in records:
         if not _is_share(record):
             budget = "" if record["budget"] is None else f" {record['budget']}"
-            terminal.note(f"{record['task']}, {record['policy_name']}{budget}: {record['score']}")
+            score = "no score" if record["score"] is None else record["score"]
+            terminal.note(f"{record['task']}, {record['policy_name']}{budget}: {score}")
     return shares
 
 
 def _is_share(record: Record) -> bool:
     scores = record["scores"]
-    return (
-        isinstance(scores, list) and bool(scores) and all(0 <= score <= 1 for score in scores if not math.isnan(score))
-    )
+    return isinstance(scores, list) and bool(scores) and all(0 <= score <= 1 for score in scores)

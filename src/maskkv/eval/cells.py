@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskkv import records
+from maskkv.errors import InputError
 from maskkv.eval.answering import Variant
 from maskkv.eval.benchmark import Task
 from maskkv.eval.retention import retention
@@ -58,11 +59,31 @@ def merged(old: Sequence[Record], new: Sequence[Record]) -> list[Record]:
 
 
 def keep(file: Path, found: Sequence[Record]) -> list[Record]:
-    """Write records beside those that a file has, and return them with their retention."""
-    everything = merged(list(records.read(file)), found)
-    records.replace(file, everything)
+    """Write records beside those that a file has, and return them with their retention.
+
+    Raises:
+        InputError: The file cannot be read or written, or it holds anything else.
+    """
+    everything = records.update(file, lambda old: merged(_checked(file, old), found))
     own = {identity(record) for record in found}
     return [record for record in everything if identity(record) in own]
+
+
+def held(file: Path) -> list[Record]:
+    """Return the records of a file; InputError if it cannot be read or holds anything else."""
+    return _checked(file, list(records.read(file)))
+
+
+def _checked(file: Path, old: list[Record]) -> list[Record]:
+    for record in old:
+        own, name = record.get("scores"), record.get("policy_name")
+        if not isinstance(own, list) or not all(map(_is_score, own)) or not isinstance(name, str):
+            raise InputError(f"{file} holds a line that is no record of scores: move it away")
+    return old
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53  # NaN is not
 
 
 _SAME_EXAMPLES = (
@@ -83,7 +104,10 @@ def _retention(record: Record, bases: dict[str, Record]) -> Record:
 
 
 def _ratio(record: Record, base: Record) -> Record | None:
-    ratio, error = retention(scores(record), scores(base))
+    own, other = scores(record), scores(base)
+    if len(own) != len(other):  # a metric of lm-eval that is no mean over documents in one of them
+        return None
+    ratio, error = retention(own, other)
     if math.isnan(ratio):
         return None
     return {"ratio": ratio, "standard_error": None if math.isnan(error) else error}

@@ -122,12 +122,12 @@ def run(llm: LanguageModel, name: str, tasks: Sequence[Task], schedule: Generati
     """Observe every example of the tasks that `file` does not hold yet; yield each one's name once its record is there.
 
     Raises:
-        InputError: A task cannot be put to this model, or the file is none of ours.
+        InputError: A task cannot be put to this model, the file is none of ours, or another run writes to it.
     """
     conditions = Conditions.of(llm, name, schedule, isolated=True)
-    held = {_identity(record) for record in records.read(file)}
-    for task in tasks:
-        for number in task.numbers:
+    with records.Journal(file) as journal:
+        held = {_identity(record) for record in journal.read()}
+        for task, number in [(each, number) for each in tasks for number in each.numbers]:
             named: Record = {
                 "benchmark": BENCHMARK,
                 **conditions.model,
@@ -140,7 +140,7 @@ def run(llm: LanguageModel, name: str, tasks: Sequence[Task], schedule: Generati
             if _identity(named) not in held:
                 example = task.example(llm, number)
                 seen = observe(llm, example.prompt, fitted(schedule, example))
-                records.append(file, {**named, **asdict(seen), **conditions.environment})
+                journal.extend([{**named, **asdict(seen), **conditions.environment}])
             yield named
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
+from maskkv import records
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.eval import cells, store
@@ -68,18 +69,20 @@ def run(
     `folder/BENCHMARK.answers*.jsonl`, the records in `folder/BENCHMARK.jsonl`.
 
     Raises:
-        InputError: A task cannot be put to this model, or a file in the folder is none of ours.
+        InputError: A task cannot be put to this model, a file in the folder is none of ours, or another run writes to
+            this one's.
     """
     _check(llm, study)
     conditions = Conditions.of(llm, source.name, study.schedule, study.isolated)
-    known = store.held(folder, study.benchmark)
-    missing = [unit for whole in _units(study) for unit in _missing(whole, conditions, known)]
-    total = sum(unit.size for unit in missing)
-    on_answers([], total)
-    own = store.file(folder, study.benchmark, study.shard)
-    for answered in _answered(llm, source, study, missing, jobs):
-        store.append(own, conditions, answered)
-        on_answers(answered, total)
+    cells.held(_file(study, folder))  # what is none of ours is refused before hours are spent
+    with records.Journal(store.file(folder, study.benchmark, study.shard)) as journal:
+        known = store.held(folder, study.benchmark)
+        missing = [unit for whole in _units(study) for unit in _missing(whole, conditions, known)]
+        total = sum(unit.size for unit in missing)
+        on_answers([], total)
+        for answered in _answered(llm, source, study, missing, jobs):
+            store.append(journal, conditions, answered)
+            on_answers(answered, total)
     return _recorded(conditions, study, folder)
 
 
@@ -135,4 +138,8 @@ def _recorded(conditions: Conditions, study: Study, folder: Path) -> list[Record
         for variant in study.variants
         if (record := cells.cell(conditions, task, variant, known)) is not None
     ]
-    return cells.keep(folder / f"{study.benchmark}.jsonl", found)
+    return cells.keep(_file(study, folder), found)
+
+
+def _file(study: Study, folder: Path) -> Path:
+    return folder / f"{study.benchmark}.jsonl"

@@ -17,6 +17,7 @@ from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.eval.answering import Answer, Answered
 from maskkv.eval.benchmark import Task
+from maskkv.eval.fields import filled, whole
 from maskkv.generation import Generation
 
 Record = dict[str, object]
@@ -95,9 +96,9 @@ def file(folder: Path, benchmark: str, shard: tuple[int, int]) -> Path:
     return folder / f"{benchmark}.answers{part}.jsonl"
 
 
-def append(where: Path, conditions: Conditions, unit: Sequence[Answered]) -> None:
-    """Add the answers of a unit, all of them or, should the process end while it writes, none that count."""
-    records.extend(where, [conditions.line(answered) for answered in unit])
+def append(journal: records.Journal, conditions: Conditions, unit: Sequence[Answered]) -> None:
+    """Add the answers of a unit; should the process end while it writes, a line that was cut off does not count."""
+    journal.extend([conditions.line(answered) for answered in unit])
 
 
 def held(folder: Path, benchmark: str) -> dict[Key, Held]:
@@ -107,26 +108,22 @@ def held(folder: Path, benchmark: str) -> dict[Key, Held]:
         for line in records.read(path):
             try:
                 found.update(_read(line))
-            except (KeyError, TypeError, AttributeError) as error:
+            except (KeyError, TypeError) as error:
                 raise InputError(f"{path} holds a line that is no line of answers ({error}): move it away") from None
     return found
 
 
 def _read(line: Record) -> Iterator[tuple[Key, Held]]:
-    identity, number = _identity(line), _whole(line["number"])
+    identity = _identity(line)
+    number, prompt, response = (whole(name, line[name]) for name in ("number", "prompt_length", "gen_length"))
     environment, answers = line["environment"], line["answers"]
     if not isinstance(environment, dict) or not isinstance(answers, list):
         raise TypeError("environment or answers")
     for fields in answers:
-        answer = Answer(**fields)
-        about = Held(_whole(line["prompt_length"]), _whole(line["gen_length"]), environment, answer)
-        yield (identity, number, answer.policy, answer.budget), about
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} is not a whole number")
-    return value
+        answer = filled(Answer, fields)
+        if answer.score > 1:
+            raise TypeError(f"score is {answer.score}")
+        yield (identity, number, answer.policy, answer.budget), Held(prompt, response, environment, answer)
 
 
 def _identity(line: Record) -> str:

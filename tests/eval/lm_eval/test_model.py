@@ -13,6 +13,7 @@ from maskkv.eval.lm_eval.answers import Answers, Request, key
 from maskkv.eval.lm_eval.model import MaskKVModel
 from maskkv.eval.lm_eval.requests import read
 from maskkv.generation import Generation
+from maskkv.records import Journal
 from tests.eval.byte_level import save_byte_level
 
 CONTEXTS = ("How many?", "A longer question, with ü: how many?", "Q")
@@ -77,14 +78,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(llm, tmp_path, monkeypatch)
     short = {**GREEDY, "max_gen_toks": 8}
     asked = requests(*((context, short) for context in CONTEXTS))
     whole = MaskKVModel(llm).generate_until(asked)
-    MaskKVModel(llm, known=Answers(file)).generate_until(asked[:1])
+    with Journal(file) as journal:
+        MaskKVModel(llm, known=Answers(journal)).generate_until(asked[:1])
     held = file.read_text()
-    model = MaskKVModel(llm, known=Answers(file))
-    assert model.generate_until(asked) == whole
+    with Journal(file) as journal:
+        model = MaskKVModel(llm, known=Answers(journal))
+        assert model.generate_until(asked) == whole
     assert file.read_text().startswith(held)
     assert len(file.read_text().splitlines()) == 3
     monkeypatch.setattr("maskkv.engine.Engine.step", None)  # nothing is left to do
-    again = MaskKVModel(llm, known=Answers(file))
+    with Journal(file) as journal:
+        again = MaskKVModel(llm, known=Answers(journal))
     assert again.generate_until(asked) == whole
     assert again.answers == model.answers
 
@@ -115,8 +119,8 @@ def test_another_prompt_model_policy_or_budget_is_another_answer(llm, folder):
 def test_a_file_of_something_else_is_refused(tmp_path):
     file = tmp_path / "answers.jsonl"
     file.write_text('{"key": "x", "text": "y"}\n')
-    with pytest.raises(InputError, match="holds a line that is no answer"):
-        Answers(file)
+    with Journal(file) as journal, pytest.raises(InputError, match=r"answers\.jsonl holds a line that is no answer"):
+        Answers(journal)
 
 
 def test_an_answer_alone_is_timed(llm):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from maskkv import records
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
+from maskkv.eval.fields import filled
 from maskkv.eval.lm_eval.requests import Asked
 
 
@@ -47,20 +47,20 @@ class Answer:
 class Answers:
     """Keep answers in a JSON lines file (None: in memory), each under all that decides it."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        """Read the file, if there is one.
+    def __init__(self, journal: records.Journal | None = None) -> None:
+        """Read what the file has.
 
         Raises:
             InputError: The file holds anything else.
         """
-        self._file = file
+        self._journal = journal
         self._known: dict[str, Answer] = {}
-        for line in [] if file is None else records.read(file):
+        for line in [] if journal is None else journal.read():
             try:
                 name = str(line.pop("key"))
-                self._known[name] = Answer(**line)  # type: ignore[arg-type]
+                self._known[name] = filled(Answer, line)
             except (KeyError, TypeError) as error:
-                raise InputError(f"{file} holds a line that is no answer ({error}): move it away") from None
+                raise InputError(f"{journal} holds a line that is no answer ({error}): move it away") from None
 
     def get(self, key: str) -> Answer | None:
         """Return a known answer."""
@@ -69,8 +69,8 @@ class Answers:
     def add(self, key: str, answer: Answer) -> None:
         """Take in an answer, and write it down."""
         self._known[key] = answer
-        if self._file is not None:
-            records.append(self._file, {"key": key, **asdict(answer)})
+        if self._journal is not None:
+            self._journal.extend([{"key": key, **asdict(answer)}])
 
 
 def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from lm_eval.evaluator import simple_evaluate  # type: ignore[import-untyped]
 from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
 
+from maskkv import records
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.eval import cells
@@ -93,29 +94,37 @@ def run(llm: LanguageModel, name: str, study: Study, folder: Path) -> list[Recor
     `folder/lm-eval.jsonl`.
 
     Raises:
-        InputError: A task cannot be put to this model, or a file in the folder is none of ours.
+        InputError: A task cannot be put to this model, a file in the folder is none of ours, or another run writes to
+            it.
     """
-    manager = study.harness.manager()
-    known = Answers(folder / f"{BENCHMARK}.answers.jsonl")
+    manager, file = study.harness.manager(), folder / f"{BENCHMARK}.jsonl"
+    cells.held(file)  # what is none of ours is refused before hours are spent
+    found: list[Record] = []
+    with records.Journal(folder / f"{BENCHMARK}.answers.jsonl") as journal:
+        known = Answers(journal)
+        for variant in study.variants:
+            model = _under(variant, llm, study, known)
+            results = _evaluated(model, study.harness, manager)
+            about = _about(Conditions.of(model.llm, name, study.schedule, True), variant)
+            for task, answers in model.answers.items():
+                found += [{**about, **each} for each in _measured(results, task, answers, study.harness.chat)]
+    return cells.keep(file, found)
+
+
+def _under(variant: Variant, llm: LanguageModel, study: Study, known: Answers) -> MaskKVModel:
+    """Return the model as the harness wants it, under a policy and budget."""
     blocks = -(-arguments.GEN_LENGTH // study.schedule.block_length)
     schedule = replace(study.schedule, gen_length=blocks * study.schedule.block_length)
-    found: list[Record] = []
-    for variant in study.variants:
-        own = LanguageModel(
-            llm.model,
-            llm.text,
-            policy=variant.policy,
-            budget=variant.budget,
-            profile=llm.profile,
-            rope_scale=llm.rope_scale,
-            kv_dtype=llm.kv_dtype,
-        )
-        model = MaskKVModel(own, schedule, together=1 if study.isolated else arguments.TOGETHER, known=known)
-        results = _evaluated(model, study.harness, manager)
-        about = _about(Conditions.of(own, name, study.schedule, True), variant)
-        for task, answers in model.answers.items():
-            found += [{**about, **each} for each in _measured(results, task, answers, study.harness.chat)]
-    return cells.keep(folder / f"{BENCHMARK}.jsonl", found)
+    own = LanguageModel(
+        llm.model,
+        llm.text,
+        policy=variant.policy,
+        budget=variant.budget,
+        profile=llm.profile,
+        rope_scale=llm.rope_scale,
+        kv_dtype=llm.kv_dtype,
+    )
+    return MaskKVModel(own, schedule, together=1 if study.isolated else arguments.TOGETHER, known=known)
 
 
 def _evaluated(model: MaskKVModel, harness: Harness, manager: Any) -> _Results:
@@ -168,7 +177,7 @@ def _measured(results: _Results, task: str, answers: Sequence[Answer], chat: boo
                 },
                 "n": len(samples),
                 "gen_length": max(each.gen_length for each in answers),
-                "score": float(value),
+                "score": float(value) if math.isfinite(value) else None,
                 "standard_error": cells.standard_error(scores) if scores else None,
                 "scores": scores,
                 **_costs(answers),

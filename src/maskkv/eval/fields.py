@@ -1,0 +1,48 @@
+"""Dataclasses out of lines that anybody may have written."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar, get_args, get_type_hints
+
+Kind = TypeVar("Kind")
+
+_LARGEST = 2**63
+
+
+def filled(kind: type[Kind], given: object) -> Kind:
+    """Make a frozen dataclass of texts, whole numbers, numbers and None from a JSON object.
+
+    Raises:
+        TypeError: A field is unknown, missing or of another type, or a number is negative or no finite one.
+    """
+    if not isinstance(given, dict):
+        raise TypeError(f"{shown(given)} is no JSON object")
+    hints = get_type_hints(kind)
+    for name, value in given.items():
+        if name in hints and not _fits(value, get_args(hints[name]) or (hints[name],)):
+            raise TypeError(f"{name} is {shown(value)}")
+    return kind(**given)
+
+
+def whole(name: str, value: object) -> int:
+    """Return a field that must be a whole number from 0 on; TypeError for anything else."""
+    if not isinstance(value, int) or not _fits(value, (int,)):
+        raise TypeError(f"{name} is {shown(value)}")
+    return value
+
+
+def shown(value: object) -> str:
+    """Return a value as an error names it."""
+    spelled = repr(value)
+    return spelled if len(spelled) <= 40 else f"{spelled[:37]}..."
+
+
+def _fits(value: object, types: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in types
+    if isinstance(value, int):
+        return (int in types or float in types) and 0 <= value < _LARGEST
+    if isinstance(value, float):
+        return float in types and math.isfinite(value) and value >= 0
+    return type(value) in types
