@@ -50,6 +50,8 @@ def prepare(folder: Path) -> None:
 
 def prepare_file(file: Path) -> None:
     """Make room for a file of records; InputError, before anything is measured, if none can be added to it."""
+    if file.is_dir():
+        raise InputError(f"cannot write records to {file}: this is a folder, expected a file")
     prepare(file.parent)
     with Journal(file, PATIENCE_S):
         pass

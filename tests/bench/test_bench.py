@@ -128,6 +128,19 @@ def test_a_checkpoint_has_to_fit_in_the_dtype_that_it_is_loaded_in(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["dtype"] == dtype
 
 
+def test_what_was_measured_is_printed_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(file: Path, record: dict[str, object]) -> None:
+        raise InputError(f"cannot write {file}: No space left on device")
+
+    monkeypatch.setattr("maskkv.bench.__main__.append", full)
+    assert main([*TINY, "--policy", "none", "--json-out", str(tmp_path / "bench.jsonl")]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["benchmark"] == "policies"
+    assert err.splitlines()[-1].endswith("bench.jsonl: No space left on device")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -36,3 +36,11 @@ def test_soak_counts_what_came_of_everything(capsys):
 def test_numbers_that_cannot_be_are_refused(capsys):
     assert serving.main(["load", "--clients", "0"]) == 2
     assert capsys.readouterr().err == "maskkv: error: --clients 0: expected at least 1\n"
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_a_server_is_started(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "load", None)
+    assert serving.main(["load", *SMALL, "--json-out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"maskkv: error: cannot write records to {tmp_path}: this is a folder, expected a file\n"
+    )

@@ -1,6 +1,7 @@
 """A study comes out the same however it is cut up, and goes on where it was interrupted."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 import maskkv
 from maskkv import policies, records
 from maskkv.errors import InputError
-from maskkv.eval import runs
+from maskkv.eval import cells, runs, store
+from maskkv.eval.answering import Answer
+from maskkv.eval.store import Held
 from maskkv.eval.workers import Source
 from maskkv.generation import Generation
 from tests.cli.tiny import save_tiny
@@ -170,6 +173,100 @@ def test_a_file_of_something_else_is_named(llm, source, tmp_path):
     (tmp_path / "mini.answers.jsonl").write_text('{"benchmark": "mini"}\n')
     with pytest.raises(InputError, match=r"mini\.answers\.jsonl holds a line"):
         runs.run(llm, source, study(), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def line(llm, source, tmp_path_factory):
+    """Return a line of answers."""
+    folder = tmp_path_factory.mktemp("line")
+    runs.run(llm, source, study(tasks=(task(numbers=range(5, 6)),)), folder)
+    return json.loads((folder / "mini.answers.jsonl").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("score", "1.0"),
+        ("score", math.nan),
+        ("score", None),
+        ("score", True),
+        ("score", 1.5),
+        ("score", -1),
+        ("steps", "8"),
+        ("steps", 8.0),
+        ("steps", -1),
+        ("steps", 10**400),
+        ("tokens", None),
+        ("text", 3),
+        ("budget", "4"),
+        ("latency_s", "fast"),
+        ("latency_s", math.inf),
+        ("prompt_passes", [1]),
+        ("colour", "red"),
+    ],
+)
+def test_an_answer_of_another_type_is_named(line, tmp_path, name, value):
+    wrong = {**line, "answers": [line["answers"][0] | {name: value}]}
+    (tmp_path / "mini.answers.jsonl").write_text(json.dumps(wrong) + "\n")
+    with pytest.raises(InputError, match=rf"mini\.answers\.jsonl holds a line that is no line of answers \(.*{name}"):
+        store.held(tmp_path, "mini")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("answers", value) for value in (None, {}, [3], [[]], [{}], "text")),
+        *((name, value) for name in ("number", "prompt_length", "gen_length") for value in ("5", 5.0, True, -1, None)),
+        *((name, value) for name in ("model", "schedule", "environment") for value in (None, [], "mini")),
+    ],
+)
+def test_a_line_of_another_type_is_named(line, tmp_path, name, value):
+    (tmp_path / "mini.answers.jsonl").write_text(json.dumps({**line, name: value}) + "\n")
+    with pytest.raises(InputError, match="holds a line that is no line of answers"):
+        store.held(tmp_path, "mini")
+
+
+def test_an_answer_that_took_no_time_has_no_speed(line):
+    assert line["answers"][0]["latency_s"] is None
+    timed = [Held(8, 8, {}, replace(answer(), latency_s=seconds)) for seconds in (0.0, 1.0)]
+    assert cells._costs(timed[1:])["tokens_per_s"] == 6
+    assert cells._costs(timed[:1])["tokens_per_s"] is None
+    assert cells._costs(timed)["tokens_per_s"] is None
+
+
+def answer():
+    return Answer("p", "full", None, "text", 1.0, tokens=6, steps=8, cache_bytes=1, full_cache_bytes=2)
+
+
+@pytest.mark.parametrize("foreign", ['{"a": 1}', '{"policy_name": "full", "scores": ["1"]}', '{"scores": []}'])
+def test_foreign_records_are_refused_before_anything_is_answered(llm, source, tmp_path, foreign):
+    (tmp_path / "mini.jsonl").write_text(foreign + "\n")
+    with pytest.raises(InputError, match=r"mini\.jsonl holds a line that is no record of scores: move it away"):
+        runs.run(llm, source, study(), tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["mini.jsonl"]
+
+
+def test_a_whole_answer_without_its_newline_is_not_asked_again(llm, source, whole, tmp_path):
+    runs.run(llm, source, study(), tmp_path)
+    file = tmp_path / "mini.answers.jsonl"
+    held = file.read_bytes()
+    file.write_bytes(held.removesuffix(b"\n"))
+    totals = []
+    more = study(tasks=(task(numbers=range(5, 9)), task("two-hop")))
+    runs.run(llm, source, more, tmp_path, on_answers=lambda answered, total: totals.append(total))
+    assert totals[0] == 3
+    assert file.read_bytes().startswith(held)
+
+
+def test_two_runs_do_not_write_to_one_file(llm, source, tmp_path):
+    def start_another(answered, total):
+        with pytest.raises(InputError, match=r"another run writes to .*mini\.answers\.jsonl"):
+            runs.run(llm, source, small, tmp_path)
+        shard = replace(small, shard=(1, 2))
+        runs.run(llm, source, shard, tmp_path)
+
+    small = study(tasks=(task(numbers=range(5, 6)),), variants=study().variants[:1])
+    assert len(runs.run(llm, source, small, tmp_path, on_answers=start_another)) == 1
 
 
 def test_a_task_that_cannot_be_asked_is_refused_before_any_answer(llm, source, tmp_path):

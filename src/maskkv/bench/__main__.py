@@ -28,7 +28,7 @@ from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import KV_DTYPES
 from maskkv.plan import Shape, Workload
-from maskkv.records import append, environment
+from maskkv.records import append, environment, prepare_file
 
 DEFAULTS: dict[str, list[Any]] = {
     "prompt_length": [4096],
@@ -73,13 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check(options)
         record = run(options)
+        show(record, Console())
+        print(json.dumps(record))
         if options.json_out is not None:
             append(options.json_out, record)
     except MaskKVError as error:
         print(f"maskkv: error: {error}", file=sys.stderr)
         return 2
-    show(record, Console())
-    print(json.dumps(record))
     return 0
 
 
@@ -94,10 +94,10 @@ def check(options: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} {least}: expected at least 1")
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: expected at least 0")
-    if options.json_out is not None and options.json_out.is_dir():
-        raise InputError(f"--json-out {options.json_out}: this is a folder, expected a file")
     if options.model is not None and options.shape is not None:
         raise InputError("--model and --shape both name a model: give one of them")
+    if options.json_out is not None:
+        prepare_file(options.json_out)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

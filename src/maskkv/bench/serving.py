@@ -22,7 +22,7 @@ from pathlib import Path
 from maskkv.bench.clients import Answer, Fields, Server, serving
 from maskkv.errors import InputError, MaskKVError
 from maskkv.mini import TASKS, sample
-from maskkv.records import append, environment
+from maskkv.records import append, environment, prepare_file
 
 _FIRST_SEED = 1000
 _LEAST_SAMPLES = 3
@@ -59,15 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("clients", "prompt_length", "gen_length", "budget", "rounds", "turns", "disconnects"):
             if getattr(options, name, 1) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected at least 1")
+        if options.json_out is not None:
+            prepare_file(options.json_out)
         told = {name: value for name, value in vars(options).items() if name not in ("kind", "json_out")}
         figures = load(options) if options.kind == "load" else soak(options)
         record = {"benchmark": f"serving-{options.kind}", "environment": environment(), **told, **figures}
+        print(json.dumps(record))
         if options.json_out is not None:
             append(options.json_out, record)
     except MaskKVError as error:
         print(f"maskkv: error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(record))
     return 0
 
 

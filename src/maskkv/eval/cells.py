@@ -148,7 +148,7 @@ def standard_error(scores: Sequence[float]) -> float:
 
 def _costs(held: Sequence[Held]) -> Record:
     answers = [each.answer for each in held]
-    latencies = [each.latency_s for each in answers if each.latency_s is not None]
+    latencies = [each.latency_s for each in answers if each.latency_s]
     peaks = [each.peak_memory_bytes for each in answers if each.peak_memory_bytes is not None]
     passes = [each.prompt_passes for each in answers if each.prompt_passes is not None]
     timed = len(latencies) == len(answers)

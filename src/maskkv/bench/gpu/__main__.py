@@ -25,7 +25,7 @@ from maskkv.bench.gpu.subject import Fields, Subject
 from maskkv.bench.shapes import SHAPES
 from maskkv.checkpoint import DTYPES
 from maskkv.errors import InputError, MaskKVError
-from maskkv.records import append, environment, prepare
+from maskkv.records import append, environment, prepare_file
 
 SHORTEST_RESPONSE = 32
 _LONGEST_SUMMARY = 240
@@ -78,22 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         items = chosen(given)
         out = append if given.json_out is not None else _print
         log = Log(common(given), partial(out, given.json_out))
-    except MaskKVError as error:
+        subject = Subject(
+            given.shape,
+            DTYPES[given.dtype],
+            torch.device(given.device),
+            given.unit,
+            given.gen_length,
+            given.sequences,
+            given.budget,
+            given.seconds,
+        )
+        for item in items:
+            measure(item, subject, log)
+            free_unused(subject.device)
+    except MaskKVError as error:  # of what was asked for, or of a full disk
         print(f"maskkv: error: {error}", file=sys.stderr)
         return 2
-    subject = Subject(
-        given.shape,
-        DTYPES[given.dtype],
-        torch.device(given.device),
-        given.unit,
-        given.gen_length,
-        given.sequences,
-        given.budget,
-        given.seconds,
-    )
-    for item in items:
-        measure(item, subject, log)
-        free_unused(subject.device)
     return int(log.failed)
 
 
@@ -114,23 +114,11 @@ def chosen(given: argparse.Namespace) -> list[Item]:
     if not given.seconds >= 0:
         raise InputError(f"--seconds {given.seconds:g}: expected a number from 0 on")
     if given.json_out is not None:
-        _check_writable(given.json_out)
+        prepare_file(given.json_out)
     for name in ("unit", "sequences", "budget"):
         if getattr(given, name) < 1:
             raise InputError(f"--{name} {getattr(given, name)}: expected at least 1")
     return [item for item in ITEMS if given.only is None or item.name in given.only]
-
-
-def _check_writable(file: Path) -> None:
-    """Raise InputError, before anything is measured, if no line can be added to a file."""
-    if file.is_dir():
-        raise InputError(f"--json-out {file}: this is a folder, expected a file")
-    prepare(file.parent)
-    try:
-        with file.open("ab"):
-            pass
-    except OSError as error:
-        raise InputError(f"--json-out {file}: {error.strerror or error}") from None
 
 
 def common(given: argparse.Namespace) -> Fields:
@@ -161,8 +149,8 @@ class Log:
         self.failed |= "error" in fields or not all(
             check["passed"] is not False for check in fields.get("checks", {}).values()
         )
-        self.write({**self.common, "item": item, "seconds": taken, **fields})
         print(f"{item} ({taken:.1f} s): {summary(fields)}", file=sys.stderr, flush=True)
+        self.write({**self.common, "item": item, "seconds": taken, **fields})
 
 
 def measure(item: Item, subject: Subject, log: Log) -> None:

@@ -195,7 +195,7 @@ def _scores(values: Sequence[object], total: float) -> list[float]:
 
 
 def _costs(answers: Sequence[Answer]) -> Record:
-    latencies = [each.latency_s for each in answers if each.latency_s is not None]
+    latencies = [each.latency_s for each in answers if each.latency_s]
     timed = len(latencies) == len(answers)
     return {
         "mean_prompt_length": _mean([each.prompt_length for each in answers]),
