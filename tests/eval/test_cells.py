@@ -1,8 +1,12 @@
 """What answers come to, on numbers that a reader checks."""
 
+import json
+import math
+
 import pytest
 
-from maskkv.eval.cells import merged, standard_error
+from maskkv.errors import InputError
+from maskkv.eval.cells import held, keep, merged, standard_error
 
 
 def record(policy, scores, budget=None, **others):
@@ -42,6 +46,46 @@ def test_references_keep_their_pairs_exactly():
     found = merged([], [exact, rounded, record("maskkv", [1.0, 0.0], 4, kv_dtype="int8")])
     assert [each["retention"]["full"]["ratio"] for each in found] == [1.0, 0.5, 0.5]
     assert len(merged(found, [{**exact, "kv_dtype": "auto"}])) == 3, "older records do not name what they had"
+
+
+def test_a_reference_without_scores_per_document_has_no_ratio():
+    # As of a metric of lm-eval over the whole set, or one that was no number for some document.
+    found = merged([], [record("full", [], n=2), record("maskkv", [1.0, 0.0], 4), record("snapkv", [], 4, n=2)])
+    assert [each["retention"]["full"] for each in found] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scores", None),
+        ("scores", "1.0"),
+        ("scores", [1.0, "0"]),
+        ("scores", [True]),
+        ("scores", [math.nan]),
+        ("scores", [math.inf, -math.inf]),
+        ("scores", [10**400]),
+        ("scores", [[1.0]]),
+        ("policy_name", None),
+        ("policy_name", ["full"]),
+    ],
+)
+def test_records_of_something_else_are_refused_and_stay(tmp_path, name, value):
+    file = tmp_path / "mini.jsonl"
+    content = json.dumps(record("full", [1.0]) | {name: value})
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"mini\.jsonl holds a line that is no record of scores: move it away"):
+        keep(file, [record("full", [1.0])])
+    with pytest.raises(InputError, match="move it away"):
+        held(file)
+    assert file.read_text() == content
+
+
+def test_records_are_kept_beside_those_of_others(tmp_path):
+    file = tmp_path / "mini.jsonl"
+    keep(file, [record("full", [1.0, 1.0])])
+    (own,) = keep(file, [record("maskkv", [1.0, 0.0], 4)])
+    assert own["retention"]["full"]["ratio"] == 0.5
+    assert [each["policy_name"] for each in held(file)] == ["full", "maskkv"]
 
 
 def test_a_reference_that_comes_later_completes_earlier_records():

@@ -12,6 +12,29 @@ def test_the_same_scores_retain_everything_without_error():
     assert retention([1.0, 0.0, 1.0], [1.0, 0.0, 1.0]) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("scores", "reference", "ratio", "error"),
+    [
+        # Residuals 1/4, 1/4, −3/4, 1/4; their squares add up to 3/4; √(3/4 / 3 / 4) is 1/4, and the reference's mean 1.
+        ([1.0, 1.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0], 0.75, 0.25),
+        # Residuals 1/2, −1/2; squares 1/2; √(1/2 / 1 / 2) is 1/2. Divided by n, not n − 1, it would be 0.354.
+        ([1.0, 0.0], [1.0, 1.0], 0.5, 0.5),
+        # Residuals 1/2, −1/2, 0; squares 1/2; √(1/2 / 2 / 3) is 1/√12, over the reference's mean of 2/3: √3/4.
+        ([1.0, 0.0, 0.0], [1.0, 1.0, 0.0], 0.5, math.sqrt(3) / 4),
+        # Graded scores. Ratio 0.6/1.2; residuals 0.15, 0.05, −0.2; squares 0.065; √(0.065 / 2 / 3) / 0.4.
+        ([0.4, 0.2, 0.0], [0.5, 0.3, 0.4], 0.5, math.sqrt(0.065 / 6) / 0.4),
+    ],
+)
+def test_the_ratio_and_its_error_worked_by_hand(scores, reference, ratio, error):
+    assert retention(scores, reference) == (pytest.approx(ratio), pytest.approx(error))
+
+
+def test_one_document_has_a_ratio_without_an_error():
+    ratio, error = retention([0.5], [1.0])
+    assert ratio == 0.5
+    assert math.isnan(error)
+
+
 def test_a_reference_of_zero_has_no_ratio():
     assert all(math.isnan(value) for value in retention([1.0, 0.0], [0.0, 0.0]))
 

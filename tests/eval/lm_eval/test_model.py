@@ -1,6 +1,8 @@
 """The adapter answers as the model itself does, whatever runs side by side and wherever a stop is."""
 
-from dataclasses import replace
+import json
+import math
+from dataclasses import asdict, replace
 
 import pytest
 from lm_eval.api.instance import Instance
@@ -9,7 +11,7 @@ from lm_eval.api.registry import get_model
 import maskkv
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.answers import Answers, Request, key
+from maskkv.eval.lm_eval.answers import Answer, Answers, Request, key
 from maskkv.eval.lm_eval.model import MaskKVModel
 from maskkv.eval.lm_eval.requests import read
 from maskkv.generation import Generation
@@ -120,6 +122,16 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     file = tmp_path / "answers.jsonl"
     file.write_text('{"key": "x", "text": "y"}\n')
     with Journal(file) as journal, pytest.raises(InputError, match=r"answers\.jsonl holds a line that is no answer"):
+        Answers(journal)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("text", None), ("steps", "8"), ("tokens", 8.5), ("latency_s", math.nan), ("colour", "red")]
+)
+def test_an_answer_of_another_type_is_named(tmp_path, name, value):
+    file = tmp_path / "answers.jsonl"
+    file.write_text(json.dumps({"key": "x", **asdict(Answer("", 1, 8, 8, 8, 1, 1)), name: value}))
+    with Journal(file) as journal, pytest.raises(InputError, match=rf"holds a line that is no answer \(.*{name}"):
         Answers(journal)
 
 

@@ -1,6 +1,7 @@
 """Tasks of lm-evaluation-harness from the user's own files, without a network, under policies and budgets."""
 
 import json
+import math
 import shlex
 import socket
 from pathlib import Path
@@ -15,7 +16,8 @@ from maskkv.cli import main
 from maskkv.errors import InputError
 from maskkv.eval.answering import Variant
 from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.run import Harness, Study, run
+from maskkv.eval.lm_eval.answers import Answer
+from maskkv.eval.lm_eval.run import Harness, Study, _measured, run
 from maskkv.generation import Generation
 from tests.eval.byte_level import save_byte_level
 
@@ -102,6 +104,39 @@ def test_answers_are_kept_and_not_asked_again(llm, quizzes, monkeypatch):
     assert len((quizzes / "out" / "lm-eval.answers.jsonl").read_text().splitlines()) == 4
     monkeypatch.setattr("maskkv.engine.Engine.step", None)  # nothing is left to do
     assert run(llm, "bytes", study, quizzes / "out") == first
+
+
+@pytest.mark.parametrize(
+    ("values", "total", "scores", "score"),
+    [
+        ([1.0, 0.0], 0.5, [1.0, 0.0], 0.5),
+        ([1.0, 0.0], 0.7, [], 0.7),  # no mean over documents
+        ([1.0, math.nan], math.nan, [], None),
+        ([math.nan, math.nan], math.inf, [], None),
+        ([1.0, None], 1.0, [], 1.0),
+        ([(1.0, 2.0), (1.0, 2.0)], 0.3, [], 0.3),
+    ],
+)
+def test_a_metric_that_is_no_number_is_recorded_as_none(values, total, scores, score):
+    results = {
+        "results": {"quiz": {"alias": "quiz", "f1,none": total, "f1_stderr,none": 0.1}},
+        "samples": {"quiz": [{"filter": "none", "f1": value} for value in values]},
+        "versions": {},
+        "n-shot": {},
+    }
+    (found,) = _measured(results, "quiz", [Answer("", 1, 8, 8, 8, 1, 1)] * 2, chat=False)
+    assert (found["scores"], found["score"], found["n"]) == (scores, score, 2)
+    assert found["standard_error"] == (pytest.approx(0.5 / 2**0.5) if scores else None)
+
+
+def test_two_runs_do_not_write_to_one_file(llm, quizzes):
+    (quizzes / "out").mkdir()
+    study = Study(Harness(("quiz",), quizzes), variants(4), Generation())
+    with (
+        records.Journal(quizzes / "out" / "lm-eval.answers.jsonl"),
+        pytest.raises(InputError, match=r"another run writes to .*lm-eval\.answers\.jsonl"),
+    ):
+        run(llm, "bytes", study, quizzes / "out")
 
 
 @pytest.mark.parametrize(
