@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import count
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from maskkv import policies
 from maskkv.errors import InputError
 from maskkv.eval import ruler, runs
-from maskkv.eval.ruler import KINDS, RulerTask, references_found
+from maskkv.eval.ruler import KINDS, RulerTask, _most, references_found
 from maskkv.eval.runs import Study
 from maskkv.eval.workers import Source
 from maskkv.generation import Generation
@@ -61,6 +62,41 @@ def test_a_prompt_fills_the_length_and_never_exceeds_it(speller, name):
     made = RulerTask(name, 1500, range(3)).example(speller, 1)
     assert 1400 < len(made.prompt) <= 1500
     assert made.score("; ".join(reader(name, speller.text.decode(made.prompt)))) == 1.0
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_the_longest_prompt_is_found_without_encoding_many_others(speller, monkeypatch, name):
+    length = 8000
+    told = []
+    monkeypatch.setattr(speller, "prompt_ids", lambda prompt: told.append(prompt) or list(prompt.encode()))
+    made = RulerTask(name, length, range(3)).example(speller, 1)
+    assert sum(map(len, told)) < 6 * length  # a dozen lengths, were the search to double and halve
+    assert max(map(len, told)) < 2 * length
+
+    def written(units):
+        return KINDS[name].write(units, Random(f"{name}/1")).text
+
+    too_many = next(units for units in count(2) if len(written(units)) > length)
+    assert bytes(made.prompt).decode() == written(too_many - 1)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(0, 2000))
+def test_the_most_that_fits_is_found_on_any_rising_line(growth, room):
+    def size(units):
+        asked.append(units)
+        whole, rest = divmod(units - 1, len(growth))
+        return 7 + whole * (sum(growth) + 1) + sum(growth[:rest])
+
+    asked = []
+    found = _most(size, 7, 7 + room)
+    assert size(found) <= 7 + room < size(found + 1)
+    assert len(asked) < 40
+
+
+def test_a_straight_line_is_met_at_once():
+    asked = []
+    assert _most(lambda units: asked.append(units) or 100 + 7 * units, 107, 4096) == 570
+    assert len(asked) <= 4
 
 
 def test_a_length_without_room_is_refused_with_one_that_has(speller):

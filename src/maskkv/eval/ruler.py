@@ -18,6 +18,10 @@ from maskkv.eval.ruler_texts import Prompt, common_words, frequent_words, needle
 
 LENGTH = 4096
 N = 100
+FEW = 8
+"""Units of the prompt that tells how much a unit takes."""
+MANY = 12
+"""Prompts after which the search for the longest that fits halves, whatever they told."""
 Write = Callable[[int, Random], Prompt]
 """Write a prompt of so many units (sentences, list entries): more units, more tokens."""
 
@@ -58,18 +62,17 @@ class RulerTask:
     def example(self, llm: LanguageModel, number: int) -> Example:
         """Write the longest prompt with this seed that fits."""
         kind = KINDS[self.name]
+        made: dict[int, tuple[Prompt, list[int]]] = {}
 
-        def written(units: int) -> Prompt:
-            return kind.write(units, Random(f"{self.name}/{number}"))
+        def size(units: int) -> int:
+            prompt = kind.write(units, Random(f"{self.name}/{number}"))
+            made[units] = prompt, llm.prompt_ids(prompt.text)
+            return len(made[units][1])
 
-        def fits(units: int) -> bool:
-            return len(llm.prompt_ids(written(units).text)) <= self.length
-
-        if not fits(1):
-            least = len(llm.prompt_ids(written(1).text))
+        if (least := size(1)) > self.length:
             raise InputError(f"length {self.length} is too short for {self.name}: expected at least {least} tokens")
-        made = written(_most(fits))
-        return Example(llm.prompt_ids(made.text), kind.gen_length, partial(references_found, made.references))
+        prompt, ids = made[_most(size, least, self.length)]
+        return Example(ids, kind.gen_length, partial(references_found, prompt.references))
 
 
 def tasks(lengths: Sequence[int] | None, first_seed: int, n: int | None) -> list[RulerTask]:
@@ -83,13 +86,29 @@ def references_found(references: Sequence[str], text: str) -> float:
     return sum(reference.lower() in text.lower() for reference in references) / len(references)
 
 
-def _most(fits: Callable[[int], bool]) -> int:
-    """Return the largest number that fits, where 1 does and what fits less of a thing fits too."""
-    high = 2
-    while fits(high):
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+def _most(size: Callable[[int], int], least: int, limit: int) -> int:
+    """Return the largest number of units whose size is at most `limit`: that of 1 is, `least`, and more have more.
+
+    To know a size costs a whole prompt, so few are asked for, and hardly one far above the limit.
+    """
+    sizes, low, high = {1: least}, 1, None
+    while high is None or high - low > 1:
+        units = _guess(sizes, low, high, limit)
+        sizes[units] = size(units)
+        if sizes[units] <= limit:
+            low = units
+        else:
+            high = units
     return low
+
+
+def _guess(sizes: dict[int, int], low: int, high: int | None, limit: int) -> int:
+    """Return where a straight line through two known sizes meets the limit: between `low`, which fits, and `high`."""
+    if len(sizes) == 1:
+        return FEW
+    if len(sizes) > MANY:  # the sizes are on no such line
+        return 2 * low if high is None else (low + high) // 2
+    other = max(units for units in sizes if units < low) if high is None else high
+    per_unit = max((sizes[other] - sizes[low]) / (other - low), 0.1)
+    meets = low + int((limit - sizes[low]) / per_unit)
+    return max(low + 1, min(meets, 16 * low if high is None else high - 1))
