@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import maskkv
 from maskkv.errors import InputError
-from maskkv.eval.longbench.tasks import RESERVED, Source, shortened
+from maskkv.eval.longbench.tasks import RESERVED, Source, prompt_ids
 from maskkv.eval.runs import Study, run, variants
 from maskkv.eval.workers import Source as Model
 from maskkv.generation import Generation
@@ -60,17 +60,35 @@ def test_long_prompts_are_cut_in_the_middle_before_the_chat_template(llm, data):
     assert task.example(llm, 0).prompt == llm.text.chat([{"role": "user", "content": "Read: 0123\nAsk: Who?"}])
 
 
-@given(st.text(min_size=1).filter(str.strip), st.integers(2, 40))
-def test_what_is_left_are_the_first_and_the_last_tokens(llm, prompt, length):
-    ids = llm.text.encode(prompt)
-    cut = shortened(llm.text, prompt, length)
-    if len(ids) <= length:
-        assert cut == prompt
-    else:
-        half = length // 2
-        assert cut == bytes(prompt.encode()[:half]).decode(errors="replace") + bytes(prompt.encode()[-half:]).decode(
-            errors="replace"
-        )
+@given(st.text(min_size=1).filter(str.strip), st.integers(2, 40), st.booleans())
+def test_what_is_left_are_the_first_and_the_last_tokens(llm, prompt, length, raw):
+    spelled, half = prompt.encode(), length // 2  # a token per byte
+    halves = (spelled[:half], spelled[-half:]) if len(spelled) > length else (spelled,)
+    cut = "".join(part.decode(errors="replace") for part in halves)
+    if cut.strip():
+        assert prompt_ids(llm, prompt, length, raw=raw) == llm.prompt_ids(cut, raw=raw)
+
+
+@pytest.mark.parametrize(
+    ("length", "raw", "times"), [(1000, True, 1), (1000, False, 2), (50, True, 1.1), (50, False, 1.1)]
+)
+def test_what_is_cut_away_is_encoded_once(llm, monkeypatch, length, raw, times):
+    class Counting:
+        def __init__(self, tokenizer):
+            self._tokenizer = tokenizer
+            self.characters = 0
+
+        def __getattr__(self, name):
+            return getattr(self._tokenizer, name)
+
+        def encode(self, text, **options):
+            self.characters += len(text)
+            return self._tokenizer.encode(text, **options)
+
+    counting = Counting(llm.text._tokenizer)
+    monkeypatch.setattr(llm.text, "_tokenizer", counting)
+    prompt_ids(llm, "0123456789" * 100, length, raw=raw)
+    assert 1000 <= counting.characters <= 1000 * times
 
 
 def test_the_first_examples_or_all_of_all_data_sets(llm, data):

@@ -13,7 +13,6 @@ from maskkv.errors import InputError
 from maskkv.eval.benchmark import Example
 from maskkv.eval.longbench import files
 from maskkv.eval.longbench.datasets import CATALOGUE, DATASETS, PAPER, named, score
-from maskkv.text import Text
 
 RESERVED = max(each.gen_length for each in CATALOGUE.values()) + 128
 """Tokens of the trained length that prompts leave to the longest answer and to the chat template."""
@@ -44,8 +43,7 @@ class LongBenchTask:
     def example(self, llm: LanguageModel, number: int) -> Example:
         """Read the example at this place of the file."""
         asked, found = CATALOGUE[self.name], files.example(self.folder, self.name, number)
-        prompt = shortened(llm.text, files.fill(self.template, found), self.length)
-        ids = llm.prompt_ids(prompt, raw=not asked.chat)
+        ids = prompt_ids(llm, files.fill(self.template, found), self.length, raw=not asked.chat)
         return Example(
             ids, asked.gen_length, partial(score, self.name, answers=found.answers, all_classes=found.all_classes)
         )
@@ -82,8 +80,12 @@ class Source:
         return tasks
 
 
-def shortened(text: Text, prompt: str, length: int) -> str:
-    """Cut a prompt of more than `length` tokens in the middle: the first half and the last half of them, decoded."""
-    ids = text.encode(prompt)
-    half = length // 2
-    return prompt if len(ids) <= length else text.decode(ids[:half]) + text.decode(ids[-half:])
+def prompt_ids(llm: LanguageModel, prompt: str, length: int, *, raw: bool) -> list[int]:
+    """Encode a prompt, cut if it has more than `length` tokens: the first and the last half of these, as text again."""
+    ids = llm.text.encode(prompt)
+    if len(ids) > length:
+        half = length // 2
+        prompt = llm.text.decode(ids[:half]) + llm.text.decode(ids[-half:])
+    elif raw:  # as it stands: these are its tokens
+        return ids
+    return llm.prompt_ids(prompt, raw=raw)
