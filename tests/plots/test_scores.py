@@ -28,6 +28,10 @@ def test_wilsons_interval_ends_where_the_share_is_a_critical_distance_away(n):
                 assert abs(share - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / n))
 
 
+def test_a_score_that_is_not_its_scores_mean_breaks_no_interval():
+    assert estimate([cell("a", 4, [1.0, 0.0]) | {"score": -1}]).low == estimate([cell("a", 4, [1.0, 0.0])]).low
+
+
 def test_none_right_is_not_certainly_none():
     assert wilson(0.0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
 
@@ -85,6 +89,8 @@ def test_a_reference_of_nothing_leaves_no_number():
         ([cell("a", 4, [1.0]), cell("b", 4, [1.0], fingerprint="g")], "differ in fingerprint (f, g)"),
         ([cell("a", 4, [1.0]), cell("a", 4, [1.0], "b", benchmark="ruler")], "--where benchmark=mini"),
         ([cell("a", 4, [1.0]), cell("a", 4, [1.0, 1.0])], "differ in n (1, 2): choose with --where n=1"),
+        ([cell("a", [4], [1.0])], "a record's field budget is [4]: expected an integer from 1 on, or null"),
+        ([cell("a", 4, [1.0]) | {"policy_name": ["a"]}], "a record's field policy_name is [\"a\"]: expected text"),
         ([cell("a", 4, [1.0]), cell("a", 4, [0.0])], "two records of policy_name a, budget 4, task multi-key"),
         (
             [cell("a", 4, [1.0], schedule={"x": 1, "y": 2}), cell("a", 4, [1.0], schedule={"x": 1, "y": 3})],

@@ -26,7 +26,13 @@ def test_a_folder_gives_the_records_of_all_its_files(tmp_path):
 def test_what_holds_no_records_is_named(tmp_path):
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\n")
     (tmp_path / "empty").mkdir()
-    for name, says in (("none", "there is no"), ("empty", "holds no records"), ("binary.jsonl", "cannot read")):
+    (tmp_path / "deep" / "folder.jsonl").mkdir(parents=True)
+    for name, says in (
+        ("none", "there is no"),
+        ("empty", "holds no records"),
+        ("binary.jsonl", "not UTF-8"),
+        ("deep", "folder.jsonl: Is a directory"),
+    ):
         with pytest.raises(InputError, match=f"{says}.*{name}|{name}.*{says}"):
             source.load(tmp_path / name)
 
@@ -73,6 +79,8 @@ def test_a_condition_without_a_field_and_a_value_is_refused(condition):
         (lambda record, name: source.grid(record, name, 1), ["x" * 100]),
         (lambda record, name: source.grid(record, name, 1), []),
         (lambda record, name: source.grid(record, name, 1), [float("inf")]),
+        (source.number, 10**400), (source.whole, 10**400),
+        (lambda record, name: source.grid(record, name, 1), [10**400]),
     ],
 )  # fmt: skip
 def test_a_field_of_another_kind_is_named_in_one_short_line(read, value):

@@ -46,6 +46,8 @@ def cells(records: Iterable[Record], identity: Sequence[str] = ("policy_name", "
         InputError: There are none, or they cannot be compared.
     """
     found = having((each for each in records if "depth" not in each), FIELDS, "a measured cell of `maskkv eval`")
+    for record in found:
+        label(record)  # refuses what is no policy's name or no budget
     check_alike(found, ("model", "fingerprint", "benchmark"))
     for task in task_names(found):
         check_alike([record for record in found if record["task"] == task], ("length", "first_seed"))
@@ -97,7 +99,8 @@ def estimate(records: Sequence[Record]) -> Estimate:
         return Estimate(100 * ratio, 100 * max(0.0, ratio - Z * error), 100 * (ratio + Z * error))
     mean = math.fsum(number(record, "score") for record in records) / len(records)
     if len(records) == 1 and _right_or_wrong(records[0]):
-        low, high = wilson(mean, len(grid(records[0], "scores", 1)))
+        scores = grid(records[0], "scores", 1)
+        low, high = wilson(float(scores.mean()), len(scores))
     else:
         errors = [number(record, "standard_error") for record in records]
         half = Z * math.sqrt(math.fsum(error**2 for error in errors)) / len(records)

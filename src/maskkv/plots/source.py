@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from maskkv.errors import InputError
 
 Record = dict[str, object]
 MISSING = object()
+LARGEST = 1e100
+"""What a number of a record is at most, so that none becomes infinite on its way into a picture."""
 
 CHOICES = (
     *(
@@ -48,13 +49,7 @@ def load(path: Path) -> list[Record]:
         raise InputError(f"there is no {path}: expected a JSONL file, or a folder that holds some")
     if not files:
         raise InputError(f"{path} holds no records: expected JSONL files, as `maskkv eval` and `maskkv bench` write")
-    found: list[Record] = []
-    for file in files:
-        try:
-            found += records.read(file)
-        except (OSError, UnicodeDecodeError):
-            raise InputError(f"cannot read {file}: expected a text file of JSON lines") from None
-    return found
+    return [record for file in files for record in records.read(file)]
 
 
 def where(records: Iterable[Record], conditions: Sequence[str]) -> list[Record]:
@@ -130,7 +125,7 @@ def check_distinct(records: Sequence[Record], identity: Sequence[str]) -> None:
 def number(record: Record, name: str) -> float:
     """Return a field that must be a finite number."""
     value = look_up(record, name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise InputError(f"a record's field {name} is {_shown(value)}: expected a number")
     return float(value)
 
@@ -148,7 +143,7 @@ def whole(record: Record, name: str) -> int | None:
     value = look_up(record, name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
         raise InputError(f"a record's field {name} is {_shown(value)}: expected an integer from 1 on, or null")
     return value
 
@@ -166,7 +161,7 @@ def grid(record: Record, name: str, axes: int) -> NDArray[np.float64]:
     value = look_up(record, name)
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
     if array.ndim != axes or not array.size or not np.isfinite(array).all():
         raise InputError(f"a record's field {name} is {_shown(value)}: expected numbers in lists {axes} deep")
