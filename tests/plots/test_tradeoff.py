@@ -43,6 +43,11 @@ def test_means_are_over_tasks_of_the_same_schedule():
     assert lines(figure.axes[2]) == [([3.0], [50.0])]
 
 
+def test_without_a_schedule_of_all_tasks_their_mean_stays_empty():
+    figure = draw("schedule", [measured([1.0], 2.0, "x", doubt=0.8), measured([0.0], 4.0, "y", doubt=0.9)])
+    assert [len(lines(axis)) for axis in figure.axes] == [1, 1, 0]
+
+
 def test_parallel_decoding_is_drawn_over_steps():
     records = [measured([1.0], 1.0, steps=8.0), measured([0.0], 1.0, steps=2.5, threshold=0.9)]
     figure = draw("parallel", records)

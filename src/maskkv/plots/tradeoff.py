@@ -48,7 +48,8 @@ def draw_tradeoff(records: Sequence[Record], rule: Rule, varied: Sequence[str], 
                 axis.errorbar(places, [score.value for score in scores], yerr=list(bars), elinewidth=0.6, **look.line())
                 entries[name] = Line2D([], [], **look.line())
                 costs += places
-        log_ticks(axis, [2.0**power for power in range(12) if min(costs) <= 2**power <= max(costs)] or costs)
+        if costs:  # or else no schedule was measured on all tasks
+            log_ticks(axis, [2.0**power for power in range(12) if min(costs) <= 2**power <= max(costs)] or costs)
     legend_below(figure, entries)
     figure.suptitle(setting(measured))
     return figure
