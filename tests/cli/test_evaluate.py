@@ -132,3 +132,47 @@ def test_records_that_cannot_be_written_are_refused_before_a_model_is_loaded(ref
     (tmp_path / "file").write_text("", encoding="utf-8")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         assert f"cannot write records to {folder}" in refused("eval", "mini", "--out", folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "mini.answers.jsonl",
+            b'{"text": "\xff"}\n',
+            "mini.answers.jsonl, line 1: not UTF-8, and so not a JSON object",
+        ),
+        ("mini.answers.jsonl", b"[" * 100_000 + b"\n", "mini.answers.jsonl, line 1: not a JSON object; expected one a"),
+        ("mini.answers.jsonl", b'{"a": 1}\n', "mini.answers.jsonl holds a line that is no line of answers"),
+        ("mini.answers.jsonl", b"my notes", "mini.answers.jsonl, last line: not a JSON object; expected one a line"),
+        ("mini.answers-1-of-2.jsonl", None, "cannot read {}/mini.answers-1-of-2.jsonl: Is a directory"),
+        ("mini.answers.jsonl", None, "cannot write {}/mini.answers.jsonl: Is a directory"),
+        ("mini.jsonl", None, "cannot read {}/mini.jsonl: Is a directory"),
+        ("mini.jsonl", b"3\n", "mini.jsonl, line 1: not a JSON object; expected one a line"),
+        ("mini.jsonl", b'{"a": 1}\n', "mini.jsonl holds a line that is no record of scores: move it away"),
+    ],
+)
+def test_a_folder_of_other_things_gets_one_line_and_stays(refused, tiny, tmp_path, name, content, says):
+    if content is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(content)
+    assert says.format(tmp_path) in refused("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert content is None or (tmp_path / name).read_bytes() == content
+
+
+def test_a_second_run_into_the_same_folder_gets_one_line(refused, tiny, tmp_path):
+    for name, file in (("mini", "mini.answers.jsonl"), ("observe", "observe.jsonl")):
+        with records.Journal(tmp_path / file):
+            said = refused("eval", name, "--model", tiny, "--out", tmp_path, *SMALL)
+        assert said == f"another run writes to {tmp_path / file}: wait until it has ended, or write elsewhere"
+
+
+def test_an_answer_whose_last_character_is_cut_in_half_is_asked_again(run, tiny, tmp_path):
+    args = ("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL)
+    first, file = run(*args), tmp_path / "mini.answers.jsonl"
+    held = file.read_bytes()
+    file.write_bytes(held + '{"benchmark": "mini", "text": "€'.encode()[:-1])
+    assert run(*args).out == first.out
+    assert file.read_bytes() == held + b'{"benchmark": "mini", "text": "\xe2\x82'  # nothing was to be added
