@@ -41,6 +41,25 @@ def test_retention_is_against_the_references_on_the_same_examples():
     assert found[2]["retention"]["full"] is None  # on two documents only
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"schedule": {"steps": 4}}, {"length": 128}, {"settings": {"length": 128}}, {"first_seed": 7}, {"task": "b"},
+        {"dtype": "bfloat16"}, {"rope_scale": 2.0}, {"profile": "p"}, {"fingerprint": "g"}, {"benchmark": "niah"},
+    ],
+)  # fmt: skip
+def test_what_was_measured_otherwise_is_no_reference(other):
+    found = merged([], [record("full", [1.0, 1.0]), record("maskkv", [1.0, 0.0], 4, **other)])
+    assert found[1]["retention"]["full"] is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"budget": 8}, {"policy": "Policy(other)"}, {"kv_dtype": "int8"}, {"shared_prompt_pass": True}]
+)
+def test_another_variant_is_another_cell(other):
+    assert len(merged([record("maskkv", [1.0], 4)], [record("maskkv", [1.0], 4) | other])) == 2
+
+
 def test_references_keep_their_pairs_exactly():
     exact, rounded = record("full", [1.0, 1.0]), record("full", [1.0, 0.0], kv_dtype="int8")
     found = merged([], [exact, rounded, record("maskkv", [1.0, 0.0], 4, kv_dtype="int8")])

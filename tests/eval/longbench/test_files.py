@@ -1,9 +1,13 @@
 """LongBench's files: what is read, from where, and the one line that names what is wrong with them."""
 
 import json
+import lzma
 import zipfile
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maskkv.errors import InputError
 from maskkv.eval.longbench import files
@@ -124,6 +128,33 @@ def test_a_damaged_archive_is_named(tmp_path):
     raw[60:90] = bytes(30)
     file.write_bytes(raw)
     with pytest.raises(InputError, match=r"data\.zip/data/hotpotqa\.jsonl cannot be read"):
+        files.check(tmp_path, "hotpotqa")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
+def test_whatever_byte_of_an_archive_is_damaged_it_is_read_or_named(tmp_path_factory, compression, place, byte):
+    folder = tmp_path_factory.mktemp("archive")
+    with zipfile.ZipFile(folder / "data.zip", "w", compression) as archive:
+        archive.writestr("data/hotpotqa.jsonl", json.dumps(GOOD) + "\n" + json.dumps(GOOD))
+    raw = bytearray((folder / "data.zip").read_bytes())
+    raw[int(place * len(raw))] = byte
+    (folder / "data.zip").write_bytes(raw)
+    with suppress(InputError):
+        files.check(folder, "hotpotqa")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(EOFError(), "it ends too early"), (lzma.LZMAError("Corrupt input data"), "Corrupt input data")]
+)
+def test_what_a_decompressor_says_is_one_line(tmp_path, monkeypatch, error, says):
+    def broken(archive, member):
+        raise error
+
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("data/hotpotqa.jsonl", json.dumps(GOOD))
+    monkeypatch.setattr(zipfile.ZipFile, "open", broken)
+    with pytest.raises(InputError, match=rf"data\.zip/data/hotpotqa\.jsonl cannot be read: {says}"):
         files.check(tmp_path, "hotpotqa")
 
 

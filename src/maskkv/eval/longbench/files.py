@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from maskkv.eval.longbench.datasets import score
 HUB = ("zai-org/LongBench", "THUDM/LongBench")
 """The data set's names on the hub, the newer one first."""
 TEMPLATES = "dataset2prompt.json"
+
+_BROKEN = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What reading an archive raises; RuntimeError if a password is needed, EOFError if it was cut off."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,8 @@ def _lines(folder: Path, dataset: str) -> Iterator[tuple[str, bytes]]:
             for number, line in enumerate(lines, start=1):
                 if line.strip(b"\xef\xbb\xbf \r\n"):
                     yield f"{name}, line {number}", line
-    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password is needed
-        raise InputError(f"{name} cannot be read: {error}") from None
+    except _BROKEN as error:
+        raise InputError(f"{name} cannot be read: {str(error) or 'it ends too early'}") from None
 
 
 def _example(where: str, line: bytes, dataset: str) -> Example:
