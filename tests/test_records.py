@@ -240,6 +240,22 @@ def test_a_file_that_was_moved_away_meanwhile_is_begun_anew(tmp_path):
     assert list(records.read(tmp_path / "old.jsonl")) == [{"a": 1}]
 
 
+def test_a_file_that_goes_away_while_it_is_opened_is_not_the_one_that_is_held(tmp_path, monkeypatch):
+    file, hold, opened = tmp_path / "records.jsonl", records._hold, []
+
+    def late(lines):
+        opened.append(lines)
+        if len(opened) == 1:  # the one before found nothing to write, and removed its new file
+            file.unlink()
+        return hold(lines)
+
+    monkeypatch.setattr(records, "_hold", late)
+    with Journal(file):
+        assert file.exists()
+        with pytest.raises(InputError, match="another run writes to"):
+            Journal(file)
+
+
 def test_a_new_file_without_a_record_is_not_left_behind(tmp_path):
     file, own = tmp_path / "records.jsonl", tmp_path / "own.jsonl"
     own.touch()

@@ -1,6 +1,6 @@
 """Tables of records, on numbers that a reader checks."""
 
-from maskkv.eval.table import retention_table, score_table
+from maskkv.eval.table import retention_table, score_table, summary_table
 
 
 def record(task, policy, budget, scores):
@@ -30,6 +30,18 @@ def test_retention_is_relative_to_the_reference_and_absent_where_that_is_zero():
     assert rows[0][:2] == ["single-key", "100.0 ± 0.0"]
     assert rows[0][2].startswith("50.0 ± ")
     assert rows[1] == ["two-hop", "–", "–"]
+
+
+def test_retention_is_relative_to_the_reference_wherever_its_column_is():
+    rows = retention_table([*RECORDS[::-1], record("single-key", "none", None, [1.0, 1.0, 0.0, 0.0])], "none").rows
+    assert [cell.split(" ")[0] for cell in rows[1]] == ["single-key", "200.0", "100.0", "100.0"]
+    assert rows[0] == ["two-hop", "–", "–", "–"]
+
+
+def test_the_mean_of_a_summary_is_over_the_tasks_relative_to_the_reference():
+    records = [*RECORDS, record("two-hop", "maskkv", 4, [1.0, 0.0, 0.0, 0.0])]
+    assert summary_table(records).rows == [["full", "50.0", "–"], ["maskkv", "–", "37.5"]]
+    assert summary_table(records, "full").rows == [["full", "100.0", "–"], ["maskkv", "–", "75.0"]]
 
 
 def test_the_title_says_how_much_was_measured():
