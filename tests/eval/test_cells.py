@@ -2,11 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from maskkv import policies
 from maskkv.errors import InputError
-from maskkv.eval.cells import held, keep, merged, standard_error
+from maskkv.eval.answering import Answer, Variant
+from maskkv.eval.cells import cell, held, keep, merged, standard_error
+from maskkv.eval.store import Conditions, Held
+from tests.eval.examples import task
 
 
 def record(policy, scores, budget=None, **others):
@@ -39,6 +44,45 @@ def test_retention_is_against_the_references_on_the_same_examples():
     assert found[1]["retention"]["none"] is None
     assert found[0]["retention"]["full"] == {"ratio": 1.0, "standard_error": 0.0}
     assert found[2]["retention"]["full"] is None  # on two documents only
+
+
+VARIANT = Variant(policies.named("full"), None)
+CONDITIONS = Conditions({"model": "m"}, {"seed": 3}, shared_prompt_pass=False, environment={})
+ANSWERS = (
+    Answer(*VARIANT.names, "a", 1.0, 6, 8, 100, 200, latency_s=1.0, peak_memory_bytes=70, prompt_passes=2),
+    Answer(*VARIANT.names, "b", 0.0, 2, 4, 300, 400, latency_s=3.0, peak_memory_bytes=50, prompt_passes=1),
+)
+
+
+def measured(*answers):
+    """Return the cell of two examples with these answers, each on a machine of its own."""
+    known = {
+        (CONDITIONS.identity(task()), 5 + index, *VARIANT.key): Held(
+            10 + 20 * index, 16 - 8 * index, {"device": f"cuda:{index}", "torch": "2"}, each
+        )
+        for index, each in enumerate(answers)
+    }
+    return cell(CONDITIONS, task(numbers=range(5, 7)), VARIANT, known)
+
+
+def test_a_cell_is_what_its_answers_come_to():
+    found = measured(*ANSWERS)
+    assert (found["n"], found["first_seed"], found["seed"], found["gen_length"]) == (2, 5, 3, 16)
+    assert (found["score"], found["scores"], found["standard_error"]) == (0.5, [1.0, 0.0], pytest.approx(0.125**0.5))
+    means = ("prompt_length", "steps", "prompt_passes", "tokens", "cache_bytes", "full_cache_bytes", "latency_s")
+    assert [found[f"mean_{name}"] for name in means] == [20, 6, 1.5, 4, 200, 300, 2]
+    assert (found["tokens_per_s"], found["peak_memory_bytes"]) == (2.0, 70)  # 8 tokens in 4 seconds
+    assert (found["device"], found["torch"]) == (["cuda:0", "cuda:1"], "2")
+
+
+def test_a_cell_that_lacks_an_answer_is_none():
+    assert measured(ANSWERS[0]) is None
+
+
+def test_what_only_some_answers_know_no_cell_says():
+    found = measured(ANSWERS[0], replace(ANSWERS[1], latency_s=None, peak_memory_bytes=None, prompt_passes=None))
+    unknown = ("mean_latency_s", "tokens_per_s", "peak_memory_bytes", "mean_prompt_passes")
+    assert [found[name] for name in unknown] == [None] * 4
 
 
 @pytest.mark.parametrize(
