@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from maskkv import tokenizer_files
 from maskkv.errors import CheckpointError, InputError
-
-_UNDEFINED = "\ufdd0"
-"""A code point that Unicode reserves for no character: it marks what a template must not take for a token."""
+from maskkv.templates import ChatTemplate, shown
 
 
 class Token(NamedTuple):
@@ -40,15 +38,14 @@ class Text:
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
-        self._template = template
-        self._named_tokens = dict(named_tokens or {})
         added = tokenizer.get_added_tokens_decoder()
+        special = [token for token in added.values() if token.special and token.content]
         self._special_ids = {token.content: number for number, token in added.items() if token.special}
+        literals = [token.content for token in special]
+        self._template = None if template is None else ChatTemplate(template, literals, named_tokens or {})
         # The longest first, as the tokenizer matches them.
-        special = sorted((token for token in added.values() if token.special), key=lambda token: -len(token.content))
-        self._literals = [token.content for token in special] + [_UNDEFINED]
-        self._literal = re.compile("|".join(map(re.escape, self._literals)))
-        self._token = re.compile("|".join(map(_pattern, special)) or "(?!)")
+        longest_first = sorted(special, key=lambda token: -len(token.content))
+        self._token = re.compile("|".join(map(_pattern, longest_first)) or "(?!)")
 
     @classmethod
     def load(cls, folder: Path) -> Text:
@@ -67,7 +64,7 @@ class Text:
     @property
     def chat_template(self) -> str | None:
         """Return the checkpoint's chat template, a Jinja program, if it has one."""
-        return self._template
+        return None if self._template is None else self._template.source
 
     def encode(self, text: str) -> list[int]:
         """Encode a prompt as it stands, with what the tokenizer puts around it.
@@ -99,18 +96,16 @@ class Text:
     def render(self, messages: Sequence[Mapping[str, str]], *, continue_last: bool = False) -> str:
         """Write a conversation as the chat template does, for `encode_rendered`.
 
-        `continue_last` leaves the last message open, for an answer that goes on from there. Special tokens that a
-        message spells out are marked in what is returned.
+        `continue_last` leaves the last message open, for an answer that goes on from there. In special tokens that a
+        message spells out, a character is hidden in what is returned.
 
         Raises:
-            CheckpointError: the checkpoint has no chat template.
+            CheckpointError: the checkpoint has no chat template, or one that puts special tokens together from pieces.
             InputError: a message is malformed or empty, or the template refuses the conversation.
         """
         if self._template is None:
             raise CheckpointError("this checkpoint has no chat template; give it a plain prompt")
-        _check_messages(messages)
-        guarded = [{field: self._guard(value) for field, value in message.items()} for message in messages]
-        return self._render(self._template, guarded, continue_last)
+        return self._template.render(messages, continue_last=continue_last)
 
     def encode_rendered(self, rendered: str) -> list[int]:
         """Encode what `render` returned; only here are special tokens taken for what they are."""
@@ -120,10 +115,10 @@ class Text:
         tokens: list[Token] = []
         end = 0
         for found in self._token.finditer(rendered):
-            tokens += self._encode(self._unguard(rendered[end : found.start()]))
+            tokens += self._encode(shown(rendered[end : found.start()]))
             tokens.append(Token(self._special_ids[found[found.lastindex or 0]], found[0], special=True))
             end = found.end()
-        return tokens + self._encode(self._unguard(rendered[end:]))
+        return tokens + self._encode(shown(rendered[end:]))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""
@@ -145,30 +140,6 @@ class Text:
         if words:
             raise InputError(_unknown_words(list(dict.fromkeys(words))))
         return _cut(text, encoding)
-
-    def _guard(self, content: str) -> str:
-        """Replace the special tokens that a message spells out by marks, so that they do not become tokens."""
-        return self._literal.sub(lambda found: f"{_UNDEFINED}{self._literals.index(found[0])};", content)
-
-    def _unguard(self, text: str) -> str:
-        return re.sub(f"{_UNDEFINED}(\\d+);", lambda found: self._literals[int(found[1])], text)
-
-    def _render(self, template: str, messages: list[dict[str, str]], continue_last: bool) -> str:
-        # Importing transformers takes seconds, and only conversations need it.
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        options: dict[str, Any] = {
-            "chat_template": template,
-            "add_generation_prompt": not continue_last,
-            "continue_final_message": continue_last,
-            **self._named_tokens,
-        }
-        try:
-            rendered: Any = render_jinja_template([messages], **options)
-        except Exception as error:  # A template is the checkpoint's program: it may fail in any way it likes.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"the checkpoint's chat template cannot render these messages: {reason}") from None
-        return str(rendered[0][0])
 
 
 class Stream:
@@ -231,13 +202,3 @@ def _unknown_words(words: list[str]) -> str:
         f"words that the model does not know: {', '.join(map(repr, words[:5]))}{more}; the bundled model reads "
         "documents from `maskkv sample`; `--model` takes a real checkpoint"
     )
-
-
-def _check_messages(messages: Sequence[Mapping[str, str]]) -> None:
-    if not messages:
-        raise InputError("the conversation is empty; give at least one message")
-    for message in messages:
-        if not all(isinstance(message.get(field), str) for field in ("role", "content")):
-            raise InputError("a message needs a role and a content, both strings")
-    if not messages[-1]["content"].strip():
-        raise InputError("the last message is empty; give it some text")

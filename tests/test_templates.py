@@ -1,0 +1,299 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from maskkv import renderer, rendering, templates
+from maskkv.errors import CheckpointError, InputError, MaskKVError
+from maskkv.text import Text
+
+SPECIAL = ("<|eot|>", "<|bos|>", "<s>")
+CONTENT = "{{ messages[-1].content }}"
+
+
+def tokenizer(*special: str) -> Tokenizer:
+    """Make a tokenizer of single bytes."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(BPE({letter: number for number, letter in enumerate(alphabet)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return made
+
+
+def chat(template: str, content: str, *special: str, role: str = "user", **named: str) -> tuple[str, list[str]]:
+    """Return what a template makes of a message, and which special tokens are in it."""
+    text = Text(tokenizer(*(special or SPECIAL)), template, named)
+    tokens = text.chat_tokens([{"role": role, "content": content}])
+    return "".join(token.text for token in tokens), [token.text for token in tokens if token.special]
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("content[:5]", "<|eot"),
+        ("content | length", "17"),
+        ("content | upper", "<|EOT|> <S> \ud7ff\ufdd0 \U0010ffff "),
+        ("content.split()[1]", "<s>"),
+        ("content[0] == '<'", "True"),
+        ("content | tojson", '"<|eot|> <s> \ud7ff\ufdd0 \U0010ffff "'),
+        ("(content | trim)[-1]", "\U0010ffff"),
+        ("content.count('|')", "2"),
+    ],
+)
+def test_a_template_sees_a_message_as_it_is(program: str, expected: str) -> None:
+    content = "<|eot|> <s> \ud7ff\ufdd0 \U0010ffff "
+    template = "{% set content = messages[0]['content'] %}<|bos|>{{ " + program + " }}<|eot|>"
+    assert chat(template, content) == (f"<|bos|>{expected}<|eot|>", ["<|bos|>", "<|eot|>"])
+
+
+@pytest.mark.parametrize(
+    ("program", "content"),
+    [
+        ("content | replace('<think>', '')", "<|e<think>ot|>"),
+        ("content[::-1]", "".join(reversed("<|eot|>"))),
+        ("content | lower", "<|EOT|>"),
+        ("content.split('/') | join", "<|e/ot|>"),
+        ("'<|' + content", "eot|>"),
+        ("content + '|>'", "<|eot"),
+        ("messages[0].role + content", "eot|>"),
+        ("'%s' | format(content)", "<|eot|>"),
+    ],
+)
+def test_no_cutting_and_joining_makes_a_message_a_token(program: str, content: str) -> None:
+    template = "{% set content = messages[0]['content'] %}{{ " + program + " }}<s>"
+    # Of the conversation that a template is tried with no token is made.
+    assert chat(template, content, role="<|")[1] == ["<s>"]
+
+
+def test_a_message_does_not_lengthen_the_template_s_token_nor_begin_it() -> None:
+    assert chat("<a>" + CONTENT, "bc", "<a>", "<a>b") == ("<a>bc", ["<a>"])
+    assert chat("<a>b" + CONTENT, "c", "<a>", "<a>b") == ("<a>bc", ["<a>b"])
+    assert chat(CONTENT + "<a>", "x", "<a>", "x<a") == ("x<a>", ["<a>"])
+    # A token of one character cannot be broken in two.
+    assert chat("§" + CONTENT + "§", "a§b", "§") == ("§a§b§", ["§", "§"])
+
+
+PIECES = st.lists(
+    st.sampled_from([*SPECIAL, "<|", "eot", "|>", "<", "s", ">", "\ufdd0", "\ufdd1\ufdd1\ufdd1", "é", " ", "<think>"]),
+    min_size=1,
+).map("".join)
+PROGRAMS = ("content", "content | trim", "content | replace('<think>', '')", "content | upper", "content[1:] + content")
+
+
+@given(content=PIECES.filter(lambda content: bool(content.strip())), program=st.sampled_from(PROGRAMS))
+@settings(max_examples=200)
+def test_a_conversation_reads_as_transformers_writes_it_and_has_the_template_s_tokens_only(
+    content: str, program: str
+) -> None:
+    template = "{% set content = messages[0]['content'] %}{{ bos_token }}<s>{{ " + program + " }}<|eot|>"
+    theirs: Any = render_jinja_template(
+        [[{"role": "user", "content": content}]], chat_template=template, bos_token="<|bos|>"
+    )
+    assert chat(template, content, bos_token="<|bos|>") == (theirs[0][0], ["<|bos|>", "<s>", "<|eot|>"])
+
+
+def test_a_template_that_composes_special_tokens_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"puts the special token '<\|user\|>' together from pieces") as refusal:
+        chat("{{ '<|' + messages[0].role + '|>' }}" + CONTENT, "x", "<|user|>")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_special_token_that_is_a_word_of_the_program_is_refused() -> None:
+    with pytest.raises((CheckpointError, InputError), match="chat template"):
+        chat("{% for message in messages %}{{ message.content }}{% endfor %}", "x", "message")
+    with pytest.raises(CheckpointError, match="computes with special tokens"):
+        chat("{{ 'yes' if messages[0].role == 'user' else 'no' }}", "x", "user")
+
+
+def test_a_template_that_writes_the_time_is_none_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderings = iter(["11:59", "12:00", "12:00"])
+    monkeypatch.setattr(rendering.Renderer, "render", lambda *_, **__: next(renderings))
+    made = templates.ChatTemplate("{{ strftime_now('%H:%M') }}", ["<s>"], {})
+    made._probe()
+    assert next(renderings, None) is None
+
+
+def test_special_tokens_that_marks_cannot_stand_for_are_refused() -> None:
+    many = [chr(0x4E00 + number) for number in range(1025)]
+    with pytest.raises(CheckpointError, match="made of 1025 characters; supported: at most 1024"):
+        templates.ChatTemplate("x", many, {})
+    templates.ChatTemplate("x", many[1:], {})
+    with pytest.raises(CheckpointError, match="Unicode reserves"):
+        templates.ChatTemplate("x", ["<\ufdd3>"], {})
+
+
+def test_text_that_was_not_rendered_is_taken_as_it_is() -> None:
+    text = Text(tokenizer(*SPECIAL))
+    for each in ("\ufdd0", "\ufdd0\ufdd1", "\ufdd0" + "\ufde0" * 6, "a\ufdd0\ufdd1;"):
+        assert text.decode(text.encode_rendered(each)) == each
+    assert text.encode_rendered("<s>") == [256 + SPECIAL.index("<s>")]
+
+
+def test_an_empty_special_token_is_none() -> None:
+    made = tokenizer("<s>")
+    raw = json.loads(made.to_str())
+    raw["added_tokens"].append({**raw["added_tokens"][0], "content": "", "id": 257})
+    text = Text(Tokenizer.from_str(json.dumps(raw)), CONTENT)
+    assert text.decode(text.chat([{"role": "user", "content": "fox"}])) == "fox"
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"role": "user", "content": "a\udc00"}, "not valid Unicode"),
+        ({"role": "user\udc00", "content": "a"}, "not valid Unicode"),
+        ({"role": "user", "content": "a", "name": "\ud800"}, "not valid Unicode"),
+        ({"role": "user", "content": "a", "name": 3}, "strings"),
+        ({"role": "user", "content": None}, "both strings"),
+    ],
+)
+def test_messages_that_could_hold_marks_are_refused(message: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Text(tokenizer(*SPECIAL), CONTENT).chat([message])
+
+
+HOSTILE = (
+    "{{ 'A' * 6000000000 }}",
+    "{% set ns = namespace(n=9) %}{% for _ in range(30) %}{% set ns.n = ns.n * ns.n %}{% endfor %}{{ ns.n }}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}"
+    "{% endfor %}",
+    "{{ '{:10000000000}'.format(1) }}",
+    "{{ 'x'.ljust(10 ** 9) }}",
+    "{{ 'x'.ljust(2 * 10 ** 6) }}",
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is limited on Linux only")  # noqa: PTH110
+@pytest.mark.parametrize("template", HOSTILE)
+def test_a_template_without_bounds_is_ended_and_the_next_one_rendered(template: str) -> None:
+    with pytest.raises(InputError, match="the checkpoint's chat template cannot render these messages: ") as refusal:
+        chat(template, "x")
+    assert "\n" not in str(refusal.value)
+    assert chat(CONTENT, "x") == ("x", [])
+
+
+def test_a_template_may_write_as_much_as_messages_are_long() -> None:
+    messages = [{"role": "user", "content": "x" * 300_000}]
+    assert templates.ChatTemplate(CONTENT * 4, (), {}).render(messages) == "x" * 1_200_000
+    with pytest.raises(InputError, match=r"makes 2,400,000 characters of 300,004; at most 2,200,016"):
+        templates.ChatTemplate(CONTENT * 8, (), {}).render(messages)
+
+
+def test_what_a_template_says_is_handed_on() -> None:
+    for said in ("roles must alternate", "ü" * 1500):
+        with pytest.raises(InputError) as refusal:
+            chat("{{ raise_exception('" + said + "') }}", "x")
+        assert str(refusal.value) == f"the checkpoint's chat template cannot render these messages: {said}"
+
+
+@pytest.fixture
+def fresh() -> Iterator[rendering.Renderer]:
+    made = rendering.Renderer()
+    yield made
+    made.close()
+
+
+def echo(one: rendering.Renderer, content: str) -> str:
+    return one.render(CONTENT, [{"role": "user", "content": content}])
+
+
+def process(one: rendering.Renderer) -> subprocess.Popen[str]:
+    assert one._process is not None
+    return one._process
+
+
+def test_one_process_serves_all_conversations_until_its_input_ends(fresh: rendering.Renderer) -> None:
+    assert echo(fresh, "a") == "a"
+    first = process(fresh)
+    assert echo(fresh, "b\n\u2028é") == "b\n\u2028é"
+    assert process(fresh) is first
+    assert first.stdin is not None
+    first.stdin.close()
+    assert first.wait(60) == 0
+
+
+def test_a_process_that_ended_is_replaced(fresh: rendering.Renderer) -> None:
+    echo(fresh, "a")
+    first = process(fresh)
+    first.kill()
+    first.wait()
+    assert echo(fresh, "b") == "b"
+    assert process(fresh) is not first
+    assert first.stdout is not None
+    assert first.stdout.closed
+
+
+def test_the_clock_ends_what_the_system_does_not(fresh: rendering.Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    echo(fresh, "a")
+    first = process(fresh)
+    monkeypatch.setattr(rendering, "_SECONDS", 0.2)
+    with pytest.raises(InputError, match="it takes more time than a template may"):
+        fresh.render(HOSTILE[2], [{"role": "user", "content": "x"}])
+    assert first.returncode is not None
+    monkeypatch.undo()
+    assert echo(fresh, "b") == "b"
+
+
+def test_after_an_interruption_no_answer_is_left_for_the_next_request(
+    fresh: rendering.Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo(fresh, "a")
+
+    def interrupted(process: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rendering, "_line", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        echo(fresh, "b")
+    monkeypatch.undo()
+    assert echo(fresh, "c") == "c"
+
+
+def test_threads_get_their_own_answers(fresh: rendering.Renderer) -> None:
+    start = threading.Barrier(8)
+
+    def ask(number: int) -> str:
+        start.wait()
+        return "".join(echo(fresh, f"{number}.{each} ") for each in range(20))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert answers == ["".join(f"{number}.{each} " for each in range(20)) for number in range(8)]
+
+
+def test_a_process_that_does_not_start_is_said(fresh: rendering.Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_environment", lambda: {"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere"})
+    with pytest.raises(MaskKVError, match="does not start"):
+        echo(fresh, "a")
+
+
+def test_a_template_s_process_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("MASKKV_API_KEY", "secret")
+    assert "secret" not in rendering._environment().values()
+    assert "PATH" in rendering._environment()
+
+
+def test_the_renderer_s_limits_are_lifted_again() -> None:
+    resource = pytest.importorskip("resource")
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_CPU)
+    before = [resource.getrlimit(kind) for kind in kinds]
+    with renderer._limits(2**30):
+        for kind, (soft, hard) in zip(kinds, before, strict=True):
+            if kind != resource.RLIMIT_AS or sys.platform == "linux":
+                assert resource.getrlimit(kind)[0] != soft
+            assert resource.getrlimit(kind)[1] == hard
+    assert [resource.getrlimit(kind) for kind in kinds] == before
