@@ -388,7 +388,7 @@ def test_named_templates_and_the_template_s_own_file(llada_folder: Path, tmp_pat
         ({}, "has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"),
         ({"vocab.json": "{}"}, "has no tokenizer"),
         ({"tokenizer.json": "{}"}, "tokenizer.json is not a tokenizer"),
-        ({"tokenizer.json": "\x00"}, "tokenizer.json is not a tokenizer"),
+        ({"tokenizer.json": "\x00"}, "tokenizer.json cannot be read as JSON"),
         ({"vocab.json": "{", "merges.txt": ""}, "are not a tokenizer"),
         ({"tokenizer_config.json": "{"}, "cannot be read as JSON"),
     ],

@@ -18,7 +18,7 @@ from maskkv import checkpoint, memory, mini, policies
 from maskkv.cache import NoCache
 from maskkv.canvas import check_prompt
 from maskkv.engine import Engine, Step
-from maskkv.errors import InputError, ProfileError
+from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
@@ -266,10 +266,7 @@ def _profile(profile: LayerProfile | str | Path | None, model: Transformer) -> L
         known = (LayerProfile.from_json(file.read_text("utf-8")) for file in shipped.iterdir())
         return next((each for each in known if each.fingerprint == fingerprint), None)
     if not isinstance(profile, LayerProfile):
-        try:
-            profile = LayerProfile.from_json(Path(profile).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProfileError(f"cannot read the layer profile {profile}: {error}") from None
+        profile = LayerProfile.read(Path(profile))
     profile.check(fingerprint, model.config.num_layers)
     return profile
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from maskkv import precision, shards
 from maskkv.errors import CheckpointError, InputError
+from maskkv.files import brief
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw, read_json
@@ -46,12 +47,21 @@ def resolve(source: str | Path) -> Path:
     """
     if not str(source):
         raise CheckpointError("the model has an empty name; give the folder that holds it, or a hub id (owner/name)")
-    folder = Path(source).expanduser()
+    folder = _path(source)
     if folder.is_dir():
         return folder
     if folder.exists():
         raise CheckpointError(f"{source} is a file; give the folder that holds it")
     return _from_hub(str(source))
+
+
+def _path(source: str | Path) -> Path:
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, RuntimeError):  # No file can have such a name; nobody is called like that.
+        raise CheckpointError(f"{brief(source)} is not a folder, nor a hub id (owner/name)") from None
+    return path
 
 
 def _from_hub(repo: str, config_only: bool = False) -> Path:
@@ -70,7 +80,7 @@ def _from_hub(repo: str, config_only: bool = False) -> Path:
         except LocalEntryNotFoundError:
             return fetch(local_files_only=False)
     except HFValidationError:
-        raise CheckpointError(f"{repo} is not a folder, nor a hub id (owner/name)") from None
+        raise CheckpointError(f"{brief(repo)} is not a folder, nor a hub id (owner/name)") from None
     except (OSError, HfHubHTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{repo} is not a folder and could not be fetched from the hub: {reason}") from None
@@ -98,7 +108,7 @@ def config_of(source: str | Path) -> ModelConfig:
     Raises:
         CheckpointError: there is none, or it is not one of a supported family.
     """
-    if not str(source) or Path(source).expanduser().exists():
+    if not str(source) or _path(source).exists():
         return read_config(resolve(source))
     return read_config(_from_hub(str(source), config_only=True))
 
@@ -139,7 +149,7 @@ def dtype_of(source: str | Path, device: str | torch.device = "auto", dtype: str
     if kind is not None:
         return kind
     config = config_of(source)
-    folder = Path(source).expanduser()
+    folder = _path(source)
     if not folder.is_dir():
         try:
             folder = _snapshot(str(source), local_files_only=True)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maskkv.errors import CheckpointError
+from maskkv.files import brief, require_file
 from maskkv.models.fields import read_json
 
 WEIGHTS = "model.safetensors"
@@ -51,9 +52,12 @@ def _files(folder: Path) -> list[Path]:
         raise CheckpointError(f"{folder / INDEX}: weight_map must map tensor names to file names")
     files = sorted(set(places.values()))
     for file in files:
-        # Whatever is not a plain name could point outside the folder.
-        if Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
-            raise CheckpointError(f"{folder / INDEX} names {file!r}; supported: .safetensors files beside it")
+        # Whatever is not a plain name could point outside the folder; longer ones no system has.
+        plain = Path(file).name == file and "\\" not in file and file.isprintable() and len(file.encode()) <= 255
+        if not plain or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{folder / INDEX} names {brief(repr(file))}; supported: .safetensors files beside it"
+            )
     absent = [file for file in files if not (folder / file).exists()]
     if absent:
         raise CheckpointError(f"{folder} misses {len(absent)} of its {len(files)} shards: {_some(absent)}")
@@ -62,9 +66,10 @@ def _files(folder: Path) -> list[Path]:
 
 def _open(path: Path, device: torch.device) -> Any:
     try:
+        require_file(path)
         return safe_open(path, framework="pt", device=str(device))
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from None
+        raise CheckpointError(f"{path} is truncated or not a safetensors file: {brief(error)}") from None
 
 
 def check(
@@ -82,7 +87,7 @@ def check(
     for name, shape in shapes.items():
         header = holders[name].get_slice(name)
         if tuple(header.get_shape()) != shape:
-            raise CheckpointError(f"{folder}: {name} has shape {header.get_shape()}, expected {list(shape)}")
+            raise CheckpointError(f"{folder}: {name} has shape {brief(header.get_shape())}, expected {list(shape)}")
         if header.get_dtype() not in STORED:
             supported = ", ".join(STORED)
             raise CheckpointError(f"{folder}: {name} has dtype {header.get_dtype()}; supported: {supported}")
@@ -104,4 +109,4 @@ def read(name: str, holders: Holders, dtype: torch.dtype) -> Tensor:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(map(brief, names[:3])) + (", ..." if len(names) > 3 else "")

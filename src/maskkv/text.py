@@ -17,6 +17,9 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 from maskkv import tokenizer_files
 from maskkv.errors import CheckpointError, InputError
 from maskkv.templates import ChatTemplate, shown
+from maskkv.tokenizer_checks import failures
+
+_FAILS = "the checkpoint's tokenizer fails on this text"
 
 
 class Token(NamedTuple):
@@ -122,15 +125,18 @@ class Text:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""
-        return self._tokenizer.decode(list(ids))
+        with failures(InputError, _FAILS):
+            return self._tokenizer.decode(list(ids))
 
     def piece(self, token: int) -> str:
         """Return what one token stands for, special ones by their names; part of a character reads as U+FFFD."""
-        return self._tokenizer.decode([token], skip_special_tokens=False)
+        with failures(InputError, _FAILS):
+            return self._tokenizer.decode([token], skip_special_tokens=False)
 
     def _encode(self, text: str, whole: bool = False) -> list[Token]:
         try:
-            encoding = self._tokenizer.encode(text, add_special_tokens=whole)
+            with failures(InputError, _FAILS, but=TypeError):
+                encoding = self._tokenizer.encode(text, add_special_tokens=whole)
         except TypeError:
             # What the tokenizer says of a string that has no UTF-8 form.
             raise InputError("the text holds half a surrogate pair: it is not valid Unicode") from None

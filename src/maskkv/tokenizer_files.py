@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
+from maskkv import files, tokenizer_checks
 from maskkv.errors import CheckpointError
+from maskkv.files import brief
 from maskkv.models.fields import read_json
+from maskkv.tokenizer_checks import MOST_ADDED, failures
 
 
 def read(folder: Path) -> tuple[Tokenizer, str | None, dict[str, str]]:
@@ -27,6 +31,8 @@ def read(folder: Path) -> tuple[Tokenizer, str | None, dict[str, str]]:
         tokenizer = _build_qwen2(folder, config, _special(names))
     else:
         raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
+    with failures(CheckpointError, f"{folder}: the tokenizer fails on any text"):
+        tokenizer.decode(tokenizer.encode("a B\n 1 é", add_special_tokens=True).ids)
     return tokenizer, _read_template(folder, config), named_tokens
 
 
@@ -45,45 +51,67 @@ def _special(names: Mapping[str, object]) -> set[str]:
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
+    raw = read_json(path) or {}
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # The library raises nothing more special.
-        raise CheckpointError(f"{path} is not a tokenizer: {error}") from None
+        tokenizer_checks.check(raw)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not a tokenizer that can be used: {error}") from None
+    with failures(CheckpointError, f"{path} is not a tokenizer"):
+        # What was checked, and not the file, which another reader may take otherwise; prompts are neither cut nor padded.
+        return Tokenizer.from_str(json.dumps({**raw, "truncation": None, "padding": None}))
 
 
 def _read_template(folder: Path, config: Mapping[str, object]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.exists():
         try:
-            return path.read_text(encoding="utf-8")
+            return files.read_text(path)
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from None
+            raise CheckpointError(f"{path} cannot be read: {brief(error)}") from None
     template = config.get("chat_template")
     if isinstance(template, list):
-        template = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}.get(
-            "default"
-        )
+        template = _default(folder, template)
     if template is not None and not isinstance(template, str):
         raise CheckpointError(f"{folder / 'tokenizer_config.json'}: chat_template is no text")
     return template
+
+
+def _default(folder: Path, templates: Sequence[object]) -> object:
+    """Return the template of that name among several, if there is one."""
+    named: dict[str, object] = {}
+    for each in templates:
+        match each:
+            case {"name": str(name), "template": str(template)} if name not in named:
+                named[name] = template
+            case _:
+                raise CheckpointError(
+                    f"{folder / 'tokenizer_config.json'}: chat_template lists {brief(repr(each), 80)}; supported: "
+                    "a name and a template each, no name twice"
+                )
+    return named.get("default")
 
 
 def _build_qwen2(folder: Path, config: Mapping[str, object], special: set[str]) -> Tokenizer:
     """Build Qwen2's byte-level BPE from its two files and the tokens that were added to it."""
     from transformers import Qwen2Tokenizer
 
-    vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
-    try:
+    vocab, merges = folder / "vocab.json", folder / "merges.txt"
+    with failures(CheckpointError, f"{folder}: vocab.json and merges.txt are not a tokenizer"):
+        for path in (vocab, merges):
+            files.read_text(path)
         # None, so that it adds no tokens of its own; it takes None although its annotations do not.
-        bare = Qwen2Tokenizer(vocab=vocab, merges=merges, unk_token=None, eos_token=None, pad_token=None)  # type: ignore[arg-type]
-    except Exception as error:  # The library raises nothing more special.
-        raise CheckpointError(f"{folder}: vocab.json and merges.txt are not a tokenizer: {error}") from None
+        bare = Qwen2Tokenizer(vocab=str(vocab), merges=str(merges), unk_token=None, eos_token=None, pad_token=None)  # type: ignore[arg-type]
     tokenizer: Tokenizer = bare.backend_tokenizer
-    for number, token in sorted(_added_tokens(folder, config, special).items()):
+    added = _added_tokens(folder, config, special)
+    if len(added) > MOST_ADDED:
+        raise CheckpointError(f"{folder} has {len(added)} added tokens; supported: at most {MOST_ADDED}")
+    for number, token in sorted(added.items()):
         tokenizer.add_tokens([token])
         if tokenizer.token_to_id(token.content) != number:
             found = tokenizer.token_to_id(token.content)
-            raise CheckpointError(f"{folder}: added token {token.content!r} gets id {found}, expected {number}")
+            raise CheckpointError(
+                f"{folder}: added token {brief(repr(token.content))} gets id {found}, expected {brief(number)}"
+            )
     return tokenizer
 
 
@@ -99,4 +127,4 @@ def _added_tokens(folder: Path, config: Mapping[str, object], special: set[str])
             for content, number in older.items()
         }
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: the added tokens are malformed: {error}") from None
+        raise CheckpointError(f"{folder}: the added tokens are malformed: {brief(error)}") from None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from maskkv import files
 from maskkv.errors import ProfileError
 
 T = TypeVar("T")
@@ -33,13 +35,23 @@ class LayerProfile:
             )
         if self.fingerprint != fingerprint:
             raise ProfileError(
-                f"the layer profile was measured on another model ({self.model}, fingerprint {self.fingerprint[:12]}; "
-                f"this one has {fingerprint[:12]}): make one with `maskkv calibrate`"
+                f"the layer profile was measured on another model ({files.brief(self.model)}, fingerprint "
+                f"{files.brief(self.fingerprint[:12])}; this one has {fingerprint[:12]}): "
+                "make one with `maskkv calibrate`"
             )
 
     def to_json(self) -> str:
         """Return the profile as a JSON document."""
         return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> LayerProfile:
+        """Read a profile's file; one that cannot be read, or holds something else, raises ProfileError."""
+        try:
+            text = files.read_text(path)
+        except (OSError, ValueError) as error:
+            raise ProfileError(f"cannot read the layer profile {path}: {error}") from None
+        return cls.from_json(text)
 
     @classmethod
     def from_json(cls, text: str) -> LayerProfile:
@@ -54,6 +66,8 @@ class LayerProfile:
                 importance=_numbers(raw, "importance"),
                 spread=_numbers(raw, "spread"),
             )
+        except RecursionError:
+            raise ProfileError("not a layer profile (nested too deeply): make one with `maskkv calibrate`") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ProfileError(f"not a layer profile ({error}): make one with `maskkv calibrate`") from None
         if len(profile.importance) != len(profile.spread) or not profile.importance:

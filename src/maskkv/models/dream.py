@@ -25,7 +25,7 @@ _TOLERATED = {
     "use_mrope": False,
     "use_sliding_window": False,
 }
-_MUST_BE_NULL = ("rope_scaling", "rope_parameters", "quantization_config")
+_MUST_BE_NULL = ("quantization_config",)
 
 _LAYER = {
     "attn_norm.weight": "input_layernorm.weight",
@@ -51,6 +51,7 @@ def read_config(raw: Raw) -> ModelConfig:
     """
     fields.require_switches(raw, _NEEDED, _TOLERATED)
     fields.require_null(raw, _MUST_BE_NULL)
+    fields.require_full_attention(raw)
     hidden, heads = fields.count(raw, "hidden_size"), fields.count(raw, "num_attention_heads")
     kv_heads = fields.count(raw, "num_key_value_heads")
     fields.require_heads(hidden, heads, kv_heads, _HEADS)
@@ -67,11 +68,11 @@ def read_config(raw: Raw) -> ModelConfig:
         head_dim=hidden // heads,
         mlp_size=fields.count(raw, "intermediate_size"),
         vocab_size=vocab,
-        rope_theta=fields.real(raw, "rope_theta"),
+        rope_theta=fields.rope_theta(raw),
         norm_eps=fields.real(raw, "rms_norm_eps"),
         qkv_bias=True,
         rope_dtype="model",
-        trained_length=min(TRAINED_LENGTH, fields.count(raw, "max_position_embeddings")),
+        trained_length=min(TRAINED_LENGTH, fields.positions(raw, "max_position_embeddings")),
         lookback=1,
         mask_id=fields.token(raw, "mask_token_id", vocab),
         eos_ids=eos,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from maskkv.errors import CheckpointError
+from maskkv.files import brief
 from maskkv.models import dream, illada, llada
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw
@@ -38,7 +39,7 @@ def read_config(raw: Raw) -> ModelConfig:
         if raw.get("model_type") in family.MODEL_TYPES:
             return family.read_config(raw)
     supported = ", ".join(repr(name) for family in FAMILIES.values() for name in family.MODEL_TYPES)
-    raise CheckpointError(f"config.json: model_type is {raw.get('model_type')!r}; supported: {supported}")
+    raise CheckpointError(f"config.json: model_type is {brief(repr(raw.get('model_type')))}; supported: {supported}")
 
 
 def weight_names(config: ModelConfig) -> dict[str, str]:

@@ -3,50 +3,76 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
 
+from maskkv import files
 from maskkv.errors import CheckpointError
 
 Raw = Mapping[str, object]
 _ABSENT = object()
 MOST_LAYERS = 1000
+MOST_ROWS = 2**24
+"""Of a tensor: many times what any published model has, and few enough that no product of two is too large."""
+
+_MOST_POSITIONS = 2**31 - 1
+_MOST_ENDS = 100
+_MOST_LEVELS = 100
 
 
 def read_json(path: Path) -> dict[str, object] | None:
     """Return the object in a JSON file, or None where there is no such file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(files.read_text(path))
+        _require_flat(value)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from None
+    except RecursionError:
+        raise CheckpointError(f"{path} cannot be read as JSON: it is nested too deeply") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {files.brief(error)}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds a JSON {type(value).__name__}; supported: an object")
     return value
 
 
-def count(raw: Raw, name: str) -> int:
+def _require_flat(value: object) -> None:
+    """Refuse what is nested so deeply that others who walk through it run out of stack."""
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        lists = [list(each.values()) if isinstance(each, dict) else each for each in level]
+        level = [each for one in lists if isinstance(one, list) for each in one]
+    if any(isinstance(each, dict | list) for each in level):
+        raise RecursionError
+
+
+def count(raw: Raw, name: str, most: int = MOST_ROWS) -> int:
     """Return a whole number of at least one."""
     value = raw.get(name, _ABSENT)
     if not _is_int(value) or value < 1:
         raise CheckpointError(_wrong(name, value, "a whole number >= 1"))
+    if value > most:
+        raise CheckpointError(_wrong(name, value, f"a whole number <= {most}"))
     return value
+
+
+def positions(raw: Raw, name: str) -> int:
+    """Return a number of positions, of which nothing is as large as they are many."""
+    return count(raw, name, _MOST_POSITIONS)
 
 
 def layers(raw: Raw, name: str) -> int:
     """Return a number of layers; none that only a broken or hostile file has, since each one is set up."""
-    if count(raw, name) > MOST_LAYERS:
-        raise CheckpointError(_wrong(name, raw[name], f"a whole number <= {MOST_LAYERS}"))
-    return count(raw, name)
+    return count(raw, name, MOST_LAYERS)
 
 
 def real(raw: Raw, name: str) -> float:
     """Return a finite number above zero."""
     value = raw.get(name, _ABSENT)
-    if not (isinstance(value, float) or _is_int(value)) or not math.isfinite(value) or value <= 0:
+    # The comparison is exact and takes whole numbers of any size; NaN fails it.
+    if not (isinstance(value, float) or _is_int(value)) or not 0 < value <= sys.float_info.max:
         raise CheckpointError(_wrong(name, value, "a finite number > 0"))
     return float(value)
 
@@ -63,6 +89,8 @@ def tokens(raw: Raw, name: str, vocab_size: int) -> tuple[int, ...]:
     """Return one token id, or a list of several, inside the vocabulary."""
     value = raw.get(name, _ABSENT)
     ids = tuple(value) if isinstance(value, list) and value else (value,)
+    if len(ids) > _MOST_ENDS:
+        raise CheckpointError(f"config.json: {name} lists {len(ids)} token ids; supported: at most {_MOST_ENDS}")
     inside = tuple(item for item in ids if _is_int(item) and 0 <= item < vocab_size)
     if len(inside) != len(ids):
         raise CheckpointError(_wrong(name, value, f"a token id in 0..{vocab_size - 1}"))
@@ -103,6 +131,46 @@ def require_null(raw: Raw, names: tuple[str, ...]) -> None:
             raise CheckpointError(_wrong(name, raw[name], "null or no such field"))
 
 
+def rope_theta(raw: Raw) -> float:
+    """Return RoPE's base, and refuse a config that asks for any other than the plain rotation.
+
+    It stands beside the other fields, or where transformers 5 writes it: in `rope_parameters`, of which
+    `rope_scaling` is the older name.
+    """
+    if given(raw, "partial_rotary_factor") and real(raw, "partial_rotary_factor") != 1:
+        raise CheckpointError(_wrong("partial_rotary_factor", raw["partial_rotary_factor"], "1 or no such field"))
+    found = {"rope_theta": real(raw, "rope_theta")} if given(raw, "rope_theta") else {}
+    for name in ("rope_parameters", "rope_scaling"):
+        if given(raw, name):
+            inner = raw[name]
+            if not isinstance(inner, dict) or not _is_plain_rope(inner):
+                raise CheckpointError(
+                    _wrong(name, inner, "null, or rope_type 'default' with no more than a rope_theta")
+                )
+            if given(inner, "rope_theta"):
+                found[f"{name}.rope_theta"] = real({f"{name}.rope_theta": inner["rope_theta"]}, f"{name}.rope_theta")
+    if len(set(found.values())) > 1:
+        both = " and ".join(f"{name} is {value!r}" for name, value in found.items())
+        raise CheckpointError(f"config.json: {both}; supported: one value")
+    return next(iter(found.values())) if found else real(raw, "rope_theta")
+
+
+def _is_plain_rope(parameters: Raw) -> bool:
+    """Say whether RoPE's parameters ask for nothing: the type is also called `type`, fields may be null."""
+    nothing = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1}
+    asked = {name: value for name, value in parameters.items() if value is not None and name != "rope_theta"}
+    return all(
+        not isinstance(value, bool) and name in nothing and value == nothing[name] for name, value in asked.items()
+    )
+
+
+def require_full_attention(raw: Raw) -> None:
+    """Refuse a config with layers that do not look at everything."""
+    kinds = raw.get("layer_types")
+    if kinds is not None and not (isinstance(kinds, list) and all(kind == "full_attention" for kind in kinds)):
+        raise CheckpointError(_wrong("layer_types", kinds, "'full_attention' for every layer"))
+
+
 def require_heads(hidden_size: int, num_heads: int, num_kv_heads: int, names: tuple[str, str, str]) -> None:
     """Refuse head counts that do not divide what they must divide."""
     hidden, heads, kv_heads = names
@@ -122,8 +190,7 @@ def _is_int(value: object) -> TypeGuard[int]:
 
 def _shown(value: object) -> str:
     text = "nothing" if value is _ABSENT else "null" if value is None else repr(value)
-    text = {"True": "true", "False": "false"}.get(text, text)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return files.brief({"True": "true", "False": "false"}.get(text, text), 80)
 
 
 def _wrong(name: str, found: object, supported: str) -> str:

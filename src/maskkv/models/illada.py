@@ -18,7 +18,7 @@ _MASK, _VOCAB = 5, 155136
 _HEADS = ("hidden_size", "num_attention_heads", "num_key_value_heads")
 _NEEDED = {"hidden_act": "silu"}
 _TOLERATED = {"attention_bias": False, "mlp_bias": False}
-_MUST_BE_NULL = ("layer_norm_eps", "rope_scaling", "rope_parameters", "quantization_config")
+_MUST_BE_NULL = ("layer_norm_eps", "quantization_config")
 
 _LAYER = {
     "attn_norm": "input_layernorm",
@@ -41,6 +41,7 @@ def read_config(raw: Raw) -> ModelConfig:
     """
     fields.require_switches(raw, _NEEDED, _TOLERATED)
     fields.require_null(raw, _MUST_BE_NULL)
+    fields.require_full_attention(raw)
     hidden, heads = fields.count(raw, "hidden_size"), fields.count(raw, "num_attention_heads")
     kv_heads = fields.count(raw, "num_key_value_heads")
     fields.require_heads(hidden, heads, kv_heads, _HEADS)
@@ -55,11 +56,11 @@ def read_config(raw: Raw) -> ModelConfig:
         head_dim=hidden // heads,
         mlp_size=fields.count(raw, "intermediate_size"),
         vocab_size=vocab,
-        rope_theta=fields.real(raw, "rope_theta"),
+        rope_theta=fields.rope_theta(raw),
         norm_eps=fields.real(raw, "rms_norm_eps"),
         qkv_bias=False,
         rope_dtype="model",
-        trained_length=fields.count(raw, "max_position_embeddings"),
+        trained_length=fields.positions(raw, "max_position_embeddings"),
         lookback=0,
         mask_id=_MASK if unnamed else fields.token(raw, "mask_token_id", vocab),
         eos_ids=fields.tokens(raw, "eos_token_id", vocab),

@@ -35,7 +35,7 @@ _TOLERATED = {
     "multi_query_attention": False,
     "scale_logits": False,
 }
-_MUST_BE_NULL = ("clip_qkv", "rope_scaling", "quantization_config")
+_MUST_BE_NULL = ("clip_qkv", "quantization_config")
 
 _LAYER = {
     "attn_norm": "attn_norm",
@@ -75,11 +75,11 @@ def read_config(raw: Raw) -> ModelConfig:
         head_dim=hidden // heads,
         mlp_size=fields.count(raw, "mlp_hidden_size"),
         vocab_size=vocab,
-        rope_theta=fields.real(raw, "rope_theta"),
+        rope_theta=fields.rope_theta(raw),
         norm_eps=fields.real(raw, "rms_norm_eps"),
         qkv_bias=False,
         rope_dtype="float32" if fields.flag(raw, "rope_full_precision") else "model",
-        trained_length=fields.count(raw, "max_sequence_length"),
+        trained_length=fields.positions(raw, "max_sequence_length"),
         lookback=0,
         mask_id=fields.token(raw, "mask_token_id", vocab),
         eos_ids=eos,
