@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +221,81 @@ def test_an_index_cannot_point_elsewhere(file: str, tmp_path: Path) -> None:
     index["weight_map"][QUERY] = file
     (folder / INDEX).write_text(json.dumps(index))
     assert f"names {file!r}; supported: .safetensors files beside it" in refusal(folder)
+
+
+@pytest.mark.parametrize("file", ["x" * 5000 + ".safetensors", "é" * 124 + ".safetensors", "a\0b.safetensors",
+                                  "a\n.safetensors", "\ud800.safetensors"])  # fmt: skip
+def test_an_index_names_files_that_can_be(file: str, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=2)
+    (folder / INDEX).write_text(json.dumps({"weight_map": {QUERY: file}}))
+    said = refusal(folder)
+    assert "supported: .safetensors files beside it" in said
+    assert said.isprintable()
+    assert len(said) < len(str(folder)) + 350
+
+
+def test_a_stranger_s_tensor_names_are_a_part_of_one_line(tmp_path: Path) -> None:
+    tensors = published("llada", reference("llada"))
+    tensors["\x1b[31m\n" * 1000] = torch.zeros(1)
+    said = refusal(write(tmp_path, LLADA, tensors))
+    assert r"has 1 too many: \x1b[31m\n" in said
+    assert said.isprintable()
+    assert len(said) < len(str(tmp_path)) + 300
+
+
+@pytest.mark.parametrize("name", ["config.json", WEIGHTS, INDEX])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_regular_files_are_opened(name: str, kind: str, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=2 if name == INDEX else 1)
+    path = folder / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    assert re.search(rf"{name} .*: it is no regular file$", refusal(folder))
+
+
+def test_a_link_to_a_file_is_one(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "linked", "llada")
+    for name in ("config.json", WEIGHTS):
+        (folder / name).rename(tmp_path / name)
+        (folder / name).symlink_to(tmp_path / name)
+    checkpoint.load(folder, device="cpu")
+
+
+def test_a_file_that_is_too_large_to_read_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada")
+    os.truncate(folder / "config.json", 10**12)
+    assert "it has 1,000,000,000,000 bytes; supported: at most 104,857,600" in refusal(folder)
+
+
+@pytest.mark.parametrize("depth", [200, 900, 100_000])
+def test_deep_json_is_refused(depth: int, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada", shards=2)
+    deep = "[" * depth + "]" * depth
+    (folder / INDEX).write_text(f'{{"weight_map": {deep}}}')
+    assert f"{INDEX} cannot be read as JSON: it is nested too deeply" in refusal(folder)
+    (folder / "config.json").write_text(f'{{"model_type": {deep}}}')
+    assert "config.json cannot be read as JSON: it is nested too deeply" in refusal(folder)
+
+
+@pytest.mark.parametrize("field", ["d_model", "mlp_hidden_size", "embedding_size"])
+def test_a_size_that_the_files_do_not_have_is_refused_before_it_is_allocated(field: str, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, "llada")
+    (folder / "config.json").write_text(json.dumps(LLADA | {field: 2**24}))
+    assert "expected [" in refusal(folder)
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "~nobody-of-that-name/model", "a/b\nc", "a\0b"])
+def test_a_name_that_nothing_can_have_is_refused(source: str) -> None:
+    for find in (checkpoint.resolve, checkpoint.config_of, lambda name: checkpoint.dtype_of(name, "cpu")):
+        with pytest.raises(CheckpointError, match="is not a folder, nor a hub id") as found:
+            find(source)
+        assert str(found.value).isprintable()
+        assert len(str(found.value)) < 300
 
 
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])

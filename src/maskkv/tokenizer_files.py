@@ -57,7 +57,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
     except CheckpointError as error:
         raise CheckpointError(f"{path} is not a tokenizer that can be used: {error}") from None
     with failures(CheckpointError, f"{path} is not a tokenizer"):
-        # What was checked, and not the file, which another reader may take otherwise; prompts are neither cut nor padded.
+        # What was checked, and not the file, which another reader may take otherwise. Nothing is cut nor padded.
         return Tokenizer.from_str(json.dumps({**raw, "truncation": None, "padding": None}))
 
 

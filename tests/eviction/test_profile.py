@@ -1,4 +1,7 @@
 import json
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -78,6 +81,43 @@ def test_both_lists_empty_is_refused() -> None:
 def test_other_documents_are_refused(text: str) -> None:
     with pytest.raises(ProfileError, match="not a layer profile"):
         LayerProfile.from_json(text)
+
+
+@pytest.mark.parametrize("depth", [500, 900, 100_000])
+def test_deep_documents_are_refused(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    for text in (deep, f'{{"model": {deep}}}', f'{{"model": "x", "fingerprint": "x", "n": 1, "importance": {deep}}}'):
+        with pytest.raises(ProfileError, match="not a layer profile"):
+            LayerProfile.from_json(text)
+
+
+def test_files_are_read_if_they_are_files(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    with pytest.raises(ProfileError, match=r"cannot read the layer profile .*profile\.json"):
+        LayerProfile.read(path)
+    path.write_text(PROFILE.to_json())
+    assert LayerProfile.read(path) == PROFILE
+    path.write_bytes(b"\xff")
+    with pytest.raises(ProfileError, match=r"cannot read the layer profile .*utf-8"):
+        LayerProfile.read(path)
+    os.truncate(path, 10**12)
+    with pytest.raises(ProfileError, match="1,000,000,000,000 bytes"):
+        LayerProfile.read(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ProfileError, match="it is no regular file"):
+        LayerProfile.read(path)
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(ProfileError, match="cannot read the layer profile"):
+            LayerProfile.read(tmp_path / name)
+
+
+def test_what_a_file_says_is_a_part_of_one_line() -> None:
+    other = replace(PROFILE, model="x\n" * 5000, fingerprint="\x1b" * 64)
+    with pytest.raises(ProfileError) as refusal:
+        other.check("ab" * 32, 3)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 500
 
 
 def test_belongs_to_one_model() -> None:

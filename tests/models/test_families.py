@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.checkpoints import DREAM_7B, ILLADA_8B, LLADA_8B, TINY, both_ways, published, reference, write
 from torch import Tensor
+from transformers import LlamaConfig, Qwen2Config
 
 from maskkv import checkpoint
 from maskkv.cache import NoCache
@@ -135,6 +138,15 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("llada", "n_layers", 2.5, "n_layers is 2.5; supported: a whole number >= 1"),
         ("llada", "n_layers", True, "n_layers is true; supported: a whole number >= 1"),
         ("llada", "n_layers", 10**9, "n_layers is 1000000000; supported: a whole number <= 1000"),
+        ("llada", "d_model", 2**62, "d_model is 4611686018427387904; supported: a whole number <= 16777216"),
+        ("dream", "vocab_size", 10**400, "...; supported: a whole number <= 16777216"),
+        ("illada", "max_position_embeddings", 2**31, "is 2147483648; supported: a whole number <= 2147483647"),
+        ("dream", "rope_theta", 10**400, "...; supported: a finite number > 0"),
+        ("llada", "rms_norm_eps", float("inf"), "rms_norm_eps is inf; supported: a finite number > 0"),
+        ("llada", "eos_token_id", [1] * 10**6, "eos_token_id lists 1000000 token ids; supported: at most 100"),
+        ("llada", "model_type", "x" * 10**6, "...; supported: 'llada'"),
+        ("dream", "layer_types", ["full_attention", "sliding_attention"], "supported: 'full_attention' for every"),
+        ("illada", "layer_types", "full_attention", "supported: 'full_attention' for every"),
         ("llada", "d_model", "32", "d_model is '32'; supported: a whole number >= 1"),
         ("llada", "rope_theta", float("nan"), "rope_theta is nan; supported: a finite number > 0"),
         ("llada", "rms_norm_eps", -1e-5, "rms_norm_eps is -1e-05; supported: a finite number > 0"),
@@ -160,6 +172,67 @@ def test_what_is_not_computed_is_refused(family: str, field: str, value: object,
         families.read_config(TINY[family] | {field: value})
     assert str(refusal.value).startswith("config.json: ")
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["rope_parameters", "rope_scaling"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rope_as_transformers_5_writes_it(family: str, name: str) -> None:
+    plain = families.read_config(TINY[family])
+    for asked in (None, {}, {"rope_type": "default"}, {"type": "default", "rope_type": "default", "factor": None}):
+        assert families.read_config(TINY[family] | {name: asked}) == plain
+    without = _without(TINY[family], "rope_theta")
+    written = {name: {"rope_theta": 5e4, "rope_type": "default", "partial_rotary_factor": 1.0}}
+    for theta in ({}, {"rope_theta": None}, {"rope_theta": 5e4}):
+        assert families.read_config(without | theta | written) == replace(plain, rope_theta=5e4)
+    with pytest.raises(CheckpointError) as refusal:
+        families.read_config(TINY[family] | written)
+    assert str(refusal.value) == (
+        f"config.json: rope_theta is 10000.0 and {name}.rope_theta is 50000.0; supported: one value"
+    )
+    with pytest.raises(CheckpointError, match="rope_theta is nothing; supported: a finite number > 0"):
+        families.read_config(without | {name: {"rope_type": "default"}})
+
+
+ROPE = (
+    {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32768},
+    {"type": "linear", "factor": 2.0},
+    {"rope_type": "default", "type": "yarn"},
+    {"rope_type": "dynamic", "factor": 2.0},
+    {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0]},
+    {"rope_type": "default", "factor": 4.0},
+    {"rope_type": "default", "partial_rotary_factor": 0.5},
+    {"rope_type": ["default"]},
+    {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}},
+    "default",
+    [],
+    False,
+)
+
+
+@pytest.mark.parametrize("name", ["rope_parameters", "rope_scaling"])
+@pytest.mark.parametrize("asked", ROPE)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_refuses_rotations_that_are_not_computed(family: str, asked: object, name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"^config.json: {name} is .*; supported: null, or rope_type 'default'"):
+        families.read_config(TINY[family] | {name: asked})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_part_of_each_head_is_not_rotated_alone(family: str) -> None:
+    assert families.read_config(TINY[family] | {"partial_rotary_factor": 1.0}) == families.read_config(TINY[family])
+    with pytest.raises(CheckpointError, match=r"partial_rotary_factor is 0.5; supported: 1 or no such field"):
+        families.read_config(TINY[family] | {"partial_rotary_factor": 0.5})
+
+
+@pytest.mark.parametrize(("family", "kind"), [("dream", Qwen2Config), ("illada", LlamaConfig)])
+def test_a_config_that_transformers_saved_means_what_it_meant(family: str, kind: Any, tmp_path: Path) -> None:
+    theirs = {**TINY[family]}
+    kind(**theirs).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["rope_parameters"]["rope_theta"] == TINY[family]["rope_theta"]
+    saved["model_type"] = TINY[family]["model_type"]
+    assert families.read_config(saved) == families.read_config(TINY[family])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
