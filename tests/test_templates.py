@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -285,6 +286,16 @@ def test_a_template_s_process_has_no_secrets(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MASKKV_API_KEY", "secret")
     assert "secret" not in rendering._environment().values()
     assert "PATH" in rendering._environment()
+
+
+def test_the_current_folder_holds_no_modules(
+    fresh: rendering.Renderer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("json", "resource", "transformers"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert echo(fresh, "a") == "a"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_renderer_s_limits_are_lifted_again() -> None:

@@ -86,8 +86,9 @@ class Renderer:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self.close()
+            # -P, so that no module of the current folder is taken for one of Python's.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "maskkv.renderer"],
+                [sys.executable, "-P", "-m", "maskkv.renderer"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
