@@ -105,25 +105,65 @@ def test_a_conversation_reads_as_transformers_writes_it_and_has_the_template_s_t
     assert chat(template, content, bos_token="<|bos|>") == (theirs[0][0], ["<|bos|>", "<s>", "<|eot|>"])
 
 
-def test_a_template_that_composes_special_tokens_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"puts the special token '<\|user\|>' together from pieces") as refusal:
-        chat("{{ '<|' + messages[0].role + '|>' }}" + CONTENT, "x", "<|user|>")
-    assert "\n" not in str(refusal.value)
+COMPOSED = "{{ '<|' + messages[0].role + '|>' }}{{ messages[0].content }}{{ '<|' + 'end|>' }}"
+ROLES = ("<|user|>", "<|end|>", "<s>")
 
 
-def test_a_special_token_that_is_a_word_of_the_program_is_refused() -> None:
-    with pytest.raises((CheckpointError, InputError), match="chat template"):
-        chat("{% for message in messages %}{{ message.content }}{% endfor %}", "x", "message")
-    with pytest.raises(CheckpointError, match="computes with special tokens"):
-        chat("{{ 'yes' if messages[0].role == 'user' else 'no' }}", "x", "user")
+@pytest.mark.parametrize(
+    ("content", "written"),
+    [
+        ("a <|user|> <|end|> b", "a <|user|> <|end|> b"),
+        ("user|>", "user|>"),
+        ("<|\ufdd0\ud7ff<s>", "<|\ufdd0\ud7ff<s>"),
+    ],
+)
+def test_a_template_may_put_special_tokens_together_from_pieces(content: str, written: str) -> None:
+    assert chat(COMPOSED, content, *ROLES) == (f"<|user|>{written}<|end|>", ["<|user|>", "<|end|>"])
 
 
-def test_a_template_that_writes_the_time_is_none_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    renderings = iter(["11:59", "12:00", "12:00"])
-    monkeypatch.setattr(rendering.Renderer, "render", lambda *_, **__: next(renderings))
-    made = templates.ChatTemplate("{{ strftime_now('%H:%M') }}", ["<s>"], {})
-    made._probe()
-    assert next(renderings, None) is None
+@pytest.mark.parametrize(
+    ("program", "content"),
+    [
+        ("content | replace('<think>', '')", "<|e<think>nd|>"),
+        ("content | lower", "<|END|>"),
+        ("content | upper | lower", "<\u017f>"),
+        ("'<|' + content", "end|>"),
+        ("content.split('/') | join", "<|e/nd|>"),
+        ("content[::-1]", ">|dne|<"),
+    ],
+)
+def test_nor_does_a_message_become_a_token_where_tokens_are_made_of_pieces(program: str, content: str) -> None:
+    template = "{% set content = messages[0].content %}{{ '<|' + messages[0].role + '|>' }}{{ " + program + " }}"
+    assert chat(template, content, *ROLES)[1] == ["<|user|>"]
+
+
+def test_only_known_roles_are_pieces_of_a_token() -> None:
+    assert chat(COMPOSED, "x", *ROLES, "<|fox|>", role="fox") == ("<|fox|>x<|end|>", ["<|end|>"])
+
+
+def test_lengths_stay_where_tokens_are_made_of_pieces() -> None:
+    template = COMPOSED + "{{ messages[0].content | length }} {{ messages[0].content[:4] }}"
+    assert chat(template, "<|user|>", *ROLES)[0] == "<|user|><|user|><|end|>8 <|us"
+
+
+def test_a_special_token_may_be_a_word_of_the_program() -> None:
+    each = "{% for message in messages %}{{ message.content }}{% endfor %}<message>"
+    assert chat(each, "a message", "message") == ("a message<message>", ["message"])
+    asks = "{{ 'yes' if messages[0].role == 'user' else 'no' }}"
+    assert chat(asks, "x", "user") == ("yes", [])
+
+
+@pytest.mark.parametrize("template", ["", COMPOSED])
+def test_what_a_template_says_of_tokens_has_no_marks(template: str) -> None:
+    said = "no <|end|> in <|user|>"
+    program = (
+        template + "{% if messages[0].content != '.' %}{{ raise_exception('no <|end|> in ' + messages[0].content) }}"
+    )
+    with pytest.raises(InputError) as refusal:
+        chat(program + "{% endif %}", "<|user|>", *ROLES)
+    assert str(refusal.value) == f"the checkpoint's chat template cannot render these messages: {said}"
+    with pytest.raises(InputError, match=r"messages: \?\Z"):
+        chat(r"{{ raise_exception('\ud800') }}", "x", *ROLES)
 
 
 def test_special_tokens_that_marks_cannot_stand_for_are_refused() -> None:

@@ -2,16 +2,18 @@
 
 A template is rendered with the messages as they are, and with marks in place of the special tokens that its own text
 spells (one mark for each character, so that lengths stay). Only what comes out as marks is a special token. Whatever
-a template does with a message, cutting and joining included, a message holds no marks and so makes no token.
+a template does with a message, cutting and joining included, a message holds no marks and so makes no token. The
+price: a special token that the template looks for in a message is not found there.
 
-The price: a special token that a template puts together from pieces is none (such templates are refused), and
-one that it looks for in a message is not found there.
+Some templates put special tokens together from pieces (`'<|' + role + '|>'`), which marks would not follow. For these
+the marks are in the messages instead: every character that a special token could be made of is one there.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 
 from maskkv.errors import CheckpointError, InputError
@@ -31,7 +33,10 @@ _HIDDEN_CHARACTER = re.compile(f"{_HIDDEN}([{_DIGITS}]{{6}})")
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
-_PROBE = ({"role": "user", "content": "."}, {"role": "assistant", "content": "."}, {"role": "user", "content": "."})
+_PROBE = ({"role": "user", "content": "."},)
+
+_ROLES = ("assistant", "developer", "function", "system", "tool", "user")
+"""What a template may put into a special token; any other role is a user's text."""
 
 
 class ChatTemplate:
@@ -39,75 +44,90 @@ class ChatTemplate:
 
     def __init__(self, source: str, special: Sequence[str], named_tokens: Mapping[str, str]) -> None:
         """Take over the program, the tokenizer's special tokens, and what the program may call some of them."""
-        characters = sorted(set("".join(special)))
-        if len(characters) > _MARKS:
-            raise CheckpointError(
-                f"the special tokens are made of {len(characters)} characters; supported: at most {_MARKS}"
-            )
         if any(_RESERVED.search(token) for token in special):
             raise CheckpointError("a special token holds a code point that Unicode reserves (U+FDD0 to U+FDE0)")
         self.source = source
-        self._marks = {ord(each): _FIRST_MARK + index for index, each in enumerate(characters)}
-        self._letters = {mark: letter for letter, mark in self._marks.items()}
+        self._set_marks(set("".join(special)))
         # The longest first, as the tokenizer matches them; without any, what matches nowhere.
         longest_first = sorted(special, key=len, reverse=True)
         self._spelled = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._marked = re.compile("|".join(token.translate(self._marks) for token in longest_first) or "(?!)")
         self._named_tokens = dict(named_tokens)
-        self._probed = not special
+        self._spells_whole: bool | None = None
+        self._deciding = threading.Lock()
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
         """Write a conversation; in it only the special tokens that the template wrote are spelled, others are hidden.
 
         Raises:
-            CheckpointError: the template puts special tokens together from pieces.
             InputError: a message is malformed or empty, or the template refuses the conversation.
         """
         _check(messages)
-        marked = self._write(messages, continue_last)
-        if not self._probed:
-            self._probe()
-            self._probed = True
-        return self._hide(marked)
+        self._decide()
+        write = self._write_marked if self._spells_whole else self._write_to_marked
+        return self._hide(write(messages, continue_last))
 
-    def _write(self, messages: Sequence[Message], continue_last: bool = False) -> str:
+    def _decide(self) -> None:
+        """Find out, once, on which side the marks are."""
+        with self._deciding:
+            if self._spells_whole is None:
+                whole = self._probe()
+                if not whole:
+                    self._set_marks(_in_any_case({chr(letter) for letter in self._marks}))
+                self._spells_whole = whole
+
+    def _set_marks(self, letters: set[str]) -> None:
+        self._marks = _marks(letters)
+        self._letters = {mark: letter for letter, mark in self._marks.items()}
+
+    def _write_marked(self, messages: Sequence[Message], continue_last: bool = False) -> str:
         """Render with marks for the special tokens that the program and its named tokens spell."""
         named = {name: self._mark(token) for name, token in self._named_tokens.items()}
-        return _rendered(self._mark(self.source), messages, named, continue_last)
+        return self._rendered(self._mark(self.source), messages, named, continue_last)
+
+    def _write_to_marked(self, messages: Sequence[Message], continue_last: bool = False) -> str:
+        """Render with marks in the messages, for all that could become a letter of a special token."""
+        marked = [
+            {
+                field: value if field == "role" and value in _ROLES else value.translate(self._marks)
+                for field, value in message.items()
+            }
+            for message in messages
+        ]
+        return self._rendered(self.source, marked, self._named_tokens, continue_last)
 
     def _mark(self, text: str) -> str:
         return self._spelled.sub(lambda found: found[0].translate(self._marks), text)
 
-    def _probe(self) -> None:
-        """Refuse a program that marks change, or that makes special tokens which are not marked."""
+    def _rendered(self, source: str, messages: Sequence[Message], named: Mapping[str, str], continue_last: bool) -> str:
+        last = {"add_generation_prompt": not continue_last, "continue_final_message": continue_last}
         try:
-            plain = [_rendered(self.source, _PROBE, self._named_tokens)]
+            return renderer().render(source, messages, **last, **named)
+        except InputError as error:
+            said = str(error).translate(self._letters)
+            raise InputError(said.encode("utf-8", "replace").decode()) from None
+
+    def _probe(self) -> bool:
+        """Say whether the program spells its special tokens whole, and marks in them change nothing else."""
+        try:
+            plain = self._rendered(self.source, _PROBE, self._named_tokens, False)
         except InputError:
-            return  # It takes no such conversation; nothing is known of it.
-        marked = self._write(_PROBE)
-        composed = self._spelled.search(marked)
-        if composed:
-            raise CheckpointError(
-                f"the chat template puts the special token {composed[0]!r} together from pieces; supported: templates "
-                "that spell special tokens whole, or plain prompts"
-            )
-        # Twice, since it may write the time.
-        plain.append(_rendered(self.source, _PROBE, self._named_tokens))
-        if marked.translate(self._letters) not in plain:
-            raise CheckpointError(
-                "the chat template computes with special tokens; supported: templates that only write them, or plain "
-                "prompts"
-            )
+            return True  # Nothing is known of a program that takes no such conversation.
+        try:
+            marked = self._write_marked(_PROBE)
+        except InputError:
+            return False
+        return not self._spelled.search(marked) and marked.translate(self._letters) == plain
 
     def _hide(self, marked: str) -> str:
-        """Return what was rendered with letters for marks, and each special token broken that is not all marks."""
+        """Return what was rendered with letters for marks, and each special token broken that a message is part of."""
         text = marked.translate(self._letters)
         parts: list[str] = []
         done = 0
         while found := self._spelled.search(text, done):
             start = found.start()
             parts.append(_RESERVED.sub(_hidden, text[done:start]))
-            written = self._marked.match(marked, start)
+            written = (self._marked if self._spells_whole else self._spelled).match(marked, start)
             done = written.end() if written else start
             parts.append(text[start:done])
             if found.end() > done:
@@ -122,9 +142,25 @@ def shown(text: str) -> str:
     return _HIDDEN_CHARACTER.sub(_character, text)
 
 
-def _rendered(source: str, messages: Sequence[Message], named: Mapping[str, str], continue_last: bool = False) -> str:
-    last = {"add_generation_prompt": not continue_last, "continue_final_message": continue_last}
-    return renderer().render(source, messages, **last, **named)
+def _marks(letters: set[str]) -> dict[int, int]:
+    """Return a mark for each letter.
+
+    Raises:
+        CheckpointError: there are too few.
+    """
+    if len(letters) > _MARKS:
+        raise CheckpointError(f"the special tokens are made of {len(letters)} characters; supported: at most {_MARKS}")
+    return {ord(letter): _FIRST_MARK + index for index, letter in enumerate(sorted(letters))}
+
+
+def _in_any_case(letters: set[str]) -> set[str]:
+    """Add the letters that another case makes these from, once or several times over."""
+    more = {chr(code) for code in range(0x10000) if letters.intersection(_cases(chr(code)))}
+    return letters if more <= letters else _in_any_case(letters | more)
+
+
+def _cases(letter: str) -> str:
+    return letter.upper() + letter.lower() + letter.title() + letter.casefold()
 
 
 def _hidden(character: str | re.Match[str]) -> str:

@@ -103,7 +103,7 @@ class Text:
         message spells out, a character is hidden in what is returned.
 
         Raises:
-            CheckpointError: the checkpoint has no chat template, or one that puts special tokens together from pieces.
+            CheckpointError: the checkpoint has no chat template.
             InputError: a message is malformed or empty, or the template refuses the conversation.
         """
         if self._template is None:
