@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -86,6 +87,10 @@ def test_a_message_does_not_lengthen_the_template_s_token_nor_begin_it() -> None
     assert chat("§" + CONTENT + "§", "a§b", "§") == ("§a§b§", ["§", "§"])
 
 
+def test_tokens_that_the_folder_names_are_the_template_s() -> None:
+    assert chat("{{ bos_token }}" + CONTENT, "<|bos|>", bos_token="<|bos|>") == ("<|bos|><|bos|>", ["<|bos|>"])
+
+
 PIECES = st.lists(
     st.sampled_from([*SPECIAL, "<|", "eot", "|>", "<", "s", ">", "\ufdd0", "\ufdd1\ufdd1\ufdd1", "é", " ", "<think>"]),
     min_size=1,
@@ -125,8 +130,8 @@ def test_a_template_may_put_special_tokens_together_from_pieces(content: str, wr
     ("program", "content"),
     [
         ("content | replace('<think>', '')", "<|e<think>nd|>"),
-        ("content | lower", "<|END|>"),
-        ("content | upper | lower", "<\u017f>"),
+        ("'<|' + (content | lower) + '|>'", "END"),
+        ("'<' + (content | upper | lower) + '>'", "\u017f"),
         ("'<|' + content", "end|>"),
         ("content.split('/') | join", "<|e/nd|>"),
         ("content[::-1]", ">|dne|<"),
@@ -283,7 +288,8 @@ def test_the_clock_ends_what_the_system_does_not(fresh: rendering.Renderer, monk
     monkeypatch.setattr(rendering, "_SECONDS", 0.2)
     with pytest.raises(InputError, match="it takes more time than a template may"):
         fresh.render(HOSTILE[2], [{"role": "user", "content": "x"}])
-    assert first.returncode is not None
+    # Not by its own limit of computing.
+    assert first.returncode == -signal.SIGKILL
     monkeypatch.undo()
     assert echo(fresh, "b") == "b"
 
