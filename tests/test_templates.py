@@ -231,6 +231,19 @@ def test_a_template_without_bounds_is_ended_and_the_next_one_rendered(template: 
     assert chat(CONTENT, "x") == ("x", [])
 
 
+def test_a_template_that_was_ended_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def ended(self: object, template: str, messages: object, **options: object) -> str:
+        asked.append(messages)
+        raise rendering.OutOfTimeError("it takes too long")
+
+    monkeypatch.setattr(rendering.Renderer, "render", ended)
+    with pytest.raises(InputError, match="it takes too long"):
+        templates.ChatTemplate(CONTENT, SPECIAL, {}).render([{"role": "user", "content": "x"}])
+    assert len(asked) == 1
+
+
 def test_a_template_may_write_as_much_as_messages_are_long() -> None:
     messages = [{"role": "user", "content": "x" * 300_000}]
     assert templates.ChatTemplate(CONTENT * 4, (), {}).render(messages) == "x" * 1_200_000

@@ -26,7 +26,13 @@ _LENGTH, _GROWTH = 1_000_000, 4
 _ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TZ", "USERPROFILE")
 """What Python and its libraries start with; tokens and keys that the environment holds stay here."""
 
+_CANNOT = "the checkpoint's chat template cannot render these messages"
+
 Message = Mapping[str, str]
+
+
+class OutOfTimeError(InputError):
+    """Report a template that was ended."""
 
 
 class Renderer:
@@ -50,10 +56,13 @@ class Renderer:
             "most": _LENGTH + _GROWTH * given,
         }
         with self._lock:
-            answer = json.loads(self._ask(json.dumps(request)) or '{"error": "it takes more time than a template may"}')
-        if "error" in answer:
-            raise InputError(f"the checkpoint's chat template cannot render these messages: {answer['error']}")
-        return str(answer["text"])
+            answer = self._ask(json.dumps(request))
+        if not answer:
+            raise OutOfTimeError(f"{_CANNOT}: it takes more time than a template may")
+        read = json.loads(answer)
+        if "error" in read:
+            raise InputError(f"{_CANNOT}: {read['error']}")
+        return str(read["text"])
 
     def close(self) -> None:
         """End the process; the next rendering starts another."""

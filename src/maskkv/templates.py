@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from maskkv.errors import CheckpointError, InputError
-from maskkv.rendering import Message, renderer
+from maskkv.rendering import Message, OutOfTimeError, renderer
 
 _FIRST_MARK, _MARKS = 0xDC00, 0x400
 """Halves of surrogate pairs: no valid text holds one, and two second halves never make a pair."""
@@ -105,12 +105,14 @@ class ChatTemplate:
             return renderer().render(source, messages, **last, **named)
         except InputError as error:
             said = str(error).translate(self._letters)
-            raise InputError(said.encode("utf-8", "replace").decode()) from None
+            raise type(error)(said.encode("utf-8", "replace").decode()) from None
 
     def _probe(self) -> bool:
         """Say whether the program spells its special tokens whole, and marks in them change nothing else."""
         try:
             plain = self._rendered(self.source, _PROBE, self._named_tokens, False)
+        except OutOfTimeError:
+            raise  # It would not take less for the conversation itself.
         except InputError:
             return True  # Nothing is known of a program that takes no such conversation.
         try:
