@@ -1,5 +1,7 @@
 """What OpenAI's own client gets: answers, streams, counts, errors."""
 
+import inspect
+
 import openai
 import pytest
 
@@ -59,6 +61,23 @@ def test_a_stream_says_the_same_piece_by_piece(client, llm):
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(
+    ("path", "asked"), [("chat/completions", {"messages": TURN}), ("completions", {"prompt": "the"})]
+)
+@pytest.mark.parametrize("shown", [True, False])
+def test_every_event_of_a_counted_stream_has_its_usage_which_is_null_before_the_last(live, path, asked, counted, shown):
+    body = {**asked, "max_tokens": 8, "stream": True, "stream_options": {"include_usage": counted}, "diffusing": shown}
+    with live.http.stream("POST", f"/v1/{path}", json=body) as response:
+        seen = list(events(response.iter_lines()))
+    if counted:
+        assert [event["usage"] is None for event in seen] == [True] * (len(seen) - 1) + [False]
+        assert seen[-1]["choices"] == []
+    else:
+        assert not any("usage" in event for event in seen)
+        assert seen[-1]["choices"]
+
+
 def test_completions_take_text_and_token_ids_as_they_stand(client, llm):
     ids = llm.text.encode(SHORT.content)
     whole = llm.generate_ids(ids, gen_length=8)
@@ -104,6 +123,30 @@ def test_a_seed_repeats_what_was_drawn(client, llm):
         SHORT.content, gen_length=16, temperature=1.5, seed=4, top_p=0.5, alg="maskgit_plus"
     )  # fmt: skip
     assert nucleus.choices[0].message.content == expected.text
+
+
+@pytest.mark.parametrize("own", [{}, {"alg": "entropy"}, {"remasking": "random", "seed": 3}])
+def test_a_nucleus_of_nothing_is_the_likeliest_token_with_either_sampler(client, llm, own):
+    fields = {"max_tokens": 16, "temperature": 1.5, "top_p": 0, "extra_body": {**OWN, **own}}
+    answer = client.chat.completions.create(model=MODEL, messages=TURN, **fields)
+    expected = llm.generate(SHORT.content, gen_length=16, temperature=0.0, **own)
+    assert answer.choices[0].message.content == expected.text
+    assert answer.maskkv["steps"] == expected.steps
+
+
+@pytest.mark.parametrize(("seed", "stands_for"), [(-1, 2**63 - 1), (-(2**63), 0), (2**63 - 1, 2**63 - 1), (0, 0)])
+def test_any_64_bit_seed_repeats_its_draws_and_the_number_that_is_reported_does_too(client, llm, seed, stands_for):
+    fields = {"model": MODEL, "messages": TURN, "max_tokens": 16, "temperature": 1.5, "extra_body": OWN}
+    answer = client.chat.completions.create(**fields, seed=seed)
+    assert answer.maskkv["seed"] == stands_for
+    expected = llm.generate(SHORT.content, gen_length=16, temperature=1.5, seed=stands_for)
+    assert answer.choices[0].message.content == expected.text
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])
+def test_a_seed_of_more_bits_is_refused(client, seed):
+    with pytest.raises(openai.BadRequestError, match="seed: input should be"):
+        client.chat.completions.create(model=MODEL, messages=TURN, seed=seed)
 
 
 @pytest.mark.parametrize(("policy", "budget"), [("full", None), ("none", None), ("maskkv", 8)])
@@ -175,6 +218,23 @@ def test_the_canvas_of_a_stream_fills_up_as_the_steps_of_the_library_do(live, ll
         ({"messages": [{"role": "function", "content": "x"}]}, "messages.0.role", "role function"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
          "messages.0.content", "image_url are not supported"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "the", "colour": 1}]}]},
+         "messages.0.content.0.colour", "unknown field 'colour'"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+         "messages.0.content.0.text", "messages.0.content.0.text: field required"),
+        ({"messages": [{"role": "user", "content": ["the"]}]},
+         "messages.0.content.0", "messages.0.content.0: expected an object"),
+        ({"messages": [{"role": "user", "content": None}]},
+         "messages.0.content", "messages.0.content: expected a text or a list"),
+        ({"stop": 5}, "stop", "stop: expected a text or a list"),
+        ({"stop": ["a", 5]}, "stop.1", "stop.1: input should be a valid string"),
+        ({"extra_body": {"body": 1}}, "body", "unknown field 'body'"),
+        ({"messages": [{"role": "user", "content": "the", "body": 1}]}, "messages.0.body", "unknown field 'body'"),
+        ({"messages": [{"role": "assistant", "content": "the", "reasoning_content": "because"}]},
+         "messages.0.reasoning_content", "reasoning_content is not supported"),
+        ({"top_logprobs": 1}, "top_logprobs", "top_logprobs is not supported"),
+        ({"extra_body": {"top_k": -2}}, "top_k", "greater than or equal to -1"),
+        ({"top_p": -0.1}, "top_p", "greater than or equal to 0"),
         ({"messages": [{"role": "user", "content": "the zebra quacks"}]}, "messages", "'zebra', 'quacks'"),
     ],
 )  # fmt: skip
@@ -199,12 +259,34 @@ def test_fields_that_ask_for_nothing_are_accepted(client, expected):
     answer = client.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "name": "ada", "content": [{"type": "text", "text": SHORT.content}]}],
         max_tokens=16, n=1, logprobs=False, presence_penalty=0, frequency_penalty=0, response_format={"type": "text"},
-        user="ada", metadata={"a": "b"}, store=False, tools=[], top_p=1, extra_body=OWN,
+        user="ada", metadata={"a": "b"}, store=False, tools=[], top_p=1, top_logprobs=0,
+        extra_body={**OWN, "top_k": 0},
     )  # fmt: skip
     assert answer.choices[0].message.content == expected.text
+    part = {"type": "text", "text": SHORT.content, "cache_control": None, "prompt_cache_breakpoint": {"mode": "auto"}}
+    answer = client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": [part]}], max_tokens=16, extra_body={**OWN, "top_k": -1}
+    )
+    assert answer.choices[0].message.content == expected.text
+
+
+@pytest.mark.parametrize(("kind", "prompt"), [("chat.completions", "messages"), ("completions", "prompt")])
+def test_the_client_knows_no_field_that_the_server_does_not(live, client, kind, prompt):
+    """A field of OpenAI's that is refused is called unsupported, never unknown: null is accepted for each."""
+    create = {"chat.completions": client.chat.completions, "completions": client.completions}[kind].create
+    own = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
+    nothing = dict.fromkeys(set(inspect.signature(create).parameters) - own)
+    assert len(nothing) > 15
+    asked = {**nothing, prompt: TURN if kind == "chat.completions" else "the", "max_tokens": 8}
+    assert live.http.post(f"/v1/{kind.replace('.', '/')}", json=asked).status_code == 200
 
 
 def test_an_answer_can_be_sent_back_as_a_turn(client):
     answer = client.chat.completions.create(model=MODEL, messages=TURN, max_tokens=8, extra_body=OWN)
     turns = [*TURN, answer.choices[0].message.model_dump(), *TURN]
-    assert client.chat.completions.create(model=MODEL, messages=turns, max_tokens=8, extra_body=OWN).choices
+    whole = client.chat.completions.create(model=MODEL, messages=turns, max_tokens=8, extra_body=OWN)
+    # As other libraries and servers write it, with fields of their own that say nothing.
+    empty = {"reasoning_content": None, "provider_specific_fields": None, "reasoning": "", "thinking_blocks": None}
+    turns[1] |= {**empty, "name": None}
+    same = client.chat.completions.create(model=MODEL, messages=turns, max_tokens=8, extra_body=OWN)
+    assert same.choices[0].message.content == whole.choices[0].message.content

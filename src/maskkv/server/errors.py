@@ -9,6 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
+AS_TEXT, AS_LIST = "(text)", "(list)"
+"""How pydantic's errors call the two forms of a field that is a text or a list."""
+_WRONG = {"model_attributes_type": "expected an object"}
+"""Better words for some of pydantic's."""
 _LONGEST = 500
 
 
@@ -71,15 +75,18 @@ def of_status(status: int, headers: Mapping[str, str] | None = None) -> ApiError
     if status == 404:
         return ApiError(404, "there is nothing at this address; see /openapi.json", "not_found")
     if status == 405:
-        allowed = (headers or {}).get("allow", "another method")
-        return ApiError(405, f"this address expects {allowed}", "method_not_allowed", headers=headers)
+        methods = set((headers or {}).get("allow", "").replace(",", " ").split())
+        # Where GET answers, HEAD does.
+        allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+        return ApiError(405, f"this address expects {allowed}", "method_not_allowed", headers={"allow": allowed})
     return ApiError(status, "the request could not be read; expected a JSON object in UTF-8", "unreadable")
 
 
 def of_validation(errors: Sequence[Any]) -> ApiError:
     """Explain the first of pydantic's errors, without repeating what was sent."""
     first = errors[0]
-    path = [str(part) for part in first["loc"] if part != "body"]
+    # First comes where the field was: in the body, the query or the path.
+    path = [str(part) for part in first["loc"][1:] if part not in (AS_TEXT, AS_LIST)]
     kind = first["type"]
     if kind == "json_invalid":
         return invalid("the body is not JSON", code="invalid_json")
@@ -89,4 +96,5 @@ def of_validation(errors: Sequence[Any]) -> ApiError:
         param = first["ctx"]["param"]
         return invalid(first["msg"], ".".join([*path, param]) if param else ".".join(path), "unsupported_parameter")
     named = ".".join(path) or None
-    return invalid(f"{named or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}", named)
+    wrong = _WRONG.get(kind, f"{first['msg'][:1].lower()}{first['msg'][1:]}")
+    return invalid(f"{named or 'the body'}: {wrong}", named)

@@ -34,11 +34,12 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Reply:
-    """Shape the objects of one answer; `chat` or the older completion."""
+    """Shape the objects of one answer; `chat` or the older completion. A `counted` stream ends with its usage."""
 
     chat: bool
     model: str
     id: str
+    counted: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, text: str, finish_reason: str | None, counted: Fields, extension: Fields) -> Fields:
@@ -62,7 +63,7 @@ class Reply:
         """Return the chunk that adds some text."""
         piece: Fields = {"delta": {"content": text} if text else {}} if self.chat else {"text": text}
         choices = [{"index": 0, **piece, "logprobs": None, "finish_reason": finish_reason}]
-        return {**self._head(self._chunk_kind), "choices": choices}
+        return {**self._head(self._chunk_kind), "choices": choices, **({"usage": None} if self.counted else {})}
 
     def usage_chunk(self, counted: Fields) -> Fields:
         """Return the chunk that ends a stream with its usage."""

@@ -6,15 +6,16 @@ for nothing; fields without an effect on the answer are accepted.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from maskkv.generation import Algorithm, Remasking
+from maskkv.server.errors import AS_LIST, AS_TEXT
 
 _UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False,), "top_logprobs": (),
+    "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False,), "top_logprobs": (0,),
     "logit_bias": ({},), "presence_penalty": (0, 0.0), "frequency_penalty": (0, 0.0),
     "tools": ([],), "tool_choice": ("none", "auto"), "functions": ([],), "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},), "modalities": (["text"],), "audio": (), "prediction": (),
@@ -30,7 +31,11 @@ _HARMLESS = (
 
 _UNSUPPORTED_IN_MESSAGES: dict[str, tuple[object, ...]] = {
     "refusal": (), "annotations": ([],), "audio": (), "tool_calls": ([],), "function_call": (), "tool_call_id": (),
+    "reasoning": ("",), "reasoning_content": ("",), "provider_specific_fields": ({},),
 }  # fmt: skip
+"""Fields of a turn that are refused, those of other servers included, with the values that say nothing."""
+
+_HARMLESS_IN_PARTS = ("prompt_cache_breakpoint",)
 
 
 def _refusal(message: str, param: str = "") -> PydanticCustomError:
@@ -49,6 +54,17 @@ def _without(fields: object, unsupported: dict[str, tuple[object, ...]], harmles
     return {name: value for name, value in fields.items() if name not in unsupported and name not in harmless}
 
 
+def _form(value: object) -> str | None:
+    return AS_TEXT if isinstance(value, str) else AS_LIST if isinstance(value, list) else None
+
+
+Item = TypeVar("Item")
+TextOr = Annotated[
+    Annotated[str, Tag(AS_TEXT)] | Annotated[list[Item], Tag(AS_LIST)],
+    Discriminator(_form, custom_error_type="form", custom_error_message="expected a text or a list"),
+]
+"""A text or a list; what is wrong inside a list is said of its item."""
+
 _MOST = 2**31 - 1
 """The largest number of anything that is counted."""
 _LONGEST_STOP = 256
@@ -58,18 +74,36 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class TextPart(_Strict):
+class _Said(_Strict):
+    """Take null, under any name, for nothing: clients send back a turn with the empty fields that some server gave."""
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": {"type": "null"}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None or name in cls.model_fields}
+
+
+class TextPart(_Said):
     """A part of a message that is text; there are no other parts."""
 
     type: Literal["text"]
     text: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, fields: Any) -> Any:
+        return _without(fields, {}, _HARMLESS_IN_PARTS)
 
-class ChatMessage(_Strict):
+
+class ChatMessage(_Said):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: TextOr[TextPart]
     name: str | None = None
 
     @model_validator(mode="before")
@@ -110,9 +144,9 @@ class AnswerRequest(_Strict):
     model: str | None = None
     max_tokens: int | None = Field(default=None, ge=1, le=_MOST, description="64 if left out.")
     temperature: float | None = Field(default=None, ge=0, le=2, description="0, the default, takes likeliest tokens.")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="Below 1 it needs Dream's sampler (`alg`).")
-    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Drawn if left out, and reported.")
-    stop: str | list[str] | None = None
+    top_p: float | None = Field(default=None, ge=0, le=1, description="Below 1: Dream's sampler; 0: likeliest tokens.")
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="Drawn if left out, and reported.")
+    stop: TextOr[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -140,7 +174,7 @@ class AnswerRequest(_Strict):
     alg: Algorithm | None = None
     alg_temp: float | None = Field(default=None, ge=0, le=100)
     eps: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=1, le=_MOST)
+    top_k: int | None = Field(default=None, ge=-1, le=_MOST, description="0 and -1: all tokens.")
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +188,23 @@ class AnswerRequest(_Strict):
         if len(stops) > 4 or not all(1 <= len(each) <= _LONGEST_STOP for each in stops):
             raise PydanticCustomError("stops", f"expected at most 4 strings of 1 to {_LONGEST_STOP} characters")
         return stop
+
+    @field_validator("seed")
+    @classmethod
+    def _counted_from_zero(cls, seed: int | None) -> int | None:
+        return None if seed is None else seed % 2**63
+
+    @field_validator("top_k")
+    @classmethod
+    def _all_or_some(cls, top_k: int | None) -> int | None:
+        return None if top_k in (-1, 0) else top_k
+
+    @model_validator(mode="after")
+    def _likeliest(self) -> AnswerRequest:
+        # Of a nucleus without any probability the likeliest token is left, whatever the sampler.
+        if self.top_p == 0:
+            self.temperature, self.top_p = 0.0, None
+        return self
 
     @model_validator(mode="after")
     def _streams(self) -> AnswerRequest:
@@ -192,7 +243,7 @@ class ChatRequest(AnswerRequest):
 class CompletionRequest(AnswerRequest):
     """Ask for the continuation of a text, or of token ids, as it stands."""
 
-    prompt: str | list[int]
+    prompt: TextOr[int]
 
     @field_validator("prompt", mode="before")
     @classmethod

@@ -74,10 +74,10 @@ async def _answer(asked: ChatRequest | CompletionRequest, request: Request, *, i
     shared = service(request)
     exchange = await shared.begin(asked)
     request.state.exchange = exchange
-    reply = Reply(is_chat, shared.model_name, exchange.job.id)
+    reply = Reply(is_chat, shared.model_name, exchange.job.id, counted=asked.wants_usage())
     if asked.stream:
         view = CanvasView(shared.llm.text, exchange.job.order) if asked.shows_canvas() else None
-        return EventStream(exchange, reply, view, with_usage=asked.wants_usage())
+        return EventStream(exchange, reply, view)
     try:
         text = await _unless_left(request, exchange)
     finally:

@@ -19,9 +19,9 @@ _LAST_WORDS_S = 5.0
 class EventStream(StreamingResponse):
     """Send an exchange as events, and close it whatever happens: the end, a reader that left or one that stalls."""
 
-    def __init__(self, exchange: Exchange, reply: Reply, view: CanvasView | None, *, with_usage: bool) -> None:
+    def __init__(self, exchange: Exchange, reply: Reply, view: CanvasView | None) -> None:
         """Send the canvas too if there is a `view` of it."""
-        super().__init__(_events(exchange, reply, view, with_usage), media_type="text/event-stream")
+        super().__init__(_events(exchange, reply, view), media_type="text/event-stream")
         self._exchange = exchange
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,9 +33,7 @@ class EventStream(StreamingResponse):
             self._exchange.close()
 
 
-async def _events(
-    exchange: Exchange, reply: Reply, view: CanvasView | None, with_usage: bool
-) -> AsyncGenerator[bytes, None]:
+async def _events(exchange: Exchange, reply: Reply, view: CanvasView | None) -> AsyncGenerator[bytes, None]:
     try:
         first = reply.first()
         yield event(first if view is None else {**first, "maskkv": view.start()})
@@ -46,7 +44,7 @@ async def _events(
                 yield event(reply.chunk(text))
         last = {} if view is None else {"event": "finish"}
         yield event({**reply.chunk("", exchange.answer.finish_reason), "maskkv": {**last, **exchange.outcome()}})
-        if with_usage:
+        if reply.counted:
             yield event(reply.usage_chunk(exchange.usage()))
     except ApiError as problem:
         yield event(problem.body())
