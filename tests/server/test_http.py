@@ -36,6 +36,7 @@ def error(response):
         (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "unreadable"),
         (b'{"max_tokens": ' + b"9" * 5000 + b"}", "unreadable"),
         (b'{"max_tokens": ' + b"9" * 4000 + b"}", "invalid_value"),
+        (json.dumps({**BODY, "body": 1}).encode(), "unknown_parameter"),
         (b'{"' + b"x" * 100_000 + b'": 1, "messages": []}', None),
         (json.dumps({**BODY, "model": "\ud800" * 9999}).encode(), "model_not_found"),
         (json.dumps({**BODY, "policy": "p" * 9999}).encode(), "invalid_value"),
@@ -63,6 +64,53 @@ def test_other_addresses_and_methods(live):
     wrong = live.http.get("/v1/chat/completions")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
     assert error(wrong)["message"] == "this address expects POST"
+    wrong = live.http.post("/health", json={})
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
+
+
+def readable(live):
+    """Return every address that GET answers."""
+    paths = live.http.get("/openapi.json").json()["paths"]
+    described = [path.replace("{name}", "maskkv-mini") for path, methods in paths.items() if "get" in methods]
+    assert len(described) > 4
+    return [*described, "/", "/openapi.json", "/static/page.js", "/static/lens/lens.js"]
+
+
+def test_head_is_answered_where_get_is_and_nowhere_else(live):
+    for path in readable(live):
+        got, head = live.http.get(path), live.http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert "content-length" in head.headers
+        if path != "/metrics":
+            assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.content))
+    assert live.http.head("/nowhere").status_code == 404
+    assert live.http.head("/v1/models/gpt-5").status_code == 404
+    assert live.http.head("/v1/chat/completions").status_code == 405
+    assert live.metric('maskkv_requests_total{route="/v1/chat/completions",status="405"}') > 0
+    answer = sent(live, "HEAD /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 200 ")
+    assert answer.endswith("\r\n\r\n")
+
+
+def sent(live, request):
+    """Send what no client would, and return all that comes back."""
+    with socket.create_connection(("127.0.0.1", live.http.base_url.port), timeout=60) as line:
+        line.sendall(request.encode("latin-1"))
+        return b"".join(iter(lambda: line.recv(4096), b"")).decode()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_slash_too_many_is_no_address_and_leads_nowhere(live, method):
+    """A redirect would name this server as it is called behind a proxy."""
+    others = ["/v1/chat/completions", "/v1/completions", "/api/lens", "/static", "/static/lens", "//example.org"]
+    for path in [*others, "/static//example.org", *[each for each in readable(live) if each != "/"]]:
+        answer = live.http.request(method, f"{live.url}{path}/", headers=JSON, content=b"{}")
+        # The files of the page do not mind.
+        assert answer.status_code in (404, 405) or (path.startswith("/static/") and answer.status_code == 200), path
+        assert "location" not in answer.headers
+    answer = live.http.request(method, "/static", headers=JSON, content=b"{}")
+    assert (answer.status_code, "location" in answer.headers) == (404, False)
 
 
 def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(start):
@@ -114,10 +162,23 @@ def test_a_key_is_asked_for_except_by_who_only_looks_whether_the_server_lives(st
 
 
 def test_without_keys_a_foreign_name_of_this_machine_is_refused(live):
-    for host in ("example.org", "example.org:8000", "localhost.example.org", "127.0.0.1.example.org", ""):
-        assert live.http.get("/v1/models", headers={"host": host}).status_code in (400, 421)
-    for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:9"):
-        assert live.http.get("/v1/models", headers={"host": host}).status_code == 200
+    foreign = [
+        "example.org", "example.org:8000", "localhost.example.org", "127.0.0.1.example.org", "",
+        "[::1].example.org", "[::1].example.org:80", "[::1]example.org", "[::1", "[::1]:80.example.org", "[::1]]",
+        "user@localhost", "user@example.org", "localhost@example.org", "localhost:80@example.org", "[::1]@example.org",
+        "example.org@localhost:80", "localhost:example.org", "localhost, example.org", "localhost/", "localhost#",
+        "::1",
+    ]  # fmt: skip
+    for host in foreign:
+        assert live.http.get("/v1/models", headers={"host": host}).status_code in (400, 421), host
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:80", "[::1]:9", "[::1]"):
+        assert live.http.get("/v1/models", headers={"host": host}).status_code == 200, host
+
+
+def test_an_address_of_this_machine_that_is_served_is_a_name_of_it(start):
+    with start(host="127.8.9.1") as live:
+        for host, status in (("127.8.9.1:5", 200), ("127.8.9.2", 421), ("x@127.8.9.1", 421)):
+            assert live.http.get("/health", headers={"host": host}).status_code == status
 
 
 def test_what_is_counted(start):

@@ -34,8 +34,16 @@ def create_app(llm: LanguageModel, model_name: str, settings: ServerSettings) ->
         yield
         runner.stop()
 
-    # The interactive documents are off: they load scripts from other servers.
-    app = FastAPI(title="maskkv", version=maskkv.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="maskkv",
+        version=maskkv.__version__,
+        lifespan=lifespan,
+        # The interactive documents load scripts from other servers.
+        docs_url=None,
+        redoc_url=None,
+        # It would name this server as it is called behind a proxy.
+        redirect_slashes=False,
+    )
     app.state.service = Service(llm, model_name, settings, metrics, runner)
     app.include_router(routes.router)
     app.include_router(looking.router)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
@@ -16,6 +17,7 @@ from maskkv.server.settings import ServerSettings
 _OPEN = ("/", "/health", "/openapi.json")
 _OPEN_FOLDER = "/static/"
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_HOST = re.compile(r"(?P<name>\[.*\]|[^:]*)(:[0-9]*)?")
 
 
 class Guard:
@@ -49,9 +51,8 @@ class Guard:
         """Refuse what a web page sends after its name was bent to this machine (DNS rebinding)."""
         if self._keys:
             return
-        host = headers.get("host", "").lower()
-        name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-        if name not in (*_LOCAL_NAMES, self._settings.host):
+        host, own = _HOST.fullmatch(headers.get("host", "").lower()), self._settings.host.lower()
+        if host is None or host["name"] not in (*_LOCAL_NAMES, own, f"[{own}]"):
             raise ApiError(421, "without an API key this server answers to localhost only", "wrong_host")
 
     def _check_key(self, path: str, headers: Headers) -> None:

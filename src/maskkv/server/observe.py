@@ -28,7 +28,10 @@ _HEADERS = {
 
 
 class Observe:
-    """Number, log and count requests; an exception that nothing else answers becomes status 500."""
+    """Number, log and count requests; an exception that nothing else answers becomes status 500.
+
+    HEAD is answered as GET is: uvicorn, which knows what was asked, leaves the body out.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -40,7 +43,10 @@ class Observe:
             await self._app(scope, receive, send)
             return
         number, start, status = uuid.uuid4().hex, time.perf_counter(), 0
+        fields: dict[str, Any] = {"id": number, "method": scope["method"]}
         scope.setdefault("state", {})
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -49,7 +55,6 @@ class Observe:
                 MutableHeaders(scope=message).update({**_HEADERS, "x-request-id": number})
             await send(message)
 
-        fields: dict[str, Any] = {"id": number, "method": scope["method"]}
         try:
             await self._app(scope, receive, send_on)
         except Exception as error:
