@@ -73,3 +73,33 @@ def test_from_start_to_sigterm(tmp_path):
     assert {each["status"] for each in logged if each["event"] == "request"} == {200, 400, 401}
     for private in ("secret-key", SHORT.content.split(".")[0], whole["choices"][0]["message"]["content"]):
         assert private not in err
+
+
+def test_ctrl_c_lets_requests_finish_and_once_more_tells_them_that_they_will_not():
+    process = subprocess.Popen(
+        [*PROGRAM, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET
+    )
+    try:
+        url = process.stdout.readline().split()[-1]
+        # Minutes of work, and nothing of it is certain before the end.
+        asked = {**BODY, **LONG, "max_tokens": 4096, "block_length": 4096, "stream": True}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=60) as response:
+            seen = events(response.iter_lines())
+            next(seen)
+            process.send_signal(signal.SIGINT)
+            logged = [process.stderr.readline()]
+            while "draining" not in logged[-1]:
+                logged.append(process.stderr.readline())
+            process.send_signal(signal.SIGINT)
+            (last,) = seen
+        assert last["error"]["code"] == "shutting_down"
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, out) == (0, "")
+    told = [json.loads(line) for line in [*logged, *err.splitlines()]]
+    assert {each["level"] for each in told} == {"info"}
+    assert [each["outcome"] for each in told if each["event"] == "job"] == ["cancelled"]
+    assert [each["event"] for each in told].count("draining") == 1
+    assert not any("%" in each["event"] for each in told)

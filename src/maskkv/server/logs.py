@@ -21,13 +21,21 @@ class JsonFormatter(logging.Formatter):
             "time": f"{moment}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            # Of other libraries only what was written in their code: what they fill in may quote a request.
-            "event": str(record.msg).partition("\n")[0],
+            "event": _event(record),
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:
             line |= failure(record.exc_info[0], record.exc_info[2])
         return json.dumps(line)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Say of other libraries only what was written in their code: words that they fill in may quote a request."""
+    if record.name == "py.warnings":
+        return ":".join(record.getMessage().split(":")[:3])  # file, line and kind; then comes what was said
+    if isinstance(record.args, tuple) and all(isinstance(each, int | float) for each in record.args):
+        return record.getMessage().partition("\n")[0]
+    return str(record.msg).partition("\n")[0]
 
 
 def failure(kind: type[BaseException], trace: TracebackType | None) -> dict[str, object]:
@@ -42,9 +50,13 @@ def say(event: str, level: int = logging.INFO, **fields: object) -> None:
 
 
 def configure() -> None:
-    """Send the logs of this process to standard error as JSON."""
+    """Send the logs of this process to standard error as JSON, those of the libraries that are loaded included."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
     # Its messages are ours, said again.
     logging.getLogger("uvicorn.access").disabled = True

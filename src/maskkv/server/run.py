@@ -28,8 +28,8 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
     Raises:
         InputError: The address cannot be listened on.
     """
-    logs.configure()
     _warm_up(llm)
+    logs.configure()
     app = create_app(llm, model_name, settings)
     config = uvicorn.Config(
         app,
@@ -46,7 +46,8 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
         logs.say("listening", url=url, model=model_name, keys=len(settings.accepted_keys()))
         ready(url)
         # uvicorn sends itself again the signal that ended it, once all is finished: that is no failure.
-        signal.signal(signal.SIGTERM, _leave)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, _leave)
         Draining(config, app.state.service.runner, settings.drain_timeout).run(sockets=[listener])
 
 
@@ -57,6 +58,15 @@ class Draining(uvicorn.Server):
         super().__init__(config)
         self._runner = runner
         self._drain_s = drain_s
+        self._hurried = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Shut down on the first signal, on the second wait for nobody any more; Ctrl-C once more breaks off."""
+        if self.should_exit and not self._hurried:
+            self._hurried = True
+            self._runner.end()
+            sig = signal.SIGTERM  # uvicorn would take a second SIGINT for the third
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down."""
