@@ -298,7 +298,8 @@ def test_estimates_follow_the_slowest_pass():
     assert mean.pass_s(64) == pytest.approx(2.0)
     assert mean.short_of(10.0) is None
     mean.start = time.perf_counter() - 55
-    assert mean.short_of(10.0).startswith("needs about 10.0 s, 5.0 s are left")
+    told = re.fullmatch(r"needs about 10\.0 s, (-?[0-9.]+) s are left", mean.short_of(10.0))
+    assert float(told[1]) <= 5.0  # less on a machine that is busy
 
 
 def test_the_options_have_the_defaults_of_the_design():

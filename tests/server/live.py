@@ -1,12 +1,16 @@
-"""A server in this process, on a free port of the loopback, and what asks it."""
+"""A server on a free port of the loopback, in this process or in its own, and what asks it."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,16 +29,18 @@ MODEL = "maskkv-mini"
 SHORT = sample("single-key", 100, 1)
 LONG = {"max_tokens": 256, "block_length": 256, "stop_at_eos": False}
 """What makes an answer take long: nothing of it is certain before the 256th step, and no end token stops it."""
+PATIENCE_S = 300
+"""How long to wait for what must happen, on a machine that has much else to do."""
+QUIET = {name: value for name, value in os.environ.items() if not name.startswith("MASKKV_")}
 
 
 @dataclass(frozen=True)
-class Live:
+class Server:
     url: str
-    runner: Runner
     http: httpx.Client
 
     def openai(self, key: str = "none") -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE_S)
 
     def chat(self, content: str = SHORT.content, **fields: Any) -> httpx.Response:
         body = {"messages": [{"role": "user", "content": content}], "budget": 32, "max_tokens": 16, **fields}
@@ -43,6 +49,20 @@ class Live:
     def metric(self, name: str) -> float:
         lines = self.http.get("/metrics").text.splitlines()
         return float(next(line.rpartition(" ")[2] for line in lines if line.rpartition(" ")[0] == name))
+
+
+@dataclass(frozen=True)
+class Live(Server):
+    runner: Runner
+
+    @contextmanager
+    def asked(self, body: dict[str, Any]) -> Iterator[None]:
+        """Ask for a chat, and hang up without an answer."""
+        content = json.dumps(body).encode()
+        head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", self.http.base_url.port)) as line:
+            line.sendall(f"POST /v1/chat/completions HTTP/1.1\r\n{head}".encode() + content)
+            yield
 
 
 class Gate:
@@ -82,17 +102,35 @@ def serving(llm: LanguageModel, **settings: Any) -> Iterator[Live]:
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            with httpx.Client(base_url=url, timeout=60) as http:
+            with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
                 until(lambda: server.started)
-                yield Live(url, runner, http)
+                yield Live(url, http, runner)
         finally:
             server.should_exit = True
             thread.join()
 
 
+@contextmanager
+def serving_apart(*flags: str) -> Iterator[Server]:
+    """Serve in another process, which checks shapes and types as this one does.
+
+    The checks draw from the process's random numbers, which hypothesis, drawing examples here, wants for itself.
+    """
+    program = "import sys, tests.conftest; from maskkv.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "serve", "--port", "0", *flags]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=QUIET, cwd=root) as process:
+        try:
+            url = process.stdout.readline().split()[-1]
+            with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
+                yield Server(url, http)
+        finally:
+            process.terminate()
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that must happen."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -12,6 +12,7 @@ import pytest
 
 from maskkv.server.requests import AnswerRequest
 from maskkv.server.settings import ServerSettings
+from tests.server.live import PATIENCE_S
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"
@@ -26,7 +27,7 @@ def blocks(language):
 def test_curl_examples(live, script):
     done = subprocess.run(
         ["bash", "-euc", script.replace(ADDRESS, live.url)],
-        capture_output=True, text=True, timeout=60, env={**os.environ, "MASKKV_API_KEY": "any"},
+        capture_output=True, text=True, timeout=PATIENCE_S, env={**os.environ, "MASKKV_API_KEY": "any"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

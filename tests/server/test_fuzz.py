@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 
 from maskkv.mini import sample
-from tests.server.live import until
+from tests.server.live import serving_apart, until
 
 HEALTH = [
     HealthCheck.function_scoped_fixture,
@@ -18,6 +18,12 @@ HEALTH = [
     HealthCheck.data_too_large,
 ]
 QUIETLY = {"deadline": None, "suppress_health_check": HEALTH, "derandomize": True, "database": None}
+
+
+@pytest.fixture(scope="module")
+def live():
+    with serving_apart() as started:
+        yield started
 
 
 def keeps_to_its_document(live, examples):
@@ -60,8 +66,9 @@ TINY = st.floats(0, 1) | st.sampled_from([0.0, 5e-324, 1e-300, 1e-30, 1e-8, 1 - 
 USABLE = {
     "max_tokens": SMALL, "block_length": SMALL, "steps": SMALL, "budget": SMALL | st.sampled_from([None, 2**31 - 1]),
     "policy": st.sampled_from(["maskkv", "full", "none", "snapkv", "pyramidkv", "adakv", "h2o", "random", "knorm"]),
-    "temperature": TINY | st.sampled_from([2.0]), "top_p": TINY, "top_k": st.sampled_from([1, 5, 2**31 - 1]),
-    "seed": st.sampled_from([0, 1, 2**63 - 1]), "stop": st.sampled_from(["a", ["a", " ", "\x00"], "x" * 256]),
+    "temperature": TINY | st.sampled_from([2.0]), "top_p": TINY, "top_k": st.sampled_from([-1, 0, 1, 5, 2**31 - 1]),
+    "seed": st.sampled_from([0, 1, 2**63 - 1, -1, -(2**63)]),
+    "stop": st.sampled_from(["a", ["a", " ", "\x00"], "x" * 256]),
     "alg": st.sampled_from(["maskgit_plus", "topk_margin", "entropy", "origin"]), "eps": TINY,
     "alg_temp": TINY | st.sampled_from([100.0]), "cfg_scale": TINY | st.sampled_from([100.0]),
     "remasking": st.sampled_from(["low_confidence", "random"]), "threshold": TINY, "doubt": TINY,
@@ -111,5 +118,5 @@ def test_any_bytes_are_refused(live, content):
 
 
 def test_nothing_is_left_behind(live):
-    until(lambda: live.runner.idle)
-    assert live.metric("maskkv_cache_bytes") == 0
+    until(lambda: live.metric("maskkv_running") == live.metric("maskkv_waiting") == 0)
+    until(lambda: live.metric("maskkv_cache_bytes") == 0)

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.server.live import SHORT
+from tests.server.live import PATIENCE_S, SHORT
 
 BODY = {"messages": [{"role": "user", "content": SHORT.content}], "budget": 32, "max_tokens": 8}
 JSON = {"content-type": "application/json"}
@@ -95,7 +95,7 @@ def test_head_is_answered_where_get_is_and_nowhere_else(live):
 
 def sent(live, request):
     """Send what no client would, and return all that comes back."""
-    with socket.create_connection(("127.0.0.1", live.http.base_url.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", live.http.base_url.port), timeout=PATIENCE_S) as line:
         line.sendall(request.encode("latin-1"))
         return b"".join(iter(lambda: line.recv(4096), b"")).decode()
 
@@ -129,7 +129,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(start):
         with socket.create_connection(("127.0.0.1", live.http.base_url.port)) as line:
             head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             line.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
-            line.settimeout(60)
+            line.settimeout(PATIENCE_S)
             answer = line.recv(4096)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert live.http.get("/health").status_code == 200

@@ -103,7 +103,6 @@ def test_looking_waits_its_turn_between_steps_and_counts_as_waiting(start):
         chat.join()
         looking.join()
         assert [each.status_code for each in answers] == [200, 200]
-        until(lambda: held.runner.idle)
 
 
 def test_the_page_may_load_nothing_from_elsewhere(live):

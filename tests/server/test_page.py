@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from maskkv.mini import sample
+from tests.server.live import PATIENCE_S
 
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(DRIVER is None, reason="there is no chromedriver")
@@ -42,7 +43,7 @@ class Page:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def wait(self, condition):
-        return WebDriverWait(self.browser, 30, poll_frequency=0.05).until(lambda _: condition())
+        return WebDriverWait(self.browser, PATIENCE_S, poll_frequency=0.05).until(lambda _: condition())
 
     def text(self, name):
         return self[name].text
@@ -182,6 +183,6 @@ def test_the_keyboard_is_enough(page):
 def test_a_key_is_asked_for_where_one_is_needed(browser, start):
     with start(api_key="secret") as guarded:
         browser.get(f"{guarded.url}/")
-        WebDriverWait(browser, 30).until(lambda _: browser.find_element(By.ID, "key").is_displayed())
+        WebDriverWait(browser, PATIENCE_S).until(lambda _: browser.find_element(By.ID, "key").is_displayed())
         browser.find_element(By.ID, "key").send_keys("secret", Keys.TAB)
-        WebDriverWait(browser, 30).until(lambda _: browser.find_element(By.ID, "model").text)
+        WebDriverWait(browser, PATIENCE_S).until(lambda _: browser.find_element(By.ID, "model").text)

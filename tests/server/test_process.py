@@ -1,7 +1,6 @@
 """`maskkv serve` as an operator starts it: a process of its own, asked by curl, ended by SIGTERM."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -10,17 +9,19 @@ import sys
 import httpx
 import pytest
 
-from tests.server.live import LONG, SHORT, events
+from tests.server.live import LONG, PATIENCE_S, QUIET, SHORT, events
 
 PROGRAM = [sys.executable, "-c", "import sys; from maskkv.cli import main; sys.exit(main())", "serve"]
-QUIET = {name: value for name, value in os.environ.items() if not name.startswith("MASKKV_")}
 
 BODY = {"messages": [{"role": "user", "content": SHORT.content}], "max_tokens": 16}
 
 
 def curl(*args):
     return subprocess.run(
-        ["curl", "--silent", "--show-error", "--max-time", "60", *args], capture_output=True, text=True, check=True
+        ["curl", "--silent", "--show-error", "--max-time", str(PATIENCE_S), *args],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
 
@@ -47,6 +48,7 @@ def test_from_start_to_sigterm(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("# ours\nsecret-key\n")
     args = ["--host", "0.0.0.0", "--port", "0", "--api-key-file", str(keys), "--budget", "32"]
+    args += ["--drain-timeout", str(PATIENCE_S)]  # what runs finishes, on a slow machine too
     process = subprocess.Popen([*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET)
     try:
         said = process.stdout.readline()
@@ -55,7 +57,9 @@ def test_from_start_to_sigterm(tmp_path):
         whole = ask_with_curl(url)
         headers = {"authorization": "Bearer secret-key"}
         asked = {**BODY, **LONG, "stream": True, "diffusing": True}
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, headers=headers, timeout=60) as response:
+        with httpx.stream(
+            "POST", f"{url}/v1/chat/completions", json=asked, headers=headers, timeout=PATIENCE_S
+        ) as response:
             seen = events(response.iter_lines())
             while next(seen)["maskkv"].get("step") != 3:
                 pass
@@ -63,7 +67,7 @@ def test_from_start_to_sigterm(tmp_path):
             *_, last = seen
         assert last["choices"][0]["finish_reason"] == "stop"
         assert last["maskkv"]["steps"] > 100
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         process.communicate()
@@ -83,7 +87,7 @@ def test_ctrl_c_lets_requests_finish_and_once_more_tells_them_that_they_will_not
         url = process.stdout.readline().split()[-1]
         # Minutes of work, and nothing of it is certain before the end.
         asked = {**BODY, **LONG, "max_tokens": 4096, "block_length": 4096, "stream": True}
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=60) as response:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=PATIENCE_S) as response:
             seen = events(response.iter_lines())
             next(seen)
             process.send_signal(signal.SIGINT)
@@ -93,7 +97,7 @@ def test_ctrl_c_lets_requests_finish_and_once_more_tells_them_that_they_will_not
             process.send_signal(signal.SIGINT)
             (last,) = seen
         assert last["error"]["code"] == "shutting_down"
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         process.communicate()
