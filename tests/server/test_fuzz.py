@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 
 from maskkv.mini import sample
-from tests.server.live import serving_apart, until
+from tests.server.live import PATIENCE_S, serving_apart, until
 
 HEALTH = [
     HealthCheck.function_scoped_fixture,
@@ -39,7 +39,7 @@ def keeps_to_its_document(live, examples):
         )
         def conforms(case):
             # Lengths that do not fit together, or words that the model does not know, are nothing a schema can say.
-            case.call_and_validate(excluded_checks=[schemathesis.checks.positive_data_acceptance])
+            case.call_and_validate(excluded_checks=[schemathesis.checks.positive_data_acceptance], timeout=PATIENCE_S)
 
         conforms()
 
