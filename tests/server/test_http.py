@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.server.live import PATIENCE_S, SHORT
+from tests.server.live import PATIENCE_S, SHORT, until
 
 BODY = {"messages": [{"role": "user", "content": SHORT.content}], "budget": 32, "max_tokens": 8}
 JSON = {"content-type": "application/json"}
@@ -135,6 +135,44 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(start):
         assert live.http.get("/health").status_code == 200
 
 
+def test_a_body_that_says_that_it_is_too_large_is_not_waited_for(live):
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    answer = sent(live, f"{head}Content-Length: 99999999\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 413 ")
+    assert "\r\nconnection: close\r\n" in answer.lower()
+
+
+def test_a_body_that_breaks_off_is_no_request(start):
+    with start() as live:
+        content = json.dumps(BODY)
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", live.http.base_url.port)) as line:
+            line.sendall(f"{head}Content-Length: {len(content) + 9}\r\n\r\n{content}".encode())
+        until(lambda: 'status="499"' in live.http.get("/metrics").text)
+        assert live.metric('maskkv_requests_total{route="other",status="499"}') == 1
+        assert "maskkv_jobs_total{" not in live.http.get("/metrics").text
+
+
+def test_what_nobody_foresaw_is_an_error_like_others_and_quotes_nothing(start):
+    with start() as live:
+        check, live.runner.check_room = live.runner.check_room, lambda: [][len(SHORT.content)]
+        failed = live.chat()
+        live.runner.check_room = check
+        assert (failed.status_code, error(failed)["code"]) == (500, "internal_error")
+        assert error(failed)["message"] == "the server failed"
+        assert failed.headers["x-request-id"]
+        assert live.metric('maskkv_requests_total{route="/v1/chat/completions",status="500"}') == 1
+        assert live.chat().status_code == 200
+
+
+def test_without_its_model_the_server_is_not_healthy(start):
+    with start() as live:
+        live.runner.stop()
+        assert (live.http.get("/health").status_code, live.http.head("/health").status_code) == (503, 503)
+        assert error(live.http.get("/health"))["code"] == "not_running"
+        assert (live.chat().status_code, error(live.chat())["code"]) == (503, "shutting_down")
+
+
 def test_prompts_and_responses_have_a_longest_length(start):
     with start(max_prompt_length=99, max_gen_length=32) as live:
         long = live.chat()
@@ -148,8 +186,8 @@ def test_a_key_is_asked_for_except_by_who_only_looks_whether_the_server_lives(st
     with start(api_key="first", api_keys="second, third") as live:
         for value in (None, "first", "Bearer", "Bearer fir", "Bearer first2", "Basic first", "Bearer \xff"):
             headers = {} if value is None else {"authorization": value.encode("latin-1")}
-            for path in ("/v1/models", "/metrics", "/nowhere"):
-                refused = live.http.get(path, headers=headers)
+            for path in ("/v1/models", "/metrics", "/nowhere", "/statics", "/health/", "//"):
+                refused = live.http.get(f"{live.url}{path}", headers=headers)
                 assert (refused.status_code, error(refused)["code"]) == (401, "invalid_api_key")
                 assert refused.headers["www-authenticate"] == "Bearer"
         assert raw(live, b"\xff" * 10).status_code == 401
@@ -186,6 +224,10 @@ def test_what_is_counted(start):
         answer = live.chat().json()
         live.chat(budget=0)
         live.http.get("/nowhere/at/all")
+        live.http.get("/v1/models/maskkv-mini")
+        live.http.get("/v1/models/another")
+        for status in (200, 404):  # what clients write is no label
+            assert live.metric(f'maskkv_requests_total{{route="/v1/models/{{name:path}}",status="{status}"}}') == 1
         route = "/v1/chat/completions"
         assert live.metric(f'maskkv_requests_total{{route="{route}",status="200"}}') == 1
         assert live.metric(f'maskkv_requests_total{{route="{route}",status="400"}}') == 1
@@ -203,3 +245,5 @@ def test_every_answer_has_a_number_and_is_not_kept(live):
     assert len({each.headers["x-request-id"] for each in answers}) == 2
     assert all(each.headers["cache-control"] == "no-store" for each in answers)
     assert all(each.headers["x-content-type-options"] == "nosniff" for each in answers)
+    assert all(each.headers["x-frame-options"] == "DENY" for each in answers)
+    assert all(each.headers["referrer-policy"] == "no-referrer" for each in answers)

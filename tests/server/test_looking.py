@@ -7,7 +7,7 @@ import pytest
 
 from maskkv import policies
 from maskkv.mini import TASKS, sample
-from tests.server.live import SHORT, Gate, until
+from tests.server.live import LONG, SHORT, Gate, until
 
 MESSAGES = [{"role": "user", "content": SHORT.content}]
 
@@ -103,6 +103,17 @@ def test_looking_waits_its_turn_between_steps_and_counts_as_waiting(start):
         chat.join()
         looking.join()
         assert [each.status_code for each in answers] == [200, 200]
+
+
+def test_looking_has_its_time_too(start):
+    with start(timeout=0.3) as live:
+        gate = Gate(live.runner)
+        with live.asked({"messages": MESSAGES, **LONG}):
+            until(lambda: gate.arrived == 1)
+            late = live.http.post("/api/lens", json={"messages": MESSAGES, "budget": 8, "max_tokens": 8})
+            assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+            assert late.json()["error"]["message"] == "looking took longer than 0.3 s"
+        gate.open()
 
 
 def test_the_page_may_load_nothing_from_elsewhere(live):

@@ -1,6 +1,7 @@
 """What OpenAI's own client gets: answers, streams, counts, errors."""
 
 import inspect
+import time
 
 import openai
 import pytest
@@ -26,6 +27,7 @@ def expected(llm):
 def test_a_chat_is_answered_as_the_library_does(client, llm, expected):
     answer = client.chat.completions.create(model=MODEL, messages=TURN, max_tokens=16, extra_body=OWN)
     assert (answer.object, answer.model) == ("chat.completion", MODEL)
+    assert abs(answer.created - time.time()) < 86_400  # seconds, not parts of them
     choice = answer.choices[0]
     assert (choice.message.role, choice.message.content) == ("assistant", expected.text)
     assert choice.finish_reason == "stop"
@@ -232,6 +234,9 @@ def test_the_canvas_of_a_stream_fills_up_as_the_steps_of_the_library_do(live, ll
         ({"messages": [{"role": "user", "content": "the", "body": 1}]}, "messages.0.body", "unknown field 'body'"),
         ({"messages": [{"role": "assistant", "content": "the", "reasoning_content": "because"}]},
          "messages.0.reasoning_content", "reasoning_content is not supported"),
+        ({"logprobs": 0}, "logprobs", "logprobs is not supported"),
+        ({"n": True}, "n", "n is not supported"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, None, "max_tokens and max_completion_tokens differ"),
         ({"top_logprobs": 1}, "top_logprobs", "top_logprobs is not supported"),
         ({"extra_body": {"top_k": -2}}, "top_k", "greater than or equal to -1"),
         ({"top_p": -0.1}, "top_p", "greater than or equal to 0"),

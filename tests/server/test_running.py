@@ -1,15 +1,21 @@
 """What many requests do to each other, and what becomes of those that leave, wait, take too long or fail."""
 
+import asyncio
 import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import create_autospec
 
 import httpx
 import openai
 import pytest
 
 from maskkv.mini import sample
+from maskkv.server.jobs import Job
+from maskkv.server.replies import Reply
+from maskkv.server.service import Exchange
+from maskkv.server.streaming import EventStream
 from tests.server.live import LONG, MODEL, PATIENCE_S, SHORT, Gate, events, until
 
 STREAM = {
@@ -138,6 +144,25 @@ def test_time_that_is_up_ends_whole_answers_and_streams(start):
         assert (response.status_code, last["error"]["code"]) == (200, "timeout")
         gate.open()
         until(lambda: live.runner.idle)
+
+
+def test_a_reader_that_takes_nothing_more_is_cut_off_after_the_time_is_up():
+    async def send_to_nobody():
+        exchange = create_autospec(Exchange, instance=True)
+        exchange.job = create_autospec(Job, instance=True)
+        exchange.job.deadline = asyncio.get_running_loop().time() - 60
+
+        async def forever(*_):
+            await asyncio.Event().wait()
+
+        stream = EventStream(exchange, Reply(True, MODEL, "1"), None)
+        async with asyncio.timeout(PATIENCE_S) as patience:
+            with pytest.raises(TimeoutError):
+                await stream({"type": "http", "asgi": {"spec_version": "2.3"}}, forever, forever)
+        assert not patience.expired()
+        exchange.close.assert_called_once()
+
+    asyncio.run(send_to_nobody())
 
 
 def test_what_can_never_fit_into_memory_is_refused_and_what_fits_later_waits(start, pool):

@@ -1,8 +1,11 @@
 """Settings come from flags and variables, and nothing opens the server to others by accident."""
 
+import socket
+
 import pytest
 
 from maskkv.errors import InputError
+from maskkv.server.run import _listen
 from maskkv.server.settings import ServerSettings
 
 
@@ -46,3 +49,12 @@ def test_keys_in_a_file(tmp_path):
         ServerSettings.read({"host": "0.0.0.0", "api_key_file": file})
     file.write_text("# of the team\none\n two \n")
     assert ServerSettings.read({"api_key_file": file}).accepted_keys() == (b"one", b"two")
+
+
+def test_an_address_that_is_taken_is_named_with_what_would_help():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = f"cannot listen on 127.0.0.1, port {port}: .+; try another --port .0 takes a free one. or --host"
+        with pytest.raises(InputError, match=said) as refusal:
+            _listen(ServerSettings(port=port))
+    assert "\n" not in str(refusal.value)
