@@ -107,6 +107,10 @@ def serving(llm: LanguageModel, **settings: Any) -> Iterator[Live]:
                 yield Live(url, http, runner)
         finally:
             server.should_exit = True
+            until(lambda: runner._stopping)
+            held = getattr(runner._engine.step, "__self__", None)
+            if isinstance(held, Gate):  # A test that failed has not opened it.
+                held.open()
             thread.join()
 
 

@@ -226,13 +226,6 @@ def test_who_is_not_done_when_the_server_must_end_is_told(start, llm):
         reader = threading.Thread(target=read)
         reader.start()
         assert begun.wait(PATIENCE_S)
-
-        def go_on():
-            until(lambda: live.runner._stopping)
-            gate.open()
-
-        opener = threading.Thread(target=go_on)
-        opener.start()
+    # The gate is opened once the server takes nothing more.
     reader.join()
-    opener.join()
     assert told[-1]["error"]["code"] == "shutting_down"
