@@ -668,6 +668,6 @@ def test_whoever_waits_keeps_its_place_in_the_pass() -> None:
     for tick in range(8):
         engine.step()
         if tick >= 3:
-            joined.add(id(engine._passes["auto"]))
+            joined.add(id(engine._passes._joint["auto"]))
     assert len(joined) == 1
     assert [engine[number].prompt_passes for number in range(3)] == [2, 2, 2]

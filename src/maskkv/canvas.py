@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from jaxtyping import Bool, Int
@@ -20,6 +21,7 @@ class Canvas:
 
     def __init__(self, prompt: Sequence[int], gen_length: int, mask_id: int) -> None:
         self.prompt_length = len(prompt)
+        self._mask_id = mask_id
         response = [mask_id] * gen_length
         self.tokens: Int[Tensor, " prompt_and_response"] = torch.tensor([*prompt, *response])
         self.masked: Bool[Tensor, " gen_length"] = torch.ones(gen_length, dtype=torch.bool)
@@ -28,6 +30,14 @@ class Canvas:
     def response(self) -> Int[Tensor, " gen_length"]:
         """Return the response tokens, the mask token where undecided."""
         return self.tokens[self.prompt_length :]
+
+    def before(self, positions: Int[Tensor, " n"]) -> Canvas:
+        """Return a copy as it was before these response positions were decided."""
+        earlier = copy(self)
+        earlier.tokens, earlier.masked = self.tokens.clone(), self.masked.clone()
+        earlier.tokens[self.prompt_length + positions] = self._mask_id
+        earlier.masked[positions] = True
+        return earlier
 
     def commit(self, positions: Int[Tensor, " n"], tokens: Int[Tensor, " n"]) -> None:
         """Decide response positions."""

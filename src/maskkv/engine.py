@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from functools import partial
+from itertools import islice
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, ImportanceProbe, Refresh, SharedRefresh
+from maskkv.blame import Blame
+from maskkv.cache import Refresh
 from maskkv.canvas import check_prompt
 from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
-from maskkv.models.transformer import StepCache, Transformer
+from maskkv.models.transformer import Transformer
 from maskkv.ops.host import on_host
 from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
-from maskkv.ops.rope import Rotation, ntk_scale
+from maskkv.ops.rope import ntk_scale
+from maskkv.passes import Passes
 from maskkv.proposals import Proposals
-from maskkv.replay import LivePass, capture_stream
 from maskkv.sampler import Commit, guide, limited, propose
-from maskkv.sequence import Branch, RunningSequence, Settings
+from maskkv.sequence import RunningSequence, Settings
+from maskkv.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,11 @@ class Engine:
         self.profile = profile
         self._sequences: dict[int, RunningSequence] = {}
         self._next = 0
-        self._stream = capture_stream(model.device) if cuda_graphs and model.device.type == "cuda" else None
         self._finished: set[int] = set()
-        self._most_prompts = most_prompts
-        self._due: list[int] = []
-        """The sequences whose prompt is due, the longest waiting first."""
-        self._passes: dict[str, LivePass] = {}
+        self._untold: list[Step] = []
+        """Steps taken in a call that could not return them."""
+        self._turns = Turns(most_prompts)
+        self._passes = Passes(model, profile, self._sequences, cuda_graphs=cuda_graphs)
 
     def add(
         self,
@@ -129,153 +131,90 @@ class Engine:
         """Forget a sequence and all its memory."""
         del self._sequences[number]
         self._finished.discard(number)
-        self._part()
+        self._untold = [step for step in self._untold if step.sequence != number]
+        self._passes.part()
 
     @torch.inference_mode()
-    def step(self) -> list[Step]:
-        """Advance every unfinished sequence by one step, but those that wait for their prompt's turn."""
-        unfinished = {number: each for number, each in self._sequences.items() if number not in self._finished}
-        hidden: dict[int, list[Tensor]] = {}
-        turn = self._turn(unfinished)
-        for kind in KV_DTYPES:
-            alike_stored = {number: each for number, each in unfinished.items() if each.settings.kv_dtype == kind}
-            live = [number for number, each in alike_stored.items() if not each.reads_everything]
-            hidden |= zip(live, self._run_together(kind, list(alike_stored.values())), strict=True)
-        for alike in turn:
-            hidden |= zip(alike, self._run_whole(list(alike.values())), strict=True)
-        running = {number: each for number, each in unfinished.items() if number in hidden}
-        proposals = self._propose(list(running.values()), [hidden[number] for number in running])
-        moved = [each.moved for each in running.values()]
-        here = iter(
-            on_host([each for own, also in zip(proposals, moved, strict=True) for each in (*own.columns, *also)])
-        )
-        steps = []
-        for (number, each), own, also in zip(running.items(), proposals, moved, strict=True):
-            arrived = Proposals(*islice(here, len(own.columns)))
-            steps.append(_commit(number, each, arrived, [float(next(here)) for _ in also]))
-            if steps[-1].finished:
-                self._finished.add(number)
-        if any(step.finished for step in steps):
-            self._part()
+    def step(self, on_failure: Callable[[int, Exception], None] | None = None) -> list[Step]:
+        """Advance every unfinished sequence by one step, but those that wait for their prompt's turn.
+
+        A sequence that fails harms no other: what fails for many at once is done for each alone. Once `on_failure` was
+        told its number and error it is removed. Without `on_failure` the first error is raised and nobody is removed:
+        the next call tries again, and also returns the steps that others took in this one.
+        """
+        blame = Blame()
+        self._advance({number: each for number, each in self._sequences.items() if number not in self._finished}, blame)
+        for number, error in blame.failed.items():
+            if on_failure is None:
+                raise error
+            on_failure(number, error)
+            self.remove(number)
+        steps, self._untold = self._untold, []
         return steps
 
-    def _turn(self, unfinished: dict[int, RunningSequence]) -> list[dict[int, RunningSequence]]:
-        """Return the sequences whose prompt is read in this step, in groups that share a pass."""
-        due = {number: each for number, each in unfinished.items() if each.reads_everything}
-        queue = [number for number in self._due if number in due]
-        queue += [number for number in due if number not in queue]
-        turn: list[dict[int, RunningSequence]] = []
-        self._due = []
-        for number in queue:
-            alike = next((own for own in turn if next(iter(own.values())).reads_like(due[number])), None)
-            if alike is not None:
-                alike[number] = due[number]
-            elif self._most_prompts is None or len(turn) < self._most_prompts:
-                turn.append({number: due[number]})
-            else:
-                self._due.append(number)
-        return turn
+    def _advance(self, unfinished: dict[int, RunningSequence], blame: Blame) -> None:
+        turn = self._turns.next(unfinished)
+        found: dict[int, list[Tensor]] = {}
+        for kind in KV_DTYPES:
+            alike_stored = {number: each for number, each in unfinished.items() if each.settings.kv_dtype == kind}
+            found |= self._run_live(kind, alike_stored, blame)
+        for alike in turn:
+            found |= blame.together(alike, lambda numbers: self._passes.whole([self[number] for number in numbers]))
+        hidden = {number: found[number] for number in unfinished if number in found}
+        running, proposals = list(hidden), dict[int, Proposals]()
+        for members in limited([sum(map(len, own)) for own in hidden.values()]):
+            proposals |= blame.together(running[members.start : members.stop], partial(self._propose, hidden))
+        arrived = blame.together(list(proposals), partial(self._fetch, proposals))
+        done = blame.apart(list(arrived), partial(self._commit, arrived))
+        if any(step.finished for step in done.values()):
+            self._passes.part()
 
-    def _run_whole(self, alike: list[RunningSequence]) -> list[list[Tensor]]:
-        """Run all rows of sequences with equal tokens, once per branch; return the hidden rows that each one needs."""
-        first, rotation = alike[0], self._rotation(alike[0])
-        for each in alike:
-            if not each.branches:
-                each.open_branches()
-                if self.profile is not None:
-                    each.learn(self.profile.importance)
-            each.begin()
-        hidden: list[list[Tensor]] = [[] for _ in alike]
-        for index, branch in enumerate(first.branches):
-            caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
-            whole = self._refresh(branch.tokens(0), rotation, caches, alike)
-            for own, each in zip(hidden, alike, strict=True):
-                from_the_end = each.logit_rows() - len(each.canvas.tokens)
-                own.append(whole[from_the_end.to(whole.device, non_blocking=True)])
+    def _run_live(self, kv_dtype: str, sequences: dict[int, RunningSequence], blame: Blame) -> dict[int, list[Tensor]]:
+        """Run the live rows of the sequences whose prompt is not due, in one pass if that can be done."""
+        live = [number for number, each in sequences.items() if not each.reads_everything]
+        alone = [number for number in live if self[number].apart or self[number].interrupted]
+        joint = [number for number in live if number not in alone]
+        members = [each for number, each in sequences.items() if number not in alone]
+        hidden = blame.apart(alone, lambda number: self._passes.alone(self[number]))
+        hidden |= blame.together(joint, lambda _: self._passes.together(kv_dtype, members), self._part)
+        if not blame.failed.keys().isdisjoint(joint):
+            # It was not that they ran together: without those to blame the others can again.
+            for number in joint:
+                self[number].apart = False
         return hidden
 
-    def _refresh(
-        self, tokens: Tensor, rotation: Rotation, caches: list[EvictingCache], alike: list[RunningSequence]
-    ) -> Float[Tensor, "needed hidden"]:
-        """Run all rows and refresh the caches; find out the layers' importance if a sequence waits for it."""
-        shared = SharedRefresh(caches, self.model.config.num_layers - 1, alike[0].extent.evictable)
-        if not any(each.waits for each in alike):
-            return self.model(tokens, rotation, shared)
-        probe = ImportanceProbe(shared, self.model.config.num_layers, self.model.device, shared.learn)
-        watched: StepCache = probe
-        whole = self.model(tokens, rotation, watched)
-        for each in alike:
-            each.learn(probe.importance)
-        return whole
+    def _part(self, number: int) -> list[Tensor]:
+        """Run the live rows of a sequence alone, here and until its prompt is read again."""
+        self[number].apart = True
+        return self._passes.alone(self[number])
 
-    def _run_together(self, kv_dtype: str, sequences: list[RunningSequence]) -> list[list[Tensor]]:
-        """Run the live rows of many sequences in one pass, and return the hidden rows that their logits need.
-
-        A sequence whose prompt is due needs no pass over its live rows. It rides along if it did before: the pass stays
-        what it was, with all that was captured, and the prompt refresh writes over what comes of it.
-        """
-        live = [each for each in sequences if not each.reads_everything]
-        if not live:
-            return []
-        riding = [each for each in sequences if each.reads_everything and self._rides(kv_dtype, each)]
-        members = [each for each in sequences if each in live or each in riding]
-        for each in members:
-            each.begin_live()
-        branches = [(each, branch) for each in members for branch in each.branches]
-        live_pass = self._joined(kv_dtype, branches)
-        tokens = [branch.tokens(each.extent.evictable) for each, branch in branches]
-        hidden = live_pass(torch.cat(tokens))
-        # The device is at work: what is needed afterwards is prepared meanwhile.
-        starts = list(accumulate([len(own) for own in tokens], initial=0))
-        rows = [start + each.logit_rows() for start, (each, _) in zip(starts, branches, strict=False) if each in live]
-        taken = iter(hidden[torch.cat(rows).to(hidden.device, non_blocking=True)].split([len(own) for own in rows]))
-        return [[next(taken) for _ in each.branches] for each in live]
-
-    def _rides(self, kv_dtype: str, sequence: RunningSequence) -> bool:
-        caches = [branch.cache for branch in sequence.branches if branch.cache is not None]
-        return kv_dtype in self._passes and self._passes[kv_dtype].cache.has(caches)
-
-    def _joined(self, kv_dtype: str, branches: list[tuple[RunningSequence, Branch]]) -> LivePass:
-        """Return the pass over these branches' live rows, the one of before if they are the same."""
-        caches = [branch.cache for _, branch in branches if branch.cache is not None]
-        if kv_dtype not in self._passes or not self._passes[kv_dtype].cache.holds(caches):
-            # The old one goes first: what it joined must not be held twice.
-            self._part(kv_dtype)
-            rotations = [self._live_rotation(each) for each, _ in branches]
-            self._passes[kv_dtype] = LivePass.of(self.model, caches, rotations, self._stream)
-        return self._passes[kv_dtype]
-
-    def _part(self, *kv_dtypes: str) -> None:
-        """End the passes over live rows of these dtypes, or all of them; each cache gets memory of its own."""
-        for kind in kv_dtypes or tuple(self._passes):
-            ended = self._passes.pop(kind, None)
-            if ended is not None:
-                branches = [branch for each in self._sequences.values() for branch in each.branches]
-                ended.cache.part([branch.cache for branch in branches if branch.cache is not None])
-
-    def _rotation(self, sequence: RunningSequence) -> Rotation:
-        end = len(sequence.canvas.tokens)
-        positions = torch.arange(sequence.first_row(), end, device=self.model.device)
-        return self.model.rotation(positions, sequence.settings.rope_scale)
-
-    def _live_rotation(self, sequence: RunningSequence) -> Rotation:
-        if sequence.live_rotation is None:
-            sequence.live_rotation = self._rotation(sequence)
-        return sequence.live_rotation
-
-    def _propose(self, sequences: list[RunningSequence], hidden: list[list[Tensor]]) -> list[Proposals]:
+    def _propose(self, hidden: dict[int, list[Tensor]], numbers: Sequence[int]) -> list[Proposals]:
         """Say what each sequence's candidates would become, from the hidden rows of its branches.
 
-        The vocabulary matrix is read once for many sequences, whose candidates are limited by what their logits take.
+        The vocabulary matrix is read once for all of them.
         """
-        found: list[Proposals] = []
-        for members in limited([sum(map(len, own)) for own in hidden]):
-            rows = [each for index in members for each in hidden[index]]
-            joined = rows[0] if len(rows) == 1 else torch.cat(rows)
-            logits = iter(self.model.logits(joined).split([len(own) for own in rows]))
-            guided = [_guided(sequences[index], [next(logits) for _ in hidden[index]]) for index in members]
-            found += propose([sequences[index].sampler for index in members], guided)
-        return found
+        rows = [each for number in numbers for each in hidden[number]]
+        joined = rows[0] if len(rows) == 1 else torch.cat(rows)
+        logits = iter(self.model.logits(joined).split([len(own) for own in rows]))
+        guided = [_guided(self[number], [next(logits) for _ in hidden[number]]) for number in numbers]
+        return propose([self[number].sampler for number in numbers], guided)
+
+    def _fetch(self, proposals: dict[int, Proposals], numbers: Sequence[int]) -> list[tuple[Proposals, list[float]]]:
+        """Bring to the host, in one copy, what is proposed and how far each sequence's values have moved."""
+        moved = [self[number].moved for number in numbers]
+        wanted = [[*proposals[number].columns, *own] for number, own in zip(numbers, moved, strict=True)]
+        here = iter(on_host([each for own in wanted for each in own]))
+        return [
+            (Proposals(*islice(here, len(own) - len(also))), [float(next(here)) for _ in also])
+            for own, also in zip(wanted, moved, strict=True)
+        ]
+
+    def _commit(self, arrived: dict[int, tuple[Proposals, list[float]]], number: int) -> Step:
+        step = _committed(number, self[number], *arrived[number])
+        self._untold.append(step)
+        if step.finished:
+            self._finished.add(number)
+        return step
 
 
 def _guided(sequence: RunningSequence, logits: list[Tensor]) -> Float[Tensor, "candidates vocab"]:
@@ -283,7 +222,7 @@ def _guided(sequence: RunningSequence, logits: list[Tensor]) -> Float[Tensor, "c
     return guide(logits[0], logits[1], scale) if scale else logits[0]
 
 
-def _commit(number: int, sequence: RunningSequence, proposals: Proposals, moved: Sequence[float]) -> Step:
+def _committed(number: int, sequence: RunningSequence, proposals: Proposals, moved: Sequence[float]) -> Step:
     refresh, index = sequence.refresh, sequence.index
     commit = sequence.commit(proposals, moved)
     return Step(

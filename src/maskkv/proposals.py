@@ -74,6 +74,15 @@ class Draws:
         return (probabilities / torch.cat(waits)).argmax(-1)
 
 
+def shaken(scores: Float[Tensor, "n ..."], temperature: float, noise: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+    """Add noise to scores in float64, the stronger the higher the temperature; only their order means anything.
+
+    The larger of the two keeps its size, so that no temperature is too high or too low for the numbers there are.
+    """
+    wide = scores.double()
+    return wide + temperature * noise if temperature <= 1 else wide / temperature + noise
+
+
 def propose_llada(
     logits: Float[Tensor, "n vocab"], generation: Generation, eos_ids: tuple[int, ...], draws: Draws
 ) -> Proposals:
@@ -84,7 +93,7 @@ def propose_llada(
     """
     if generation.temperature > 0:
         # exp(logits) / (-ln u)^T is largest where its logarithm is, and the logarithm cannot overflow.
-        tokens = (logits.double() + generation.temperature * draws.gumbel(logits.shape[-1])).argmax(-1)
+        tokens = shaken(logits, generation.temperature, draws.gumbel(logits.shape[-1])).argmax(-1)
     else:
         tokens = logits.argmax(-1)
     confidences = probability_of(tokens, logits)
@@ -115,15 +124,15 @@ def propose_dream(logits: Float[Tensor, "n vocab"], generation: Generation, draw
     if generation.alg_temp > 0:
         # The k largest of score + Gumbel noise are k draws without replacement from softmax(score); unlike
         # drawing from the softmax, this still works where all but a few probabilities underflow.
-        scores = scores.double() / generation.alg_temp + draws.gumbel()
+        scores = shaken(scores, generation.alg_temp, draws.gumbel())
     return Proposals(tokens, confidences, scores)
 
 
 def dream_probabilities(logits: Float[Tensor, "n vocab"], generation: Generation) -> Float[Tensor, "n vocab"]:
     """Divide by the temperature, keep the nucleus (`top_p`), then the `top_k` likeliest, and normalise."""
     if generation.temperature > 0:
-        # The largest becomes 0 first, so that no temperature is too small to divide by.
-        logits = (logits - logits.amax(-1, keepdim=True)) / generation.temperature
+        # The largest becomes 0 first, so that no temperature is too small to divide by, but those that fp32 lacks.
+        logits = (logits - logits.amax(-1, keepdim=True)) / _normal(generation.temperature)
     if generation.top_p is not None and generation.top_p < 1:
         falling, order = logits.sort(dim=-1, descending=True, stable=True)
         outside = falling.softmax(-1).cumsum(-1) > generation.top_p
@@ -134,6 +143,12 @@ def dream_probabilities(logits: Float[Tensor, "n vocab"], generation: Generation
         weakest = logits.topk(min(generation.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < weakest, -torch.inf)
     return logits.softmax(-1)
+
+
+def _normal(number: float) -> float:
+    """Return the nearest number that is normal in fp32, as its reciprocal is: a device may multiply by that."""
+    least = torch.finfo(torch.float32).tiny
+    return min(max(number, least), 1 / least)
 
 
 def probability_of(tokens: Int[Tensor, " n"], logits: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:

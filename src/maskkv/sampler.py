@@ -20,6 +20,9 @@ from maskkv.proposals import Draws, Proposals, propose_dream, propose_llada
 LOGIT_ROWS = 256
 """Candidates whose logits are alive at a time, unless one sequence has more."""
 
+_STRONGEST = 1e30
+"""A guidance that no logit has a say beside, and that leaves every product of it finite."""
+
 _RULE = (
     *("temperature", "remasking", "confidence_eos_eot_inf", "logits_eos_inf"),
     *("alg", "alg_temp", "top_p", "top_k", "doubt"),
@@ -67,6 +70,14 @@ class Sampler:
         self._block = -1
         self._block_masks = 0
         self._block_step = 0
+        self._drawn_from: Tensor | None = None
+
+    def begin(self) -> None:
+        """Begin to draw for a step: the same numbers each time, until the step is committed."""
+        if self._drawn_from is None:
+            self._drawn_from = self._generator.get_state()
+        else:
+            self._generator.set_state(self._drawn_from)
 
     def candidates(self, masked: Bool[Tensor, " gen_length"]) -> Int[Tensor, " n"]:
         """Return the masks of the first unfinished block: the positions whose logits are needed."""
@@ -99,9 +110,12 @@ class Sampler:
         # A stable sort settles ties by position.
         ranked = proposals.scores.sort(descending=True, stable=True)
         chosen = ranked.indices[: 0 if put_off else self._count(ranked.values)].sort().values
-        self._block_step += not put_off
         tokens, confidences = proposals.tokens[chosen], proposals.confidences[chosen]
-        return Commit(positions[chosen], tokens, confidences, positions, proposals)
+        commit = Commit(positions[chosen], tokens, confidences, positions, proposals)
+        # Only now: a step that failed can be taken again.
+        self._block_step += not put_off
+        self._drawn_from = None
+        return commit
 
     def _enter(self, block: int, masks: int) -> None:
         if block != self._block:
@@ -139,6 +153,8 @@ def propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ vocab
 
 def _propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ vocab"]]) -> list[Proposals]:
     counts, first = [len(own) for own in logits], samplers[0]
+    for sampler in samplers:
+        sampler.begin()
     generation = first._generation
     joined = logits[0] if len(logits) == 1 else torch.cat(list(logits))
     wide = joined.float().index_fill(-1, first._banned, -torch.inf)
@@ -179,8 +195,12 @@ def factor_count(ranked: Float[Tensor, " n"], factor: float) -> int:
 def guide(
     conditional: Float[Tensor, "n vocab"], unconditional: Float[Tensor, "n vocab"], scale: float
 ) -> Float[Tensor, "n vocab"]:
-    """Combine logits with and without the prompt (classifier-free guidance); scale 0 gives `conditional`."""
-    return unconditional + (scale + 1) * (conditional - unconditional)
+    """Combine logits with and without the prompt (classifier-free guidance); scale 0 gives `conditional`.
+
+    What the prompt makes impossible stays so, and a scale beyond all numbers prefers what the prompt makes likelier.
+    """
+    guided = unconditional + min(scale + 1, _STRONGEST) * (conditional - unconditional)
+    return torch.where(conditional == -torch.inf, conditional, guided)
 
 
 def finished(

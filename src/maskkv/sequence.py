@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -36,17 +37,16 @@ class Branch:
     A sequence has one branch; guidance (`cfg_scale`) adds a second, whose prompt is all masks.
     """
 
-    def __init__(self, canvas: Canvas, mask_id: int | None, cache: EvictingCache | None) -> None:
-        self._canvas = canvas
+    def __init__(self, mask_id: int | None, cache: EvictingCache | None) -> None:
         self._mask_id = mask_id
         self.cache = cache
 
-    def tokens(self, start: int) -> Int[Tensor, " rows"]:
+    def tokens(self, canvas: Canvas, start: int) -> Int[Tensor, " rows"]:
         """Return the tokens from row `start` on, the prompt's replaced if this branch masks it, in host memory."""
-        tokens = self._canvas.tokens[start:]
+        tokens = canvas.tokens[start:]
         if self._mask_id is None:
             return tokens
-        prompt_rows = max(0, self._canvas.prompt_length - start)
+        prompt_rows = max(0, canvas.prompt_length - start)
         return torch.cat((tokens.new_full((prompt_rows,), self._mask_id), tokens[prompt_rows:]))
 
 
@@ -67,11 +67,33 @@ class RunningSequence:
         self.prompt_passes = 0
         """Steps that have read the prompt: all of them without a cache."""
         self._read_again = False
+        self.interrupted = False
+        """Whether a pass began and no commit followed: what the caches remember may be of no step at all."""
+        self.apart = False
+        """Whether to run alone until the prompt is read again."""
+        self._since: list[Int[Tensor, " n"]] = []
+        """The positions committed by each step since the prompt was read, that step included."""
 
     def open_branches(self) -> None:
         """Set up the caches."""
         masks = (None, self.config.mask_id) if self.settings.generation.cfg_scale else (None,)
-        self.branches = tuple(Branch(self.canvas, mask_id, self._cache()) for mask_id in masks)
+        self.branches = tuple(Branch(mask_id, self._cache()) for mask_id in masks)
+
+    def forget(self) -> None:
+        """Let go of what the caches remember; the passes since the prompt was read make it anew."""
+        self.interrupted = True
+        for branch in self.branches:
+            if branch.cache is not None:
+                branch.cache = branch.cache.emptied()
+
+    def past(self) -> Iterator[RunningSequence]:
+        """Return this sequence as it was before each step since its prompt was read; the caches are its own."""
+        for steps_back in range(len(self._since), 0, -1):
+            earlier = copy(self)
+            earlier.canvas = self.canvas.before(torch.cat(self._since[-steps_back:]))
+            earlier.index = self.index - steps_back
+            earlier._read_again = steps_back == len(self._since)
+            yield earlier
 
     @property
     def waits(self) -> bool:
@@ -86,6 +108,7 @@ class RunningSequence:
 
     def begin(self) -> None:
         """Tell the caches that the prompt is read."""
+        self.apart = False
         self._begin(Refresh.PROMPT)
 
     def begin_live(self) -> None:
@@ -93,6 +116,7 @@ class RunningSequence:
         self._begin(self._live_refresh)
 
     def _begin(self, refresh: Refresh) -> None:
+        self.interrupted = True
         for branch in self.branches:
             if branch.cache is not None:
                 branch.cache.begin(refresh, self.canvas.masked)
@@ -161,12 +185,16 @@ class RunningSequence:
 
         The proposals, and what has `moved`, are in host memory.
         """
-        self.prompt_passes += self.reads_everything
-        doubted = self._doubted(proposals)
+        doubted, drifted = self._doubted(proposals), self._drifted(moved)
         commit = self.sampler.commit(proposals, self.canvas.masked, put_off=doubted)
-        self._read_again = doubted or self._drifted(moved)
+        if self.reads_everything:
+            self.prompt_passes += 1
+            self._since.clear()
+        self._since.append(commit.positions)
+        self._read_again = doubted or drifted
         self.canvas.commit(commit.positions, commit.tokens)
         self.index += 1
+        self.interrupted = False
         return commit
 
     def _doubted(self, proposals: Proposals) -> bool:

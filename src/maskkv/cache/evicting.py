@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 
@@ -96,6 +97,15 @@ class EvictingCache:
         self._masked: Bool[Tensor, " gen_length"] | None = None
         if not policy.needs_importance(budget, extent.evictable):
             self._layer_pairs = self._pairs(None)
+
+    def emptied(self) -> EvictingCache:
+        """Return a cache that remembers nothing, and knows what is decided once: importance and votes that stay."""
+        empty = copy(self)
+        empty.layers = [None] * len(self.layers)
+        empty.moved = torch.zeros(())
+        empty._kept = list(self._kept)
+        empty._waiting = {}
+        return empty
 
     @property
     def waits(self) -> bool:

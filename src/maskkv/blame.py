@@ -1,0 +1,57 @@
+"""Who fails, when something that is done for many sequences at once fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from traceback import clear_frames
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Do what may fail, for many sequences at once or for one after the other, and note who failed alone."""
+
+    failed: dict[int, Exception] = field(default_factory=dict)
+
+    def together(
+        self,
+        numbers: Sequence[int],
+        do: Callable[[Sequence[int]], Sequence[Found]],
+        again: Callable[[int], Found] | None = None,
+    ) -> dict[int, Found]:
+        """Return what came of it for each sequence; if that fails, for each that does not fail alone.
+
+        `again` does it for one of them after that. Without, `do` does, and what was for one only is not done twice.
+        """
+        if not numbers:
+            return {}
+        if again is None:
+            again = lambda number: do([number])[0]  # noqa: E731
+            if len(numbers) == 1:
+                return self.apart(numbers, again)
+        try:
+            return dict(zip(numbers, do(numbers), strict=True))
+        except Exception as error:
+            _let_go(error)
+        return self.apart(numbers, again)
+
+    def apart(self, numbers: Sequence[int], do: Callable[[int], Found]) -> dict[int, Found]:
+        """Return what came of it for each sequence that does not fail."""
+        found: dict[int, Found] = {}
+        for number in numbers:
+            try:
+                found[number] = do(number)
+            except Exception as error:
+                _let_go(error)
+                self.failed[number] = error
+        return found
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Release what the calls that failed held: memory may be just what was missing."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__

@@ -1,0 +1,175 @@
+"""Sequences on their way through the model: whole prompts, the live rows of many, and what is made anew of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maskkv.cache import EvictingCache, ImportanceProbe, SharedRefresh
+from maskkv.eviction.profile import LayerProfile
+from maskkv.models.transformer import StepCache, Transformer
+from maskkv.ops.rope import Rotation
+from maskkv.replay import LivePass, capture_stream
+from maskkv.sequence import Branch, RunningSequence
+
+
+class Passes:
+    """Run passes of an engine's sequences, and hold those over live rows that can be run again.
+
+    Every pass returns, for each of its sequences and for each branch, the hidden rows that the logits need. Sequences
+    whose pass fails forget what their caches remember.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        profile: LayerProfile | None,
+        sequences: Mapping[int, RunningSequence],
+        *,
+        cuda_graphs: bool,
+    ) -> None:
+        self._model = model
+        self._profile = profile
+        self._sequences = sequences
+        self._stream = capture_stream(model.device) if cuda_graphs and model.device.type == "cuda" else None
+        self._joint: dict[str, LivePass] = {}
+
+    def whole(self, alike: Sequence[RunningSequence]) -> list[list[Tensor]]:
+        """Run all rows of sequences with equal tokens, once per branch."""
+        try:
+            return self._whole(alike)
+        except BaseException:
+            _forget(alike)
+            raise
+
+    def together(self, kv_dtype: str, sequences: Sequence[RunningSequence]) -> list[list[Tensor]]:
+        """Run the live rows of many sequences in one pass, and return the rows of those whose prompt is not due.
+
+        A sequence whose prompt is due needs no pass over its live rows. It rides along if it did before: the pass stays
+        what it was, with all that was captured, and the prompt refresh writes over what comes of it.
+        """
+        members = [each for each in sequences if not each.reads_everything or self._rides(kv_dtype, each)]
+        try:
+            for each in members:
+                each.begin_live()
+            return self._live(self._joined(kv_dtype, members), members)
+        except BaseException:
+            # How far the layers came is not known. What was captured goes, and what was joined, uncopied.
+            self._joint.pop(kv_dtype, None)
+            _forget(members)
+            raise
+
+    def alone(self, sequence: RunningSequence) -> list[Tensor]:
+        """Run the live rows of one sequence; if it was interrupted, make what its caches remember anew before."""
+        try:
+            if sequence.interrupted:
+                sequence.forget()
+                for earlier in sequence.past():
+                    if earlier.reads_everything:
+                        self._whole([earlier])
+                    else:
+                        self._by_itself(earlier)
+            return self._by_itself(sequence)
+        except BaseException:
+            sequence.forget()
+            raise
+
+    def part(self) -> None:
+        """End the passes over the live rows of many; each cache gets memory of its own, or forgets if there is none."""
+        for kv_dtype, ended in tuple(self._joint.items()):
+            try:
+                self._part(kv_dtype)
+            except Exception:
+                _forget(each for each in self._sequences.values() if ended.cache.has(_caches(each)))
+
+    def _part(self, kv_dtype: str) -> None:
+        ended = self._joint.pop(kv_dtype, None)
+        if ended is not None:
+            ended.cache.part([cache for each in self._sequences.values() for cache in _caches(each)])
+
+    def _whole(self, alike: Sequence[RunningSequence]) -> list[list[Tensor]]:
+        first, rotation = alike[0], self._rotation(alike[0])
+        for each in alike:
+            if not each.branches:
+                each.open_branches()
+                if self._profile is not None:
+                    each.learn(self._profile.importance)
+            each.begin()
+        hidden: list[list[Tensor]] = [[] for _ in alike]
+        for index, branch in enumerate(first.branches):
+            caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
+            whole = self._refresh(branch.tokens(first.canvas, 0), rotation, caches, alike)
+            for own, each in zip(hidden, alike, strict=True):
+                from_the_end = each.logit_rows() - len(each.canvas.tokens)
+                own.append(whole[from_the_end.to(whole.device, non_blocking=True)])
+        return hidden
+
+    def _refresh(
+        self, tokens: Tensor, rotation: Rotation, caches: list[EvictingCache], alike: Sequence[RunningSequence]
+    ) -> Float[Tensor, "needed hidden"]:
+        """Run all rows and refresh the caches; find out the layers' importance if a sequence waits for it."""
+        shared = SharedRefresh(caches, self._model.config.num_layers - 1, alike[0].extent.evictable)
+        if not any(each.waits for each in alike):
+            return self._model(tokens, rotation, shared)
+        probe = ImportanceProbe(shared, self._model.config.num_layers, self._model.device, shared.learn)
+        watched: StepCache = probe
+        whole = self._model(tokens, rotation, watched)
+        for each in alike:
+            each.learn(probe.importance)
+        return whole
+
+    def _live(self, live_pass: LivePass, members: Sequence[RunningSequence]) -> list[list[Tensor]]:
+        branches = _branches(members)
+        tokens = [branch.tokens(each.canvas, each.extent.evictable) for each, branch in branches]
+        hidden = live_pass(torch.cat(tokens))
+        # The device is at work: what is needed afterwards is prepared meanwhile.
+        live = [each for each in members if not each.reads_everything]
+        starts = list(accumulate([len(own) for own in tokens], initial=0))
+        rows = [start + each.logit_rows() for start, (each, _) in zip(starts, branches, strict=False) if each in live]
+        taken = iter(hidden[torch.cat(rows).to(hidden.device, non_blocking=True)].split([len(own) for own in rows]))
+        return [[next(taken) for _ in each.branches] for each in live]
+
+    def _by_itself(self, sequence: RunningSequence) -> list[Tensor]:
+        sequence.begin_live()
+        rotations = [self._live_rotation(sequence) for _ in sequence.branches]
+        return self._live(LivePass.of(self._model, _caches(sequence), rotations, None), [sequence])[0]
+
+    def _rides(self, kv_dtype: str, sequence: RunningSequence) -> bool:
+        return kv_dtype in self._joint and self._joint[kv_dtype].cache.has(_caches(sequence))
+
+    def _joined(self, kv_dtype: str, members: Sequence[RunningSequence]) -> LivePass:
+        """Return the pass over these sequences' live rows, the one of before if they are the same."""
+        caches = [cache for each in members for cache in _caches(each)]
+        if kv_dtype not in self._joint or not self._joint[kv_dtype].cache.holds(caches):
+            # The old one goes first: what it joined must not be held twice.
+            self._part(kv_dtype)
+            rotations = [self._live_rotation(each) for each, _ in _branches(members)]
+            self._joint[kv_dtype] = LivePass.of(self._model, caches, rotations, self._stream)
+        return self._joint[kv_dtype]
+
+    def _rotation(self, sequence: RunningSequence) -> Rotation:
+        end = len(sequence.canvas.tokens)
+        positions = torch.arange(sequence.first_row(), end, device=self._model.device)
+        return self._model.rotation(positions, sequence.settings.rope_scale)
+
+    def _live_rotation(self, sequence: RunningSequence) -> Rotation:
+        if sequence.live_rotation is None:
+            sequence.live_rotation = self._rotation(sequence)
+        return sequence.live_rotation
+
+
+def _branches(sequences: Sequence[RunningSequence]) -> list[tuple[RunningSequence, Branch]]:
+    return [(each, branch) for each in sequences for branch in each.branches]
+
+
+def _caches(sequence: RunningSequence) -> list[EvictingCache]:
+    return [branch.cache for branch in sequence.branches if branch.cache is not None]
+
+
+def _forget(sequences: Iterable[RunningSequence]) -> None:
+    for each in sequences:
+        each.forget()
