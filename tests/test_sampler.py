@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -225,8 +226,10 @@ class TestDream:
         assert (commit.tokens == 0).double().mean().item() == pytest.approx(0.845, abs=0.025)
         assert commit.confidences[commit.tokens == 0].unique().tolist() == pytest.approx([0.49 / 0.58])
 
-    def test_no_temperature_is_too_small(self) -> None:
-        generation = one_block(2, steps=1, alg="maskgit_plus", temperature=1e-44)
+    @pytest.mark.parametrize("temperature", [1e-44, 1e-300, 5e-324])
+    @pytest.mark.parametrize("top_p", [None, 5e-324, 0.9, 1 - 2**-53])
+    def test_no_temperature_is_too_small(self, temperature: float, top_p: float | None) -> None:
+        generation = one_block(2, steps=1, alg="maskgit_plus", temperature=temperature, top_p=top_p)
         commit = sampler(generation).commit(rows([0.2, 0.8], [0.6, 0.4]), masks(2))
         assert events(commit) == [(0, 1, 1.0), (1, 0, 1.0)]
 
@@ -352,6 +355,120 @@ class TestEverySampler:
         assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
         other = run(model, Generation(gen_length=16, seed=12, **fields))
         assert other != alone, "the seed matters"
+
+
+TEMPERATURES = st.one_of(
+    st.sampled_from([5e-324, 1e-300, 2**-150, 2**-127, 2**-126, 1e-30, 1e30, 2.0**127, 2.0**128, 1e300, 1.7e308]),
+    st.floats(min_value=5e-324, allow_infinity=False),
+)
+SEEDS = st.integers(0, 2**63 - 1)
+
+
+@st.composite
+def distinct_logits(draw: st.DrawFn) -> Tensor:
+    """Rows of logits, the mask token's the largest, in which no two are alike, nor are two rows equally sure."""
+    rows, columns = draw(st.integers(1, 5)), draw(st.integers(6, 9))
+    order = torch.stack([torch.tensor(draw(st.permutations(range(columns)))) for _ in range(rows)])
+    logits = order * (0.3 + 0.1 * torch.arange(rows)[:, None]) * draw(st.sampled_from([0.01, 1.0, 30.0]))
+    logits[:, MASK] = logits.max() + 1
+    return logits
+
+
+class TestExtremes:
+    """No number that a setting may be is too small or too large to compute with."""
+
+    @given(distinct_logits(), TEMPERATURES, st.sampled_from(ALGS), SEEDS)
+    @settings(max_examples=120, deadline=None)
+    def test_any_temperature_draws_tokens_with_probabilities(
+        self, logits: Tensor, temperature: float, alg: Any, seed: int
+    ) -> None:
+        generation = one_block(len(logits), steps=1, temperature=temperature, alg=alg, seed=seed)
+        commit = sampler(generation).commit(logits, masks(len(logits)))
+        assert MASK not in commit.tokens
+        assert ((commit.confidences >= 0) & (commit.confidences <= 1)).all()
+        if temperature < 1e-6:
+            greedy = sampler(replace(generation, temperature=0.0)).commit(logits, masks(len(logits)))
+            assert commit.tokens.tolist() == greedy.tokens.tolist()
+
+    @given(distinct_logits(), st.floats(5e-324, 1e-12), st.sampled_from(ALGS[1:4]), SEEDS)
+    @settings(max_examples=80, deadline=None)
+    def test_the_limit_of_a_low_algorithm_temperature_is_the_surest(
+        self, logits: Tensor, alg_temp: float, alg: Any, seed: int
+    ) -> None:
+        generation = one_block(5, steps=2, alg=alg, seed=seed)
+        logits = torch.cat((logits, -logits.abs()))[:5] if len(logits) >= 5 else logits[torch.arange(5) % len(logits)]
+        surest, drawn = (sampler(replace(generation, alg_temp=own)).commit(logits, masks(5)) for own in (0.0, alg_temp))
+        scores = surest.proposals.scores.double()
+        gaps = (scores[:, None] - scores)[~torch.eye(5, dtype=torch.bool)].abs()
+        if gaps.min() > 1e-10:
+            assert drawn.positions.tolist() == surest.positions.tolist()
+
+    @pytest.mark.parametrize("alg_temp", [1e300, 1.7e308])
+    def test_a_high_algorithm_temperature_draws_any_position(self, alg_temp: float) -> None:
+        logits = rows([0.99, 0.01], [0.5, 0.4], [0.4, 0.3], [0.6, 0.4])
+        first = [
+            int(sampler(one_block(4, alg="maskgit_plus", steps=3, alg_temp=alg_temp, seed=seed))
+                .commit(logits, masks(4)).positions[0])
+            for seed in range(400)
+        ]  # fmt: skip
+        assert all(60 < first.count(position) < 140 for position in range(4))
+
+    @pytest.mark.parametrize("temperature", [1e30, 1e39, 1e300, 1.7e308])
+    @pytest.mark.parametrize("alg", ALGS)
+    def test_a_high_temperature_draws_any_token_but_the_mask(self, alg: Any, temperature: float) -> None:
+        logits = rows([0.9, 0.06, 0.04]).expand(1000, -1).clone()
+        logits[:, MASK] = 50
+        commit = sampler(one_block(1000, steps=1, alg=alg, temperature=temperature)).commit(logits, masks(1000))
+        drawn = commit.tokens.bincount(minlength=6).tolist()
+        assert drawn.pop(MASK) == 0
+        assert all(150 < count < 250 for count in drawn)
+
+    @pytest.mark.parametrize("alg", ALGS[1:])
+    @pytest.mark.parametrize("eps", [5e-324, 1e-46, 1 - 2**-53, 1.0])
+    def test_any_noise_level_ends_the_schedule(self, alg: Any, eps: float) -> None:
+        history = run(make_model(6, 8, 0), one_block(6, steps=4, alg=alg, eps=eps))
+        assert sum(map(len, history)) == 6
+
+    @pytest.mark.parametrize("scale", [1e38, 1e39, 1e300, 1.7e308])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_a_strong_guidance_prefers_what_the_prompt_makes_likelier(self, scale: float, dtype: torch.dtype) -> None:
+        without = torch.tensor([[3.0, 1.0, -2.0, 0.0]], dtype=dtype)
+        given = without + torch.tensor([[0.0, 0.0, 0.5, -0.5]], dtype=dtype)
+        guided = guide(given, without, scale)
+        assert guided.isfinite().all()
+        assert guided.argmax() == 2
+        assert guided.softmax(-1).tolist() == [[0, 0, 1, 0]]
+
+    @pytest.mark.parametrize("scale", [0.5, 1e300])
+    def test_guidance_leaves_out_what_is_impossible(self, scale: float) -> None:
+        without, given = torch.tensor([[1.0, -math.inf, 0.0]]), torch.tensor([[2.0, -math.inf, -math.inf]])
+        assert guide(given, without, scale).softmax(-1).tolist() == [[1, 0, 0]]
+        assert guide(torch.tensor([[math.nan]]), torch.tensor([[0.0]]), scale).isnan().all()
+
+
+class TestAgain:
+    """A step that fails half way is taken again as if it were the first time."""
+
+    @pytest.mark.parametrize("fields", [{"temperature": 1.0}, {"alg": "origin"}, {"remasking": "random"}])
+    def test_until_its_commit_a_step_draws_the_same(self, fields: dict[str, Any]) -> None:
+        model, generation = make_model(8, 12, 3), Generation(gen_length=8, **fields)
+        once = run(model, generation)
+
+        class Twice(Chooser):
+            def commit(self, logits: Tensor, masked: Tensor, *, put_off: bool = False) -> Commit:
+                propose([self], [logits])
+                with pytest.raises(CheckpointError):
+                    super().commit(logits * math.nan, masked)
+                return super().commit(logits, masked)
+
+        chooser, masked, canvas, twice = Twice(generation, mask_id=MASK, eos_ids=(EOS, EOT)), masks(8), [MASK] * 8, []
+        while masked.any():
+            commit = chooser.commit(model(canvas)[chooser.candidates(masked)], masked)
+            masked[commit.positions] = False
+            for position, token, _ in events(commit):
+                canvas[position] = token
+            twice.append(events(commit))
+        assert twice == once
 
 
 @st.composite

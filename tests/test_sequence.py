@@ -61,11 +61,11 @@ def test_guidance_has_a_second_branch_of_masks() -> None:
     mask = DREAM.mask_id
     response = [mask, 3, *[mask] * 6]
     conditional, unconditional = running.branches
-    assert conditional.tokens(0).tolist() == PROMPT + response
-    assert unconditional.tokens(0).tolist() == [mask] * 5 + response
-    assert conditional.tokens(4).tolist() == [9, *response]
-    assert unconditional.tokens(4).tolist() == [mask, *response]
-    assert unconditional.tokens(5).tolist() == response
+    assert conditional.tokens(running.canvas, 0).tolist() == PROMPT + response
+    assert unconditional.tokens(running.canvas, 0).tolist() == [mask] * 5 + response
+    assert conditional.tokens(running.canvas, 4).tolist() == [9, *response]
+    assert unconditional.tokens(running.canvas, 4).tolist() == [mask, *response]
+    assert unconditional.tokens(running.canvas, 5).tolist() == response
     assert conditional.cache is not unconditional.cache
 
 

@@ -84,11 +84,11 @@ class Gate:
         self._open = True
         self._permits.release()
 
-    def _wait(self) -> list[Step]:
+    def _wait(self, *given: Any) -> list[Step]:
         self.arrived += 1
         if not self._open:
             self._permits.acquire()
-        return self._step()
+        return self._step(*given)
 
 
 @contextmanager

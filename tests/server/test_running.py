@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from maskkv.cache import PackedCache
 from maskkv.mini import sample
 from maskkv.server.jobs import Job
 from maskkv.server.replies import Reply
@@ -179,12 +180,12 @@ def test_what_can_never_fit_into_memory_is_refused_and_what_fits_later_waits(sta
         assert [each.result().status_code for each in answers] == [200, 200, 200]
 
 
-def test_a_step_that_fails_ends_its_requests_and_says_nothing_of_them(start, caplog, pool):
+def test_a_step_that_fails_for_all_ends_them_and_says_nothing_of_them(start, caplog):
     caplog.set_level(logging.INFO, "maskkv.server")
     with start() as live:
         engine, step = live.runner._engine, live.runner._engine.step
 
-        def fail():
+        def fail(_):
             engine.step = step
             raise RuntimeError(f"cannot compute {SHORT.content}")
 
@@ -195,6 +196,61 @@ def test_a_step_that_fails_ends_its_requests_and_says_nothing_of_them(start, cap
         told = json.dumps([getattr(each, "fields", {}) for each in caplog.records]) + failed.text
         assert SHORT.content.split(".")[0] not in told
         assert "RuntimeError" in told
+
+
+@pytest.mark.parametrize("where", ["the pass", "the commit", "the report"])
+def test_a_request_that_fails_is_the_only_one(start, llm, pool, caplog, monkeypatch, where):
+    """Those that run beside it answer as if it had never been there; it alone is told, logged and counted."""
+    caplog.set_level(logging.INFO, "maskkv.server")
+    prompts = [sample("single-key", 90, seed).content for seed in range(3)]
+    with start() as live:
+        gate, runner = Gate(live.runner), live.runner
+        answers = [pool.submit(live.chat, prompt, max_tokens=24) for prompt in prompts]
+        until(lambda: len(runner._running) + len(runner._waiting) == 3)
+        gate.pass_steps(5)
+        until(lambda: gate.arrived == 6)
+        number, place = sorted(runner._running.items())[1]
+        sequence, right = runner._engine[number], runner._report
+
+        def fail(*given, **named):
+            raise RuntimeError("out of order")
+
+        def hold(cache, layer, *given):
+            return (
+                fail() if any(part.extent is sequence.extent for part in cache._parts) else held(cache, layer, *given)
+            )
+
+        held = PackedCache.hold
+        with monkeypatch.context() as patch:
+            if where == "the pass":
+                patch.setattr(PackedCache, "hold", hold)
+            elif where == "the commit":
+                patch.setattr(sequence.sampler, "commit", fail)
+            else:
+                patch.setattr(runner, "_report", lambda step: fail() if step.sequence == number else right(step))
+            gate.open()
+            replies = [answer.result() for answer in answers]
+            until(lambda: runner.idle)
+        assert sorted(reply.status_code for reply in replies) == [200, 200, 500]
+        for prompt, reply in zip(prompts, replies, strict=True):
+            if reply.status_code == 200:
+                assert reply.json()["choices"][0]["message"]["content"] == llm.generate(prompt, gen_length=24).text
+            else:
+                assert reply.json()["error"] | {"param": ""} == {
+                    "message": "the model failed on this request", "type": "server_error", "code": "model_failed",
+                    "param": "",
+                }  # fmt: skip
+        assert [live.metric(f'maskkv_jobs_total{{outcome="{each}"}}') for each in ("failed", "finished")] == [1, 2]
+        assert live.metric("maskkv_running") == live.metric("maskkv_cache_bytes") == 0
+    (failure,) = [each.fields for each in caplog.records if each.msg == "job failed"]
+    assert (failure["id"], failure["exception"]) == (place.job.id, "RuntimeError")
+    assert [job["outcome"] for job in ended(caplog) if job["id"] == place.job.id] == ["failed"]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300])
+def test_no_temperature_is_too_low(live, temperature):
+    answer = live.chat(temperature=temperature, alg="entropy", top_p=0.9, alg_temp=temperature)
+    assert answer.status_code == 200, answer.text
 
 
 def test_a_request_that_cannot_join_harms_no_other(start):

@@ -70,6 +70,11 @@ def invalid(message: str, param: str | None = None, code: str = "invalid_value")
     return ApiError(400, message, code, param=param)
 
 
+def model_failed() -> ApiError:
+    """Say that a request could be read and failed all the same; the log says where."""
+    return ApiError(500, "the model failed on this request", "model_failed")
+
+
 def of_status(status: int, headers: Mapping[str, str] | None = None) -> ApiError:
     """Explain a status that the router answers with."""
     if status == 404:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from maskkv.engine import Step
+from maskkv.plan import Need
 from maskkv.sequence import RunningSequence
 from maskkv.server.errors import ApiError
 from maskkv.server.orders import Order
@@ -46,6 +47,15 @@ class Progress:
     cache_bytes: int
     full_cache_bytes: int
     kept: Kept | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Hold a job's place in the queue or among the running; `since` is when it came."""
+
+    job: Job
+    need: Need
+    since: float
 
 
 class Job:

@@ -7,10 +7,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from maskkv.api import LanguageModel
 from maskkv.engine import Engine, Step
@@ -18,42 +17,13 @@ from maskkv.errors import InputError
 from maskkv.memory import available
 from maskkv.plan import Need, Shape, Workload
 from maskkv.server import logs
-from maskkv.server.errors import ApiError, invalid
-from maskkv.server.jobs import Job, Kept, Progress
+from maskkv.server.errands import Errand, Result
+from maskkv.server.errors import ApiError, invalid, model_failed
+from maskkv.server.jobs import Job, Kept, Place, Progress
 from maskkv.server.metrics import Metrics
 from maskkv.server.orders import workload
 
 _LONGEST_RETRY_S = 60
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Hold a job's place in the queue or among the running; `since` is when it came."""
-
-    job: Job
-    need: Need
-    since: float
-
-
-@dataclass(frozen=True)
-class _Errand(Generic[Result]):
-    """Hold other work with the model, and what comes of it."""
-
-    work: Callable[[], Result]
-    need: Need
-    done: Future[Result]
-
-    def run(self) -> None:
-        """Do the work."""
-        try:
-            self.done.set_result(self.work())
-        except InputError as error:
-            self.done.set_exception(error)
-        except Exception as error:
-            logs.say("errand failed", logging.ERROR, **logs.failure(type(error), error.__traceback__))
-            self.done.set_exception(_failed())
 
 
 class Runner:
@@ -73,9 +43,9 @@ class Runner:
         self._max_queue = max_queue
         self._max_batch = max_batch
         self._memory = available(llm.model.device) if memory is None else memory
-        self._waiting: deque[_Place] = deque()
-        self._running: dict[int, _Place] = {}
-        self._errands: deque[_Errand[Any]] = deque()
+        self._waiting: deque[Place] = deque()
+        self._running: dict[int, Place] = {}
+        self._errands: deque[Errand[Any]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._mean_s = 1.0
@@ -124,7 +94,7 @@ class Runner:
         needed = self._need(workload(job.order, self._stored[1]))
         with self._changed:
             self._check_room()
-            self._waiting.append(_Place(job, needed, time.monotonic()))
+            self._waiting.append(Place(job, needed, time.monotonic()))
             self._metrics.waiting.set(len(self._waiting))
             self._changed.notify()
 
@@ -134,7 +104,7 @@ class Runner:
         Raises:
             ApiError: As for `submit`.
         """
-        errand: _Errand[Result] = _Errand(work, self._need(needed), Future())
+        errand: Errand[Result] = Errand(work, self._need(needed), Future())
         with self._changed:
             self._check_room()
             self._errands.append(errand)
@@ -226,7 +196,7 @@ class Runner:
         needs = [new, *(place.need for place in self._running.values())]
         return sum(each.held for each in needs) + max(each.reading for each in needs) <= self._memory
 
-    def _join(self, place: _Place) -> None:
+    def _join(self, place: Place) -> None:
         order = place.job.order
         try:
             number = self._engine.add(order.prompt, order.generation, order.policy, order.budget, *self._stored)
@@ -234,27 +204,43 @@ class Runner:
             place.job.post(invalid(str(error)))
             self._account(place, "failed", 0)
         except Exception as error:
-            logs.say("no place", logging.ERROR, **logs.failure(type(error), error.__traceback__))
-            place.job.post(_failed())
-            self._account(place, "failed", 0)
+            self._tell(place, error, 0)
         else:
             self._running[number] = place
 
     def _step(self) -> None:
         try:
-            steps = self._engine.step()
-            for step in steps:
-                self._report(step)
+            steps = self._engine.step(self._fail)
         except Exception as error:
-            # Nobody knows in which state a failed step left its sequences: none of them goes on.
-            logs.say("step failed", logging.ERROR, **logs.failure(type(error), error.__traceback__))
-            for number, place in list(self._running.items()):
-                place.job.post(_failed())
-                self._leave(number, "failed")
+            # It was not the step of one: none of them can go on.
+            self._let_fail(list(self._running), error)
             return
+        for step in steps:
+            try:
+                self._report(step)
+            except Exception as error:
+                self._let_fail([step.sequence], error)
         self._metrics.passes.inc()
         self._metrics.steps.inc(len(steps))
         self._measure()
+
+    def _let_fail(self, numbers: Sequence[int], error: Exception) -> None:
+        for number in numbers:
+            if number in self._running:
+                self._fail(number, error)
+                self._engine.remove(number)
+        self._measure()
+
+    def _fail(self, number: int, error: Exception) -> None:
+        """Let go of a job whose step failed; the engine is about to forget it."""
+        place = self._running.pop(number, None)
+        if place is not None:
+            self._tell(place, error, self._engine[number].index)
+
+    def _tell(self, place: Place, error: Exception, steps: int) -> None:
+        logs.say("job failed", logging.ERROR, id=place.job.id, **logs.failure(type(error), error.__traceback__))
+        place.job.post(model_failed())
+        self._account(place, "failed", steps)
 
     def _report(self, step: Step) -> None:
         place = self._running[step.sequence]
@@ -277,7 +263,7 @@ class Runner:
         self._metrics.running.set(len(self._running))
         self._metrics.cache_bytes.set(sum(self._engine[number].cache_bytes for number in self._running))
 
-    def _account(self, place: _Place, outcome: str, steps: int) -> None:
+    def _account(self, place: Place, outcome: str, steps: int) -> None:
         self._metrics.ended.labels(outcome).inc()
         seconds = round(time.monotonic() - place.since, 4)
         logs.say("job", id=place.job.id, outcome=outcome, steps=steps, seconds=seconds)
@@ -289,7 +275,3 @@ def _mebibytes(count: int) -> str:
 
 def _shutting_down() -> ApiError:
     return ApiError(503, "the server is shutting down", "shutting_down")
-
-
-def _failed() -> ApiError:
-    return ApiError(500, "the model failed on this request or on one beside it", "model_failed")

@@ -1,0 +1,231 @@
+"""What fails for one of several sequences is its own affair: the others' tokens are those of a run without it."""
+
+import weakref
+from dataclasses import replace
+from functools import cache
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskkv import policies
+from maskkv.cache import EvictingCache
+from maskkv.cache.state import LiveState
+from maskkv.engine import Engine, Step
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.policies import mix
+from tests.faults import PLACES, Asked, FaultError, Planted, Ran, run
+from tests.reference import CONFIGS, RecordingTransformer, random_model, random_prompt
+
+MASKKV, SQUEEZE = policies.named("maskkv"), policies.named("squeezeattention")
+VICTIM = 1
+"""The second sequence; its budget is 4."""
+
+
+def told(steps: list[Step]) -> list[tuple[object, ...]]:
+    return [(step.index, step.refresh, step.positions, step.tokens, step.masks_left, step.finished) for step in steps]
+
+
+def assert_same(number: int, seen: Ran, undisturbed: Ran) -> None:
+    assert told(seen.steps[number]) == told(undisturbed.steps[number])
+    for one, other in zip(seen.steps[number], undisturbed.steps[number], strict=True):
+        assert one.confidences == pytest.approx(other.confidences, abs=1e-5)
+    assert seen.ended[number] == undisturbed.ended[number]
+
+
+def assert_harmless(seen: Ran, undisturbed: Ran, fault: Planted) -> None:
+    """Whoever is concerned was told so, once, and took the steps before it; nobody else noticed."""
+    for number, steps in undisturbed.steps.items():
+        if number not in seen.failed:
+            assert_same(number, seen, undisturbed)
+            continue
+        own = told(seen.steps[number])
+        assert own == told(steps)[: len(own)]
+        assert isinstance(seen.failed[number], fault.error)
+        assert number not in seen.ended
+    if fault.who == "one":
+        assert set(seen.failed) <= {VICTIM}
+    if fault.who == "together" or (fault.who == "once" and fault.place in ("joining", "live")):
+        assert not seen.failed
+
+
+def four(family: str, **changes: Any) -> list[Asked]:
+    """Four sequences; the first two read one and the same prompt, and draw at random."""
+    config = CONFIGS[family]
+    base = {"gen_length": 8, "block_length": 4, "stop_at_eos": False, "prompt_interval": 5, "response_interval": 2}
+    options = [
+        {"temperature": 0.8, "seed": 3},
+        {"temperature": 0.8, "seed": 3},
+        {"alg": "entropy", "temperature": 0.7, "alg_temp": 0.3, "drift": 0.05},
+        {"cfg_scale": 0.5, "doubt": 0.3},
+    ]
+    kept = [MASKKV, MASKKV, SQUEEZE, mix(MASKKV, revote=False)]
+    return [
+        Asked(
+            random_prompt(config, 20 + own, own),
+            Generation(**{**base, **options[index], **changes}),
+            kept[index],
+            3 + index,
+        )
+        for index, own in enumerate((0, 0, 2, 3))
+    ]
+
+
+@cache
+def clean(family: str) -> Ran:
+    return run(model(family), four(family))
+
+
+@cache
+def model(family: str) -> RecordingTransformer:
+    return random_model(CONFIGS[family], seed=4, chunk_rows=13)
+
+
+CASES = [
+    (place, who, "llada" if (index + shift) % 2 else "dream")
+    for index, place in enumerate(PLACES)
+    for shift, who in enumerate(("one", "all", "together", "once"))
+]
+FIRST = {"branches", "importance", "vote"}
+EARLY = {*FIRST, "joining"}
+"""Places that are hardly come by after the first prompt refresh, and the first pass for many."""
+
+
+@pytest.mark.parametrize(("place", "who", "family"), CASES)
+def test_a_failure_is_one_sequences_own(place: str, who: Any, family: str) -> None:
+    """Wherever it happens; what fails only for many together stops nobody."""
+    asked, undisturbed = four(family), clean(family)
+    fault = Planted(place, who, 0 if place in EARLY else 3, victim=asked[VICTIM].budget)
+    seen = run(model(family), asked, fault)
+    assert_harmless(seen, undisturbed, fault)
+    if who == "one":
+        assert set(seen.failed) == {VICTIM}
+    if who == "all":
+        # Not everybody's prompt is read again.
+        assert len(seen.failed) == 4 or (place == "outputs" and seen.failed)
+    # These are done for one at a time.
+    assert fault.raised or (who == "together" and place in {*FIRST, "commit"})
+
+
+@pytest.mark.parametrize("place", ["outputs", "live", "propose", "host", "commit"])
+@pytest.mark.parametrize("error", [FaultError, KeyboardInterrupt])
+def test_after_an_error_is_raised_the_engine_goes_on(place: str, error: type[BaseException]) -> None:
+    """With the plain call; what others did in the step that raised is not lost."""
+    fault = Planted(place, "one" if error is FaultError else "once", 3, victim=4, error=error, most=2)
+    seen = run(model("llada"), four("llada"), fault, told=False)
+    assert seen.raised > 0
+    for number, steps in clean("llada").steps.items():
+        assert told(seen.steps[number]) == told(steps)
+        assert seen.ended[number] == clean("llada").ended[number]
+
+
+def test_what_was_told_is_told_no_more_of_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(model("llada"))
+    first, second = (engine.add(each.prompt, each.generation, each.policy, each.budget) for each in four("llada")[2:])
+    monkeypatch.setattr(engine[second].sampler, "commit", Mock(side_effect=FaultError))
+    for _ in range(2):
+        with pytest.raises(FaultError):
+            engine.step()
+    assert engine[first].index == 2
+    engine.remove(second)
+    assert [(step.sequence, step.index) for step in engine.step()] == [(first, 0), (first, 1), (first, 2)]
+
+
+def test_those_that_cannot_run_together_do_not_try_at_every_step() -> None:
+    """They stay apart until their prompt is read again: with each attempt it is read once more for nothing."""
+    asked = [replace(each, generation=replace(each.generation, prompt_interval=50)) for each in four("llada")[:2]]
+    fault = Planted("live", "together", 2, victim=0)
+    own = model("llada")
+    own.rows_run.clear()
+    seen = run(own, asked, fault)
+    assert (fault.raised, seen.failed) == (1, {})
+    assert own.rows_run.count(28) == 1 + 2, "one prompt, read for both at once, and once more for each"
+
+
+def test_a_refresh_that_fails_holds_nothing() -> None:
+    """Neither what was chosen already nor what waits, even while the error is kept."""
+    engine = Engine(model("llada"))
+    number = engine.add(random_prompt(CONFIGS["llada"], 20), Generation(gen_length=4, block_length=4), MASKKV, 3)
+    held: list[weakref.ref[Any]] = []
+
+    def choose(cache: EvictingCache, view: Any) -> None:
+        right(cache, view)
+        held.append(weakref.ref(cache._waiting[view.layer]))
+        if view.layer == 2:
+            raise FaultError
+
+    right = EvictingCache.choose
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EvictingCache, "choose", choose)
+        with pytest.raises(FaultError) as caught:
+            engine.step()
+    assert caught.value is not None
+    assert [each() for each in held] == [None] * 3
+    assert engine[number].cache_bytes == 0
+
+
+def test_no_memory_to_part_with_is_no_failure() -> None:
+    """Whoever stays when another leaves is copied out of what was joined; if that fails, it is made anew."""
+    family = "llada"
+    engine = Engine(model(family))
+    numbers = [engine.add(each.prompt, each.generation, each.policy, each.budget) for each in four(family)]
+    steps = [step for _ in range(3) for step in engine.step()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveState, "leave", Mock(side_effect=torch.OutOfMemoryError))
+        engine.remove(numbers[1])
+    while done := engine.step():
+        steps += done
+    for number in (numbers[0], *numbers[2:]):
+        assert told([step for step in steps if step.sequence == number]) == told(clean(family).steps[number])
+
+
+SCHEDULES = st.fixed_dictionaries(
+    {
+        "prompt_interval": st.integers(2, 9),
+        "response_interval": st.integers(1, 4),
+        "transfer_ratio": st.sampled_from([0.0, 0.25, 0.6]),
+        "seed": st.integers(0, 99),
+        "stop_at_eos": st.booleans(),
+        "cfg_scale": st.sampled_from([0.0, 0.0, 0.7]),
+    }
+)
+RULES = [{}, {}, {"one_pass": True}, {"doubt": 0.4}, {"drift": 0.05}]
+SAMPLING = [
+    {},
+    {"temperature": 0.8},
+    {"remasking": "random"},
+    {"threshold": 0.4},
+    {"alg": "entropy", "temperature": 0.7, "alg_temp": 0.3, "top_p": 0.9},
+    {"alg": "origin", "temperature": 1.2},
+    {"alg": "maskgit_plus"},
+]
+POLICIES = [policies.named(name) for name in policies.names()] + [mix(MASKKV, revote=False)]
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[str, list[Asked], Planted, dict[str, Any]]:
+    family = draw(st.sampled_from(sorted(CONFIGS)))
+    asked = []
+    for index in range(draw(st.integers(2, 4))):
+        own = {"gen_length": 8, "block_length": draw(st.sampled_from([4, 8])), **draw(SCHEDULES)}
+        own |= draw(st.sampled_from(RULES)) | draw(st.sampled_from(SAMPLING))
+        prompt = random_prompt(CONFIGS[family], *draw(st.sampled_from([(12, 0), (12, 0), (9, 1), (17, 2)])))
+        kv_dtype = draw(st.sampled_from(["auto", "auto", "int8"]))
+        asked.append(Asked(prompt, Generation(**own), draw(st.sampled_from(POLICIES)), 3 + index, kv_dtype))
+    who = draw(st.sampled_from(["one", "one", "together", "once", "all"]))
+    fault = Planted(draw(st.sampled_from(PLACES)), who, draw(st.integers(0, 7)), victim=4)
+    layers = CONFIGS[family].num_layers
+    profile = LayerProfile("tiny", "0", 1, 9, (0.5, 0.1, 0.3, 0.2)[:layers], (0.0,) * layers)
+    options = {"profile": draw(st.sampled_from([None, profile])), "most_prompts": draw(st.sampled_from([None, 1]))}
+    return family, asked, fault, options
+
+
+@given(runs())
+@settings(max_examples=12)
+def test_whatever_fails_the_others_do_not_notice(given: tuple[str, list[Asked], Planted, dict[str, Any]]) -> None:
+    family, asked, fault, options = given
+    assert_harmless(run(model(family), asked, fault, **options), run(model(family), asked, **options), fault)
