@@ -382,6 +382,20 @@ def test_a_profile_is_of_the_models_layers() -> None:
         Engine(random_model(LLADA), profile_of((0.5,)))
 
 
+@FAMILIES
+def test_each_layer_keeps_what_its_own_importance_in_the_profile_gives(family: str) -> None:
+    """1 − I is .1, .3, .9, .9: the last two layers form the group to be squeezed, the others share .6 of theirs.
+
+    So a KV head keeps 5 × (4 − 2 × .4) / 2 = 8 pairs on average in each of the first two, 2 in each of the last.
+    """
+    model = random_model(replace(CONFIGS[family], num_layers=4), seed=1)
+    engine = Engine(model, profile_of((0.9, 0.7, 0.1, 0.1)))
+    number = engine.add(random_prompt(model.config, 30), generation(), policies.named("squeezeattention"), 5)
+    engine.step()
+    heads = model.config.num_kv_heads
+    assert [sum(map(len, layer)) for layer in engine[number].kept()] == [8 * heads, 8 * heads, 2 * heads, 2 * heads]
+
+
 AWAITING = [
     MASKKV,
     mix(MASKKV, head_budget="adakv", layer_base=0.1),

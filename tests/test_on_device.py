@@ -1,6 +1,7 @@
 """The engine on a pretended CUDA device: the CPU's tokens, no devices mixed, and hardly a question to the host."""
 
 from collections import Counter
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from unittest.mock import Mock
@@ -10,7 +11,7 @@ import torch
 
 from maskkv import policies
 from maskkv.api import LanguageModel
-from maskkv.cache import Refresh
+from maskkv.cache import PackedCache, Refresh
 from maskkv.calibrate import importance
 from maskkv.engine import Engine
 from maskkv.eval.observe import Observation, observe
@@ -22,6 +23,7 @@ from maskkv.ops import ragged
 from maskkv.ops.quantised import KV_DTYPES
 from maskkv.text import Text
 from tests.emulated import Counts, moved, pretended
+from tests.emulated_graphs import Graph
 from tests.reference import CONFIGS, RecordingTransformer, random_model, random_prompt
 
 MASKKV = policies.named("maskkv")
@@ -313,6 +315,40 @@ def test_a_pass_is_run_then_captured_then_replayed(dtype: torch.dtype) -> None:
         ("prompt", 1, 0, 0, 0),
         ("partial", *captured),  # all of its kernels are known
     ]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(PackedCache, "attend"), (Graph, "record"), (Graph, "replay")], ids=["run", "capture", "replay"]
+)
+def test_a_pass_that_fails_is_dropped_with_its_graphs(owner: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sequences run alone, uncaptured, until their prompt is read again; what they commit stays the same."""
+    options = {**BETWEEN, "temperature": 0.8, "prompt_interval": 8, "response_interval": 3}
+    asked: list[Asked] = [(20, options, MASKKV, 3), (21, {**options, "prompt_interval": 7}, MASKKV, 4)]
+    own, right = model("llada"), getattr(owner, name)
+
+    def run(running: Engine) -> Iterator[list[tuple[object, ...]]]:
+        while steps := running.step():
+            yield [(step.sequence, step.index, step.refresh, step.positions, step.tokens) for step in steps]
+
+    expected = list(run(engine(own, asked)))
+    failed: list[int] = []
+    with pretended() as counts:
+
+        def fail(*given: object) -> object:
+            if not failed:
+                failed.append(counts.graphs["captured"])
+                raise RuntimeError("the device is out of order")
+            return right(*given)
+
+        monkeypatch.setattr(owner, name, fail)
+        seen = []
+        for done in run(engine(moved(own), asked)):
+            if failed and len(failed) == 1:
+                failed.append(counts.graphs["captured"] - counts.graphs["dropped"])
+            seen.append(done)
+    assert seen == expected
+    assert failed[1] == 0, "no graph is left"
+    assert counts.graphs["replayed"] > 0, "and later there are new ones"
 
 
 def test_without_graphs_nothing_is_captured() -> None:

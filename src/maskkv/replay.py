@@ -74,8 +74,9 @@ class LivePass:
         kinds, shape = self.cache.kinds, self.cache.shape
         ran = self.model.ran if len(kinds) == 1 else self._ran
         if shape not in ran:
+            hidden = self.model(self._tokens, self.rotation, self.cache)
             ran.add(shape)
-            return self.model(self._tokens, self.rotation, self.cache)
+            return hidden
         if kinds not in self._graphs:
             try:
                 self._graphs[kinds] = self._capture(self.stream, self._tokens)
