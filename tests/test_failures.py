@@ -18,7 +18,7 @@ from maskkv.engine import Engine, Step
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.policies import mix
-from tests.faults import PLACES, Asked, FaultError, Planted, Ran, run
+from tests.faults import PLACES, Asked, FaultError, Planted, Ran, planted, run
 from tests.reference import CONFIGS, RecordingTransformer, random_model, random_prompt
 
 MASKKV, SQUEEZE = policies.named("maskkv"), policies.named("squeezeattention")
@@ -118,9 +118,8 @@ def test_after_an_error_is_raised_the_engine_goes_on(place: str, error: type[Bas
     fault = Planted(place, "one" if error is FaultError else "once", 3, victim=4, error=error, most=2)
     seen = run(model("llada"), four("llada"), fault, told=False)
     assert seen.raised > 0
-    for number, steps in clean("llada").steps.items():
-        assert told(seen.steps[number]) == told(steps)
-        assert seen.ended[number] == clean("llada").ended[number]
+    for number in seen.steps:
+        assert_same(number, seen, clean("llada"))
 
 
 def test_what_was_told_is_told_no_more_of_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +143,29 @@ def test_those_that_cannot_run_together_do_not_try_at_every_step() -> None:
     seen = run(own, asked, fault)
     assert (fault.raised, seen.failed) == (1, {})
     assert own.rows_run.count(28) == 1 + 2, "one prompt, read for both at once, and once more for each"
+
+
+@pytest.mark.parametrize("who", ["one", "once"])
+def test_they_run_together_again(who: Any) -> None:
+    """At once without the one to blame; with nobody to blame when their prompt has been read again."""
+    schedule = {"gen_length": 8, "block_length": 8, "stop_at_eos": False, "prompt_interval": 5}
+    own = model("llada")
+    engine = Engine(own)
+    for index in range(3):
+        engine.add(random_prompt(own.config, 20 + index), Generation(**schedule), MASKKV, 3 + index)
+    fault = Planted("live", who, 2, victim=4)
+    rows = []
+    with planted(fault, engine):
+        for fault.tick in range(7):
+            own.rows_run.clear()
+            engine.step(lambda number, _: None)
+            rows.append(sorted(own.rows_run))
+    whole, left = [28, 29, 30], 2 if who == "one" else 3
+    # In the third step each reads its prompt again, repeats the second step and takes its own; a victim fails before.
+    assert rows[:3] == [whole, [24], [*[8] * (3 + left), 24, *whole]]
+    assert rows[5] == (whole[::2] if who == "one" else whole)
+    assert rows[3] == rows[4] == ([16] if who == "one" else [8] * 3)
+    assert rows[6] == [8 * left]
 
 
 def test_a_refresh_that_fails_holds_nothing() -> None:

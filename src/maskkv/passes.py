@@ -83,7 +83,8 @@ class Passes:
         for kv_dtype, ended in tuple(self._joint.items()):
             try:
                 self._part(kv_dtype)
-            except Exception:
+            except (RuntimeError, MemoryError):
+                # torch.OutOfMemoryError is one, and so is what the CPU's allocator raises.
                 _forget(each for each in self._sequences.values() if ended.cache.has(_caches(each)))
 
     def _part(self, kv_dtype: str) -> None:
