@@ -122,15 +122,18 @@ def test_after_an_error_is_raised_the_engine_goes_on(place: str, error: type[Bas
         assert_same(number, seen, clean("llada"))
 
 
-def test_what_was_told_is_told_no_more_of_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_could_not_be_returned_come_with_the_next_or_go_with_their_sequence() -> None:
     engine = Engine(model("llada"))
-    first, second = (engine.add(each.prompt, each.generation, each.policy, each.budget) for each in four("llada")[2:])
-    monkeypatch.setattr(engine[second].sampler, "commit", Mock(side_effect=FaultError))
+    first, second, third = (
+        engine.add(each.prompt, each.generation, each.policy, each.budget) for each in four("llada")[1:]
+    )
+    engine[second].sampler.commit = Mock(side_effect=FaultError)
     for _ in range(2):
         with pytest.raises(FaultError):
             engine.step()
-    assert engine[first].index == 2
+    assert engine[first].index == engine[third].index == 2
     engine.remove(second)
+    engine.remove(third)
     assert [(step.sequence, step.index) for step in engine.step()] == [(first, 0), (first, 1), (first, 2)]
 
 
