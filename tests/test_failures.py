@@ -17,7 +17,9 @@ from maskkv.cache.state import LiveState
 from maskkv.engine import Engine, Step
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.passes import Passes
 from maskkv.policies import mix
+from maskkv.sequence import RunningSequence
 from tests.faults import PLACES, Asked, FaultError, Planted, Ran, planted, run
 from tests.reference import CONFIGS, RecordingTransformer, random_model, random_prompt
 
@@ -193,6 +195,25 @@ def test_a_refresh_that_fails_holds_nothing() -> None:
     assert engine[number].cache_bytes == 0
 
 
+def test_what_was_joined_is_released_before_anybody_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the memory of all would be held twice."""
+    engine, held = Engine(model("llada")), []
+    numbers = [engine.add(each.prompt, each.generation, each.policy, each.budget) for each in four("llada")]
+    right = Passes.alone
+
+    def alone(passes: Passes, sequence: RunningSequence) -> list[torch.Tensor]:
+        held.append([engine[number].cache_bytes for number in numbers])
+        return right(passes, sequence)
+
+    monkeypatch.setattr(Passes, "alone", alone)
+    fault = Planted("live", "once", 2, victim=0)
+    with planted(fault, engine):
+        for fault.tick in range(3):
+            engine.step()
+    assert held[0] == [0, 0, 0, 0]
+    assert held[1][0] > 0
+
+
 def test_no_memory_to_part_with_is_no_failure() -> None:
     """Whoever stays when another leaves is copied out of what was joined; if that fails, it is made anew."""
     family = "llada"
@@ -232,7 +253,7 @@ POLICIES = [policies.named(name) for name in policies.names()] + [mix(MASKKV, re
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> tuple[str, list[Asked], Planted, dict[str, Any]]:
+def runs(draw: st.DrawFn) -> tuple[str, list[Asked], Planted, bool, int | None]:
     family = draw(st.sampled_from(sorted(CONFIGS)))
     asked = []
     for index in range(draw(st.integers(2, 4))):
@@ -243,14 +264,14 @@ def runs(draw: st.DrawFn) -> tuple[str, list[Asked], Planted, dict[str, Any]]:
         asked.append(Asked(prompt, Generation(**own), draw(st.sampled_from(POLICIES)), 3 + index, kv_dtype))
     who = draw(st.sampled_from(["one", "one", "together", "once", "all"]))
     fault = Planted(draw(st.sampled_from(PLACES)), who, draw(st.integers(0, 7)), victim=4)
-    layers = CONFIGS[family].num_layers
-    profile = LayerProfile("tiny", "0", 1, 9, (0.5, 0.1, 0.3, 0.2)[:layers], (0.0,) * layers)
-    options = {"profile": draw(st.sampled_from([None, profile])), "most_prompts": draw(st.sampled_from([None, 1]))}
-    return family, asked, fault, options
+    return family, asked, fault, draw(st.booleans()), draw(st.sampled_from([None, 1]))
 
 
 @given(runs())
 @settings(max_examples=12)
-def test_whatever_fails_the_others_do_not_notice(given: tuple[str, list[Asked], Planted, dict[str, Any]]) -> None:
-    family, asked, fault, options = given
+def test_whatever_fails_the_others_do_not_notice(given: tuple[str, list[Asked], Planted, bool, int | None]) -> None:
+    family, asked, fault, profiled, most_prompts = given
+    layers = CONFIGS[family].num_layers
+    profile = LayerProfile("tiny", "0", 1, 9, (0.5, 0.1, 0.3, 0.2)[:layers], (0.0,) * layers)
+    options = {"profile": profile if profiled else None, "most_prompts": most_prompts}
     assert_harmless(run(model(family), asked, fault, **options), run(model(family), asked, **options), fault)
