@@ -15,6 +15,7 @@ from maskkv import policies
 from maskkv.cache import EvictingCache
 from maskkv.cache.state import LiveState
 from maskkv.engine import Engine, Step
+from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.passes import Passes
@@ -253,25 +254,39 @@ POLICIES = [policies.named(name) for name in policies.names()] + [mix(MASKKV, re
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> tuple[str, list[Asked], Planted, bool, int | None]:
-    family = draw(st.sampled_from(sorted(CONFIGS)))
-    asked = []
-    for index in range(draw(st.integers(2, 4))):
-        own = {"gen_length": 8, "block_length": draw(st.sampled_from([4, 8])), **draw(SCHEDULES)}
-        own |= draw(st.sampled_from(RULES)) | draw(st.sampled_from(SAMPLING))
-        prompt = random_prompt(CONFIGS[family], *draw(st.sampled_from([(12, 0), (12, 0), (9, 1), (17, 2)])))
-        kv_dtype = draw(st.sampled_from(["auto", "auto", "int8"]))
-        asked.append(Asked(prompt, Generation(**own), draw(st.sampled_from(POLICIES)), 3 + index, kv_dtype))
-    who = draw(st.sampled_from(["one", "one", "together", "once", "all"]))
-    fault = Planted(draw(st.sampled_from(PLACES)), who, draw(st.integers(0, 7)), victim=4)
-    return family, asked, fault, draw(st.booleans()), draw(st.sampled_from([None, 1]))
+def sequences(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, int], Policy, str]:
+    own = {"gen_length": 8, "block_length": draw(st.sampled_from([4, 8])), **draw(SCHEDULES)}
+    own |= draw(st.sampled_from(RULES)) | draw(st.sampled_from(SAMPLING))
+    # The length of the prompt, and what it is: some are equal.
+    prompt = draw(st.sampled_from([(12, 0), (12, 0), (9, 1), (17, 2)]))
+    return own, prompt, draw(st.sampled_from(POLICIES)), draw(st.sampled_from(["auto", "auto", "int8"]))
 
 
-@given(runs())
-@settings(max_examples=12)
-def test_whatever_fails_the_others_do_not_notice(given: tuple[str, list[Asked], Planted, bool, int | None]) -> None:
-    family, asked, fault, profiled, most_prompts = given
+@given(
+    family=st.sampled_from(sorted(CONFIGS)),
+    several=st.lists(sequences(), min_size=2, max_size=4),
+    place=st.sampled_from(PLACES),
+    who=st.sampled_from(["one", "one", "together", "once", "all"]),
+    at=st.integers(0, 7),
+    profiled=st.booleans(),
+    most_prompts=st.sampled_from([None, 1]),
+)
+@settings(max_examples=6)
+def test_whatever_fails_the_others_do_not_notice(
+    family: str,
+    several: list[tuple[dict[str, Any], tuple[int, int], Policy, str]],
+    place: str,
+    who: Any,
+    at: int,
+    profiled: bool,
+    most_prompts: int | None,
+) -> None:
+    asked = [
+        Asked(random_prompt(CONFIGS[family], *prompt), Generation(**own), policy, 3 + index, kv_dtype)
+        for index, (own, prompt, policy, kv_dtype) in enumerate(several)
+    ]
     layers = CONFIGS[family].num_layers
-    profile = LayerProfile("tiny", "0", 1, 9, (0.5, 0.1, 0.3, 0.2)[:layers], (0.0,) * layers)
-    options = {"profile": profile if profiled else None, "most_prompts": most_prompts}
+    profile = LayerProfile("tiny", "0", 1, 9, (0.5, 0.1, 0.3, 0.2)[:layers], (0.0,) * layers) if profiled else None
+    options = {"profile": profile, "most_prompts": most_prompts}
+    fault = Planted(place, who, at, victim=4)
     assert_harmless(run(model(family), asked, fault, **options), run(model(family), asked, **options), fault)
