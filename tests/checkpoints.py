@@ -128,10 +128,11 @@ _LLADA_NAMES = (
 )
 
 
-def reference(family: str, kv_heads: int = 2, scale: float = 0.15, seed: int = 0) -> Any:
+def reference(family: str, kv_heads: int = 2, scale: float = 0.15, seed: int = 0, layers: int = 2) -> Any:
     """Make the tiny model of `transformers` that a family equals once attention looks both ways."""
     shape = {key: value for key, value in _LLAMA_SHAPE.items() if key != "rope_theta"} | {
-        "num_key_value_heads": kv_heads
+        "num_key_value_heads": kv_heads,
+        "num_hidden_layers": layers,
     }
     options = {
         "rms_norm_eps": TINY[family]["rms_norm_eps"],
