@@ -33,6 +33,11 @@ class Answer:
     job: str = ""
     error: str | None = None
 
+    @property
+    def told(self) -> tuple[int, str, int, str | None]:
+        """Return what is the same whenever the same is asked: all but the request's own name."""
+        return self.status, self.text, self.steps, self.error
+
 
 @dataclass(frozen=True)
 class Server:
@@ -40,6 +45,8 @@ class Server:
 
     port: int
     log: Path
+    process: int
+    """Its number."""
 
     def ask(self, body: Fields, hang_up_after: int | None = None) -> Answer:
         """Ask for a chat answer; with `hang_up_after`, leave the stream after so many steps."""
@@ -72,9 +79,18 @@ class Server:
         events = [json.loads(line) for line in lines if line.endswith("\n")]
         return {each["id"]: each for each in events if each["event"] == "job"}
 
+    def errors(self) -> list[str]:
+        """Return the events that were logged as errors."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        return [each["event"] for each in map(json.loads, lines) if each["level"] in ("error", "critical")]
+
+    def threads(self) -> int:
+        """Count its threads, as Linux does."""
+        return len(list(Path(f"/proc/{self.process}/task").iterdir()))
+
     def rest(self) -> bool:
         """Wait until nothing runs and nothing waits; tell whether that came."""
-        for _ in range(600):
+        for _ in range(10 * _PATIENCE_S):
             now = self.metrics()
             if now["maskkv_running"] == now["maskkv_waiting"] == 0:
                 return True
@@ -129,6 +145,6 @@ def serving(options: Sequence[str]) -> Iterator[Server]:
                 said = process.stdout.readline() if process.stdout is not None else ""
                 if not said.startswith("serving "):
                     raise InputError(f"the server does not start: {log.read_text(encoding='utf-8').strip()}")
-                yield Server(int(said.rpartition(":")[2]), log)
+                yield Server(int(said.rpartition(":")[2]), log, process.pid)
             finally:
                 process.send_signal(signal.SIGTERM)

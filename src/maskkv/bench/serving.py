@@ -11,7 +11,6 @@ import statistics
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from operator import truediv
 from pathlib import Path
 
 from maskkv.bench.clients import Answer, Fields, Server, serving
+from maskkv.bench.soak import soak
 from maskkv.errors import InputError, MaskKVError
 from maskkv.mini import TASKS, sample
 from maskkv.records import append, environment, prepare_file
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("--turns", type=int, default=3, help="requests of each of many clients (default: 3)")
     load.add_argument("--disconnects", type=int, default=200, help="streams to hang up on (default: 200)")
     soak.add_argument("--minutes", type=float, default=10, help="how long (default: 10)")
+    soak.add_argument("--longest-prompt", type=int, metavar="N", help="documents up to so many tokens, long ones rarer")
     return options
 
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MaskKVError as error:
         print(f"maskkv: error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return 1 if record.get("faults") else 0
 
 
 def request(options: argparse.Namespace, number: int, **more: object) -> Fields:
@@ -100,7 +101,7 @@ def load(options: argparse.Namespace) -> Fields:
             with together.measured(server):
                 many = list(pool.map(lambda own: _client(server, [bodies[number] for number in own]), turned))
             for numbers, own in zip(turned, many, strict=True):
-                same += [_told(answers[each]) == _told(got) for each, got in zip(numbers, own, strict=True)]
+                same += [answers[each].told == got.told for each, got in zip(numbers, own, strict=True)]
         after = _hang_ups(server, options, pool)
     return {
         "answers_compared": len(same),
@@ -144,10 +145,6 @@ def _spread(values: Sequence[float]) -> Fields:
     return {"median": round(statistics.median(values), 2), "min": round(min(values), 2), "max": round(max(values), 2)}
 
 
-def _told(answer: Answer) -> tuple[int, str, int, str | None]:
-    return answer.status, answer.text, answer.steps, answer.error
-
-
 def _hang_ups(server: Server, options: argparse.Namespace, pool: ThreadPoolExecutor) -> list[int]:
     """Return for streams that were left, sorted, the steps that they took beyond the last one their reader saw."""
     done = threading.Event()
@@ -171,78 +168,6 @@ def _hang_ups(server: Server, options: argparse.Namespace, pool: ThreadPoolExecu
     server.rest()
     jobs = server.jobs()
     return sorted(jobs[job]["steps"] - steps for job, steps in seen.items())
-
-
-def soak(options: argparse.Namespace) -> Fields:
-    """Let clients do what they do, and watch the server's memory and queue."""
-    outcomes: Counter[str] = Counter()
-    samples: list[tuple[float, float]] = []
-    # Fewer places than clients, so that the queue fills up too.
-    places = str(max(1, options.clients // 4))
-    with (
-        serving(["--max-batch", places, "--max-queue", places, "--max-body-bytes", "200000"]) as server,
-        ThreadPoolExecutor(options.clients) as pool,
-    ):
-        start = time.monotonic()
-        end = start + 60 * options.minutes
-        clients = [pool.submit(_behave, server, options, number, end) for number in range(options.clients)]
-        while time.monotonic() < end or len(samples) < _LEAST_SAMPLES:
-            resident = server.metrics()["process_resident_memory_bytes"]
-            samples.append(((time.monotonic() - start) / 60, resident / 2**20))
-            time.sleep(min(5.0, 10 * options.minutes))
-        for client in clients:
-            outcomes += client.result()
-        empty = server.rest()
-        last = server.metrics()
-    # The first quarter warms allocators and caches up.
-    later = samples[len(samples) // 4 :]
-    slope = statistics.linear_regression(*zip(*later, strict=True)).slope
-    answered = {name: count for name, count in last.items() if name.startswith("maskkv_requests_total")}
-    return {
-        "outcomes": dict(sorted(outcomes.items())),
-        "requests": int(sum(answered.values())),
-        "status_500": int(sum(count for name, count in answered.items() if 'status="500"' in name)),
-        "queue_empty_at_end": empty and last["maskkv_cache_bytes"] == 0,
-        "resident_mib": [round(size, 1) for _, size in samples[:: max(1, len(samples) // 20)]],
-        "resident_mib_end": round(last["process_resident_memory_bytes"] / 2**20, 1),
-        "resident_slope_mib_per_min": round(slope, 3),
-    }
-
-
-def _behave(server: Server, options: argparse.Namespace, client: int, end: float) -> Counter[str]:
-    """Be one client until `end`: ask, stream, hang up, send what is too large and what is no request."""
-    chance = random.Random(f"{options.seed} {client}")
-    outcomes: Counter[str] = Counter()
-    while time.monotonic() < end:
-        body = request(options, chance.randrange(1000), budget=chance.choice([8, options.budget, 256, None]))
-        content = json.dumps(body).encode()
-        kind = chance.choices(
-            ("whole", "stream", "canvas", "stream left", "left unread", "too large", "cut off", "noise", "wrong field"),
-            (4, 4, 1, 4, 2, 1, 1, 1, 1),
-        )[0]
-        try:
-            if kind in ("whole", "stream", "canvas"):
-                answer = server.ask(
-                    {**body, "stream": kind != "whole", **({"diffusing": True} if kind == "canvas" else {})}
-                )
-            elif kind == "stream left":
-                leave = chance.randint(1, options.gen_length)
-                answer = server.ask({**body, "stream": True, "diffusing": True}, hang_up_after=leave)
-            elif kind == "wrong field":
-                answer = server.ask({**body, "n": 7})
-            else:
-                parts = {
-                    "left unread": content, "too large": b" " * 300_000, "noise": chance.randbytes(200),
-                    "cut off": content[: chance.randrange(len(content))],
-                }  # fmt: skip
-                answer = server.send(parts[kind], wait=kind != "left unread")
-        except OSError as error:  # A body that is refused unread breaks the line.
-            outcomes[f"{kind}: {type(error).__name__}"] += 1
-        else:
-            outcomes[f"{kind}: {answer.status}{f' {answer.error}' if answer.error else ''}"] += 1
-            if answer.status == 429:
-                time.sleep(chance.uniform(0.1, 1))
-    return outcomes
 
 
 if __name__ == "__main__":
