@@ -117,14 +117,15 @@ def bodies(options: argparse.Namespace) -> list[Fields]:
 def soak(options: argparse.Namespace) -> Fields:
     """Let clients do what they do, and say what was wrong with the server: nothing, if `faults` is empty.
 
-    Every complete answer is compared with that to the same request alone, asked when all is over.
+    Every complete answer is compared with that to the same request alone, asked before the others.
     """
     asked = bodies(options)
     # Fewer places than clients, so that the queue fills up too.
     places = str(max(1, options.clients // 4))
     limits = ["--max-batch", places, "--max-queue", places, "--max-body-bytes", str(_MOST_BODY_BYTES)]
     with serving(limits) as server, ThreadPoolExecutor(options.clients) as pool:
-        server.ask(asked[0])  # The first request pays for what is set up once.
+        # This also sets up what is set up once, and takes the memory that the longest prompt needs.
+        alone = [server.ask(body) for body in asked]
         rests, clients = [Rest.of(server)], []
         for turn in range(ROUNDS):
             end = time.monotonic() + 60 * options.minutes / ROUNDS
@@ -135,7 +136,7 @@ def soak(options: argparse.Namespace) -> Fields:
             clients += [client.result() for client in behaving]
             rests.append(Rest.of(server))
         answers = [answer for client in clients for answer in client.answers]
-        different = _different(server, asked, answers)
+        different = [number for number, answer in answers if answer.told != alone[number].told]
         answered = {name: count for name, count in server.metrics().items() if name.startswith("maskkv_requests_total")}
         broken = server.errors()
     improper = sum((client.improper for client in clients), Counter[str]())
@@ -167,12 +168,6 @@ def faults(rests: Sequence[Rest], improper: Counter[str], different: Sequence[in
     if last.open_files > warm.open_files:
         found.append(f"open files grow from {warm.open_files} to {last.open_files}")
     return found
-
-
-def _different(server: Server, asked: Sequence[Fields], answers: Sequence[tuple[int, Answer]]) -> list[int]:
-    """Ask each request alone, and return the number of every answer that was another one."""
-    alone = {number: server.ask(asked[number]).told for number in sorted({number for number, _ in answers})}
-    return [number for number, answer in answers if answer.told != alone[number]]
 
 
 def _behave(server: Server, asked: Sequence[Fields], seed: str, end: float) -> Seen:
