@@ -484,7 +484,7 @@ def importance(chance: Random, layers: int) -> tuple[float, ...]:
         alone = chance.randrange(layers)
         return tuple(float(layer == alone) for layer in range(layers))
     if kind == "extreme":
-        return tuple(chance.choice([0.0, 5e-324, 1e-300, 1.0, 1e300, 1.7e308]) for _ in range(layers))
+        return tuple(chance.choice([0.0, 5e-324, 1e-300, 1.0, 2.0]) for _ in range(layers))
     return tuple(chance.uniform(0.01, 1) for _ in range(layers))
 
 

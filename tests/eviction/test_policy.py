@@ -8,6 +8,7 @@ from tests.views import attending
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformLayers
 from maskkv.eviction.policy import Policy
+from maskkv.eviction.ranking import Ranking
 from maskkv.eviction.scorers import Votes
 from maskkv.eviction.view import ModelView
 from maskkv.policies.maskkv import BoundaryAware
@@ -19,15 +20,33 @@ class Own:
     """A layer budget of a user's."""
 
     needs_importance = True
+    given: tuple[float, ...] = (1.0, 3.0)
 
     def __init__(self, *most: float) -> None:
         self.shares = list(most)
 
     def __call__(self, view: ModelView) -> list[float]:
-        return [1.0, 3.0]
+        return list(self.given)
 
     def most(self, view: ModelView) -> list[float]:
         return self.shares
+
+
+@pytest.mark.parametrize(
+    "given", [(1.0,), (1.0, 2.0, 3.0), (1.0, -0.5), (1.0, math.nan), (1.0, math.inf), (1.7e308, 1.7e308)]
+)
+def test_shares_of_a_users_own_are_checked(given: tuple[float, ...]) -> None:
+    """Of shares that are no numbers any split comes out, and it need not spend the budget."""
+    layers = Own()
+    layers.given = given
+    policy = replace(VOTING, name="own", layer_budget=layers)
+    expected = "policy 'own', Own: expected 2 shares of at least 0 with a finite sum, not "
+    with pytest.raises(InputError, match=f"^{expected}"):
+        policy.layer_pairs(5, num_layers=2, kv_heads=2, evictable=9)
+    ranking = Ranking.of(torch.rand(2, 9), lambda pairs: list(given))
+    for ask in (ranking.best, ranking.narrowed):
+        with pytest.raises(InputError, match=r"^head budget: expected 2 shares of at least 0"):
+            ask(6)
 
 
 def test_a_users_own_bound_is_checked() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from maskkv.errors import InputError
+
 
 def allocate(shares: Sequence[float], total: int, high: int) -> list[int]:
     """Split `total` in proportion to `shares` into integers in [0, high] whose sum is exactly `total`.
 
     What a share would get above `high` is poured onto the others in proportion (water-filling); fractions are
-    settled by largest remainder, ties by position. Shares are ≥ 0; all zero means equal.
+    settled by largest remainder, ties by position. Shares are `checked`; all zero means equal.
 
     >>> allocate([3.0, 2.0, 1.0], total=7, high=100)
     [4, 2, 1]
@@ -28,6 +30,17 @@ def allocate(shares: Sequence[float], total: int, high: int) -> list[int]:
     for index in by_remainder[: total - sum(whole)]:
         whole[index] += 1
     return whole
+
+
+def checked(shares: Sequence[float], count: int, whose: str) -> Sequence[float]:
+    """Return the shares that somebody's budget gave.
+
+    Raises:
+        InputError: They are not `count` numbers of at least 0 with a finite sum.
+    """
+    if len(shares) != count or not all(share >= 0 for share in shares) or math.isinf(sum(shares)):
+        raise InputError(f"{whose}: expected {count} shares of at least 0 with a finite sum, not {shares}")
+    return shares
 
 
 def pour(shares: Sequence[float], total: int, high: int) -> list[float]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.errors import InputError
-from maskkv.eviction.allocation import allocate
+from maskkv.eviction.allocation import allocate, checked
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.ranking import Choice, Ranking, Shares
 from maskkv.eviction.view import LayerView, ModelView
@@ -103,7 +103,8 @@ class Policy:
         if budget is None or not self._evicts(budget, evictable):
             return [most] * num_layers
         shares = self.layer_budget(ModelView(num_layers, budget, evictable, importance))
-        return allocate(shares, budget * kv_heads * num_layers, most)
+        own = checked(shares, num_layers, f"policy {self.name!r}, {type(self.layer_budget).__name__}")
+        return allocate(own, budget * kv_heads * num_layers, most)
 
     def most_pairs(
         self, budget: int, *, num_layers: int, kv_heads: int, evictable: int, importance: Sequence[float]

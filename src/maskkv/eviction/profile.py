@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,9 @@ from maskkv import files
 from maskkv.errors import ProfileError
 
 T = TypeVar("T")
+
+_MOST = 2.0
+"""Importance is one minus a cosine."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,6 @@ def _typed(raw: dict[str, object], key: str, kind: type[T]) -> T:
 def _numbers(raw: dict[str, object], key: str) -> tuple[float, ...]:
     values = _typed(raw, key, list)
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if not numbers or not all(0 <= value <= sys.float_info.max for value in values):
-        raise ValueError(f"{key} must be finite numbers ≥ 0")
+    if not numbers or not all(0 <= value <= _MOST for value in values):
+        raise ValueError(f"{key} must be numbers from 0 to {_MOST:g}")
     return tuple(float(value) for value in values)

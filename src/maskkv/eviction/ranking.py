@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.errors import InputError
-from maskkv.eviction.allocation import allocate, pour
+from maskkv.eviction.allocation import allocate, checked, pour
 
 Shares = Callable[[int], list[float]]
 """Each KV head's share (any non-negative scale) of so many pairs of a layer."""
@@ -80,7 +80,7 @@ class Ranking:
 
     def counts(self, pairs: int) -> list[int]:
         """Return how many each KV head keeps of `pairs` in all."""
-        return allocate(self.shares(pairs), pairs, self.evictable)
+        return allocate(self._shares(pairs), pairs, self.evictable)
 
     def best(self, pairs: int) -> tuple[Choice, Int[Tensor, " pairs"]]:
         """Return the best pairs of each KV head, `pairs` in all (Eq. 16), and their places in this ranking."""
@@ -100,10 +100,13 @@ class Ranking:
         What a head gets grows with the layer's pairs, before it is rounded; rounding adds less than one, and one more
         is for the last digit of what is not rounded.
         """
-        wanted = [math.floor(amount) + 2 for amount in pour(self.shares(most), most, self.evictable)]
+        wanted = [math.floor(amount) + 2 for amount in pour(self._shares(most), most, self.evictable)]
         lengths = [min(length, own) for length, own in zip(self.lengths, wanted, strict=True)]
         places = self._first(lengths)
         return Ranking(self.cells[places], tuple(lengths), self.evictable, self.shares), places
+
+    def _shares(self, pairs: int) -> Sequence[float]:
+        return checked(self.shares(pairs), len(self.lengths), "head budget")
 
     def _first(self, counts: Sequence[int]) -> Int[Tensor, " places"]:
         """Return the places of the first few of each KV head."""
