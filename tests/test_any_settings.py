@@ -1,8 +1,8 @@
 """Random settings, policies, budgets and prompts: what must hold of every answer, whatever was asked for.
 
-An example is made of its number alone. To repeat one, the slow ones too:
+An example is made of its number alone. What fails says how to repeat it:
 
-    python -m pytest -m "" "tests/test_any_settings.py::test_any_settings[1234]"
+    python -c "import tests.conftest; from tests import test_any_settings as t; t.check_anything(1234)"
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests import reference_sampler
 from tests.checkpoints import TINY, published, reference, write
 from tests.reference import SlowEviction, slow_run
 
-EXAMPLES, SLOW_EXAMPLES = 40, 10_000
+FEW, MANY, BATCH = 24, 10_000, 100
 EXTREMES = (5e-324, 1e-310, 1e-300, 1e-45, 1e-30, 1e-3, 1e3, 1e30, 1e39, 1e300, 1.7e308)
 VOTERS = ("mask", "mask-last:3", "mask-first:2", "mask-part:2/3", "block", "last:4", "last:500", "prompt", "all")
 T = TypeVar("T")
@@ -76,14 +76,45 @@ class Run:
     """After each step."""
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        *range(EXAMPLES),
-        *(pytest.param(number, marks=pytest.mark.slow) for number in range(EXAMPLES, SLOW_EXAMPLES)),
-    ],
-)
-def test_any_settings(number: int) -> None:
+def batches(few: int, many: int) -> list[Any]:
+    """Return the examples that always run, and slow batches of the others."""
+    slow = [range(start, min(start + BATCH, many)) for start in range(few, many, BATCH)]
+    return [
+        pytest.param(numbers, marks=marks, id=f"{numbers.start}-{numbers.stop - 1}")
+        for numbers, marks in [(range(few), ()), *[(own, pytest.mark.slow) for own in slow]]
+    ]
+
+
+def each(check: Callable[[int], None], numbers: range) -> None:
+    """Check every example, and tell of each that fails how to repeat it."""
+    failed = []
+    for number in numbers:
+        try:
+            check(number)
+        except Exception as error:
+            again = f"import tests.conftest; from tests import test_any_settings as t; t.{check.__name__}({number})"
+            error.add_note(f'python -c "{again}"')
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup(f"{len(failed)} of {len(numbers)} examples", failed)
+
+
+@pytest.mark.parametrize("numbers", batches(FEW, MANY))
+def test_any_settings(numbers: range) -> None:
+    each(check_anything, numbers)
+
+
+@pytest.mark.parametrize("numbers", batches(FEW // 4, MANY // 10))
+def test_any_greedy_settings_give_what_the_slow_restatement_gives(numbers: range) -> None:
+    each(check_greedy, numbers)
+
+
+@pytest.mark.parametrize("numbers", batches(FEW // 2, MANY // 5))
+def test_any_sampler_without_a_cache_is_the_published_one(numbers: range) -> None:
+    each(check_sampler, numbers)
+
+
+def check_anything(number: int) -> None:
     """Several sequences come and go: each one obeys its settings, spends its budget, and is what it is alone."""
     chance = Random(number)
     example = draw(chance)
@@ -98,14 +129,7 @@ def test_any_settings(number: int) -> None:
             assert_refreshed_at_every_step_is_no_cache(example, asked)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        *range(EXAMPLES // 6),
-        *(pytest.param(number, marks=pytest.mark.slow) for number in range(EXAMPLES // 6, SLOW_EXAMPLES // 10)),
-    ],
-)
-def test_any_greedy_settings_give_what_the_slow_restatement_gives(number: int) -> None:
+def check_greedy(number: int) -> None:
     """One vector at a time, in dictionaries: intervals, ratios, budgets, α, β, edges, guidance and positions."""
     chance = Random(f"greedy {number}")
     model = tiny(chance, torch.float64)
@@ -133,14 +157,7 @@ def test_any_greedy_settings_give_what_the_slow_restatement_gives(number: int) -
     assert_alike(got, slow, model)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        *range(EXAMPLES // 2),
-        *(pytest.param(number, marks=pytest.mark.slow) for number in range(EXAMPLES // 2, SLOW_EXAMPLES // 5)),
-    ],
-)
-def test_any_sampler_without_a_cache_is_the_published_one(number: int) -> None:
+def check_sampler(number: int) -> None:
     """Whole canvases through a whole pass, both samplers restated in plain loops."""
     chance = Random(f"sampler {number}")
     model = tiny(chance, torch.float64)
@@ -326,7 +343,7 @@ def assert_alike(got: list[Any], expected: Callable[[Transformer], list[Any]], m
         first = next(
             (i for i, pair in enumerate(zip(got, wanted, strict=False)) if not alike([pair[0]], [pair[1]])), -1
         )
-        pytest.fail(f"{len(got)} steps, expected {len(wanted)}; first different {first}:\n{got}\nexpected\n{wanted}")
+        raise AssertionError(f"{len(got)} steps of {len(wanted)}, first different {first}:\n{got}\nexpected\n{wanted}")
 
 
 def alike(one: list[Any], other: list[Any]) -> bool:
