@@ -253,6 +253,11 @@ class TestDream:
         assert commit.tokens.tolist() == [1, 2]
         assert commit.confidences.tolist() == pytest.approx([expected] * 2)
 
+    def test_a_nucleus_that_just_reaches_the_line_has_not_crossed_it(self) -> None:
+        """As published: two halves and `top_p` 0.5 keep both, since the first does not exceed it."""
+        generation = one_block(1, steps=1, alg="maskgit_plus", top_p=0.5)
+        assert events(sampler(generation).commit(rows([0.5, 0.5]), masks(1))) == [(0, 0, 0.5)]
+
     def test_filtered_tokens_are_not_drawn(self) -> None:
         generation = one_block(500, steps=1, alg="entropy", temperature=1.0, top_k=2)
         commit = sampler(generation).commit(rows([0.4, 0.3, 0.3 - 1e-3]).expand(500, -1), masks(500))

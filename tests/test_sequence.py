@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -79,6 +81,14 @@ def test_finished_at_a_committed_end_token_with_nothing_open_before_it() -> None
     assert running.finished
     filler = LLADA.eos_ids[0]
     assert running.response() == [4, 4, LLADA.eos_ids[1], filler, filler, filler, filler, filler]
+
+
+def test_what_an_early_stop_left_open_reads_as_the_end_not_as_padding() -> None:
+    config = replace(LLADA, pad_id=3)
+    settings = Settings(Generation(gen_length=8), policies.named("full"), None, 1.0)
+    running = RunningSequence(PROMPT, settings, config, torch.device("cpu"))
+    decide(running, [0], [LLADA.eos_ids[1]])
+    assert running.response() == [LLADA.eos_ids[1], *[LLADA.eos_ids[0]] * 7]
 
 
 def test_end_tokens_are_tokens_without_stop_at_eos() -> None:

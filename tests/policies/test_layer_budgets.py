@@ -42,6 +42,11 @@ def test_pyramid_over_what_a_protected_window_leaves() -> None:
     assert pyramid(3, 4, 1000, protected=32) == pytest.approx([4, 4, 4])
 
 
+def test_pyramid_over_a_protected_window_below_a_short_prompt() -> None:
+    """8 are kept anyway, and 23.4 more do not fit into 30: 8 + 22 down to 8 + 2."""
+    assert pyramid(3, 20, 30, protected=8) == pytest.approx([30, 20, 10])
+
+
 def test_pyramid_in_pairs() -> None:
     """Two KV heads: 78, 59, 40, 21, 2."""
     pairs = named("pyramidkv").layer_pairs(20, num_layers=5, kv_heads=2, evictable=1000)

@@ -28,6 +28,13 @@ def test_adakv_counts_each_heads_part_of_the_best() -> None:
     assert TopOfLayer(head_base=1.0)(keyed(KEYS, 8), scores, 4)(4) == pytest.approx([2, 2])
 
 
+def test_adakv_counts_the_best_of_as_many_as_are_asked_for() -> None:
+    """Of the best 6 each head has 3; of the best 2, all that the layer gets in the end, head 0 has both."""
+    scores = torch.tensor([[8.0, 1, 6, 7], [5.0, 4, 3, 2]])
+    shares = TopOfLayer(head_base=0.0)(keyed(KEYS, 8), scores, 6)
+    assert (shares(6), shares(2)) == ([3, 3], [2, 0])
+
+
 def test_adakv_counts_a_tie_at_the_earlier_position() -> None:
     """All equal: of 5 pairs, positions 0 and 1 of both heads and position 2 of the first."""
     assert TopOfLayer(head_base=0.0)(keyed(KEYS, 8), torch.zeros(2, 4), 5)(5) == [3, 2]
