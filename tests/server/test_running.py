@@ -11,8 +11,11 @@ import httpx
 import openai
 import pytest
 
+from maskkv import policies
 from maskkv.cache import PackedCache
+from maskkv.generation import Generation
 from maskkv.mini import sample
+from maskkv.plan import Shape, Workload
 from maskkv.server.jobs import Job
 from maskkv.server.replies import Reply
 from maskkv.server.service import Exchange
@@ -178,6 +181,30 @@ def test_what_can_never_fit_into_memory_is_refused_and_what_fits_later_waits(sta
         assert len(live.runner._waiting) > 0
         gate.open()
         assert [each.result().status_code for each in answers] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(("spare", "together"), [(0, 2), (-1, 1)])
+def test_room_is_kept_for_the_prompt_that_takes_most_to_read(start, llm, pool, spare, together):
+    """It may be read again at any time: whoever comes is let in beside it only if that still fits then."""
+    long = sample("single-key", 900, 1).content
+    first, second = (
+        Shape.of(llm.model).need(
+            Workload(len(llm.prompt_ids(content)), Generation(gen_length=16), policies.named("maskkv"), 32, "auto"), 16
+        )
+        for content in (long, SHORT.content)
+    )
+    assert first.reading > second.reading
+    with start(memory=first.held + second.held + first.reading + spare) as live:
+        gate = Gate(live.runner)
+        answers = [pool.submit(live.chat, long)]
+        until(lambda: gate.arrived == 1)
+        answers.append(pool.submit(live.chat))
+        until(lambda: len(live.runner._waiting) == 1)
+        gate.pass_steps(1)
+        until(lambda: gate.arrived == 2)
+        assert len(live.runner._running) == together
+        gate.open()
+        assert [each.result().status_code for each in answers] == [200, 200]
 
 
 def test_a_step_that_fails_for_all_ends_them_and_says_nothing_of_them(start, caplog):
