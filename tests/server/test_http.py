@@ -124,6 +124,13 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(start):
         )
 
 
+def test_a_body_of_just_the_largest_size_is_taken_whether_or_not_it_says_so(start):
+    with start(max_body_bytes=1000) as live:
+        body = json.dumps(BODY).encode().ljust(1000)
+        assert [raw(live, each).status_code for each in (body, iter([body[:600], body[600:]]))] == [200, 200]
+        assert [raw(live, each).status_code for each in (body + b" ", iter([body, b" "]))] == [413, 413]
+
+
 def test_a_body_that_does_not_arrive_is_not_waited_for(start):
     with start(body_timeout=0.2) as live:
         with socket.create_connection(("127.0.0.1", live.http.base_url.port)) as line:
