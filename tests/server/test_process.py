@@ -80,9 +80,8 @@ def test_from_start_to_sigterm(tmp_path):
 
 
 def test_ctrl_c_lets_requests_finish_and_once_more_tells_them_that_they_will_not():
-    process = subprocess.Popen(
-        [*PROGRAM, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET
-    )
+    args = ["--port", "0", "--drain-timeout", str(10 * PATIENCE_S)]  # the first signal alone would not end it
+    process = subprocess.Popen([*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET)
     try:
         url = process.stdout.readline().split()[-1]
         # Minutes of work, and nothing of it is certain before the end.
