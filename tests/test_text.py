@@ -1,18 +1,20 @@
 import json
 import subprocess
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Encoding, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE, WordLevel
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from maskkv.errors import CheckpointError, InputError
-from maskkv.text import Stream, Text
+from maskkv.text import Text
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog",
@@ -112,6 +114,10 @@ def dream(qwen_folder: Path) -> Text:
 
 @pytest.fixture(scope="module")
 def mini() -> Text:
+    return closed()
+
+
+def closed() -> Text:
     """Make a closed vocabulary of words."""
     words = ("<unk>", "<mask>", "<eos>", "the", "key", "of", "anna", "is", "7", ".")
     tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
@@ -401,41 +407,6 @@ def test_broken_tokenizers_are_refused(files: dict[str, str], said: str, tmp_pat
     assert "\n" not in str(refusal.value)
 
 
-MASK = 10_000
-EOS = 10_001
-
-
-@given(text=TEXTS, order=st.randoms(use_true_random=False))
-def test_a_stream_never_takes_anything_back(llada: Text, text: str, order: Any) -> None:
-    ids = llada.encode(text)
-    response = [MASK] * len(ids)
-    places = list(range(len(ids)))
-    order.shuffle(places)
-    stream, given_text = Stream(llada, MASK), ""
-    for place in places:
-        response[place] = ids[place]
-        given_text += stream.push(response)
-        assert text.startswith(given_text)
-    assert given_text == text
-    assert stream.push(response) == ""
-
-
-def test_a_stream_holds_back_half_a_character(llada: Text) -> None:
-    ids = llada.encode("a日")
-    assert len(ids) == 4
-    stream = Stream(llada, MASK)
-    pushed = [stream.push(ids[:known] + [MASK] * (4 - known)) for known in range(5)]
-    assert pushed == ["", "a", "", "", "日"]
-
-
-def test_a_stream_ends_at_the_first_end_of_sequence(llada: Text) -> None:
-    fox, dog, sun = llada.encode("fox"), llada.encode(" dog"), llada.encode("日")
-    stream = Stream(llada, MASK, [EOS])
-    assert stream.push([*fox, MASK, EOS, *dog]) == "fox"
-    assert stream.push([*fox, sun[0], EOS, *dog]) == "\ufffd"  # nothing can complete it any more
-    assert stream.push([*fox, sun[0], EOS, *dog]) == ""
-
-
 def test_a_piece_is_what_one_token_stands_for(llada: Text) -> None:
     pieces = [llada.piece(token) for token in llada.encode("the fox")]
     assert "".join(pieces) == "the fox"
@@ -449,3 +420,126 @@ def test_plain_prompts_do_not_import_transformers(llada_folder: Path) -> None:
         f"Text.load(Path({str(llada_folder)!r})).encode('fox'); sys.exit('transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0
+
+
+class Counted:
+    """Count how often the lists of an encoding are asked for: each time they are made anew."""
+
+    __class__ = property(lambda self: Tokenizer)  # type: ignore[assignment]
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.asked: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def encode_batch(self, texts: list[str], **options: Any) -> list[Any]:
+        self.asked["encode_batch"] += 1
+        return [CountedEncoding(each, self.asked) for each in self._tokenizer.encode_batch(texts, **options)]
+
+
+class CountedEncoding:
+    __class__ = property(lambda self: Encoding)  # type: ignore[assignment]
+
+    def __init__(self, encoding: Any, asked: Counter[str]) -> None:
+        self._encoding, self._asked = encoding, asked
+
+    def __getattr__(self, name: str) -> Any:
+        self._asked[name] += 1
+        return getattr(self._encoding, name)
+
+
+@pytest.mark.parametrize("make", [llada_tokenizer, lambda: closed()._tokenizer], ids=["bytes", "words"])
+def test_what_is_asked_of_the_tokenizer_does_not_grow_with_the_prompt(make: Any) -> None:
+    counted = Counted(make())
+    text = Text(counted, "{{ messages[0]['content'] }}")
+    asked = []
+    for words in (50, 200):
+        counted.asked.clear()
+        prompt = "the key " * words
+        assert "".join(token.text for token in text.tokens(prompt)) == prompt
+        assert len(text.encode(prompt)) >= 2 * words
+        assert len(text.chat([{"role": "user", "content": prompt}])) >= 2 * words
+        asked.append(dict(counted.asked))
+    assert asked[0] == asked[1]
+    assert asked[0]["encode_batch"] == 3
+    assert max(asked[0].values()) <= 6
+
+
+def test_a_conversation_is_encoded_in_one_go(llada_folder: Path) -> None:
+    counted = Counted(llada_tokenizer())
+    text = Text(counted, LLADA_TEMPLATE, {"bos_token": "<|startoftext|>"})
+    assert text.chat(USER * 50)
+    assert counted.asked["encode_batch"] == 1
+
+
+def test_other_threads_go_on_while_a_prompt_is_encoded(llada: Text) -> None:
+    """`Tokenizer.encode` would let none of them do anything before it is done."""
+    prompt = "the quick fox jumps " * 20_000
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (llada._encoded([prompt]), done.set()))
+    turns = 0
+    thread.start()
+    while not done.is_set():
+        turns += 1
+        done.wait(0.001)
+    thread.join()
+    assert turns >= 5
+
+
+WORDY = st.text(st.sampled_from("ab 日é\u0301\u00a0\u3000\u1680\x1c\n\t<|>1.\ufdd0"), max_size=40)
+
+
+@given(text=st.one_of(TEXTS, WORDY.filter(lambda text: bool(text.strip()))))
+def test_no_prompt_has_fewer_tokens_than_is_said_of_it_at_least(llada: Text, dream: Text, text: str) -> None:
+    for each in (llada, dream):
+        assert each.least_tokens(text) <= len(each.encode(text))
+        rendered = each.render([*USER, {"role": "user", "content": text}])
+        assert each.least_rendered(rendered) <= len(each.encode_rendered(rendered))
+
+
+def test_words_and_special_tokens_are_what_a_prompt_has_at_least(llada: Text, mini: Text) -> None:
+    assert llada.least_tokens("a  fox\njumps ") == 3
+    rendered = llada.render([{"role": "user", "content": "a fox"}])
+    assert llada.least_rendered(rendered) == len(("<|s|>", "<|h|>", "user", "<|h|>", "a", "fox", "<|e|>")) + 3
+    assert mini.least_tokens("the key") == 2
+    # A token of two words may take the place of two.
+    tokenizer = llada_tokenizer()
+    tokenizer.add_tokens([AddedToken("quick fox", special=False)])
+    two = Text(tokenizer)
+    assert len(two.encode("quick fox")) == two.least_tokens("quick fox") == 1
+
+
+@pytest.mark.parametrize("loss", ["normalizer", "pre-tokenizer", "model", "alphabet", "decoder"])
+def test_nothing_is_said_where_words_may_vanish(loss: str) -> None:
+    if loss == "model":
+        tokenizer = Tokenizer(BPE({"a": 0, "b": 1}, []))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        tokenizer = byte_level() if loss != "alphabet" else Tokenizer(BPE({"a": 0, "b": 1}, []))
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+        if loss == "normalizer":
+            tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace("b", "")])
+        if loss == "pre-tokenizer":
+            removed = pre_tokenizers.Split("b", "removed")
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([removed, pre_tokenizers.ByteLevel()])
+        if loss == "decoder":
+            tokenizer.decoder = decoders.Fuse()
+    text = Text(tokenizer)
+    assert text.least_tokens("b z b z b z") == 0
+
+
+def test_long_words_that_are_not_known_are_quoted_in_part(mini: Text) -> None:
+    with pytest.raises(InputError) as refusal:
+        mini.encode(f"the {'x' * 10**6} of {'y' * 41} {'z' * 40}")
+    said = str(refusal.value)
+    assert f"'{'x' * 40}…', '{'y' * 40}…', '{'z' * 40}'; the" in said
+    with pytest.raises(InputError, match="'q4' and 1,995 more;"):
+        mini.encode(" ".join(f"q{number}" for number in range(2000)))
+
+
+def test_unknown_words_of_all_messages_are_named() -> None:
+    text = Text(closed()._tokenizer, "{% for each in messages %}{{ each['content'] }}<eos>{% endfor %}")
+    with pytest.raises(InputError, match="'a', 'b';"):
+        text.chat([{"role": "user", "content": "the a"}, {"role": "user", "content": "key b"}])

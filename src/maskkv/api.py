@@ -199,7 +199,7 @@ class LanguageModel:
         tokens = sequence.response()
         said = self.said(tokens)
         return Result(
-            text=self.text.decode(said),
+            text=self.text.decode_response(tokens, self.model.config.eos_ids),
             tokens=tokens,
             prompt_length=sequence.extent.prompt_length,
             steps=sequence.index,

@@ -8,16 +8,19 @@ post-processor and from the chat template. (A closed vocabulary has one spelling
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from maskkv import tokenizer_files
-from maskkv.errors import CheckpointError, InputError
+from maskkv.errors import CheckpointError, InputError, quoted
 from maskkv.templates import ChatTemplate, shown
 from maskkv.tokenizer_checks import failures
+from maskkv.tokenizer_words import words_per_token
 
 _FAILS = "the checkpoint's tokenizer fails on this text"
 
@@ -75,7 +78,7 @@ class Text:
         Raises:
             InputError: the text is empty, not valid Unicode, or has words outside a closed vocabulary.
         """
-        return [token.id for token in self.tokens(text)]
+        return list(self._encoded([_filled(text)], whole=True)[0].ids)
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Encode a conversation, up to where the assistant's answer begins.
@@ -88,9 +91,7 @@ class Text:
 
     def tokens(self, text: str) -> list[Token]:
         """Cut a prompt into the tokens that `encode` returns; their texts joined are the prompt."""
-        if not text.strip():
-            raise InputError("the prompt is empty; give it some text")
-        return self._encode(text, whole=True)
+        return _cut(text, self._encoded([_filled(text)], whole=True)[0])
 
     def chat_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[Token]:
         """Cut a conversation into the tokens that `chat` returns; their texts joined are what its template wrote."""
@@ -114,63 +115,78 @@ class Text:
         """Encode what `render` returned; only here are special tokens taken for what they are."""
         return [token.id for token in self._rendered_tokens(rendered)]
 
+    def least_tokens(self, text: str) -> int:
+        """Return how many tokens a prompt has at least, without encoding it."""
+        return self._least([text])
+
+    def least_rendered(self, rendered: str) -> int:
+        """Return how many tokens `encode_rendered` makes at least, without encoding anything."""
+        texts, special = self._parts(rendered)
+        return len(special) + self._least(texts)
+
+    def _least(self, texts: Sequence[str]) -> int:
+        most = self._words_per_token
+        return 0 if most is None else sum(-(-len(text.split()) // most) for text in texts)
+
+    @cached_property
+    def _words_per_token(self) -> int | None:
+        return words_per_token(self._tokenizer)
+
     def _rendered_tokens(self, rendered: str) -> list[Token]:
+        texts, special = self._parts(rendered)
         tokens: list[Token] = []
-        end = 0
-        for found in self._token.finditer(rendered):
-            tokens += self._encode(shown(rendered[end : found.start()]))
-            tokens.append(Token(self._special_ids[found[found.lastindex or 0]], found[0], special=True))
-            end = found.end()
-        return tokens + self._encode(shown(rendered[end:]))
+        for text, encoding, token in zip_longest(texts, self._encoded(texts), special):
+            tokens += _cut(text, encoding)
+            if token is not None:
+                tokens.append(token)
+        return tokens
+
+    def _parts(self, rendered: str) -> tuple[list[str], list[Token]]:
+        """Split what `render` returned into its special tokens and the texts before, between and behind them."""
+        found = list(self._token.finditer(rendered))
+        starts, ends = [0, *(each.end() for each in found)], [*(each.start() for each in found), len(rendered)]
+        texts = [shown(rendered[start:end]) for start, end in zip(starts, ends, strict=True)]
+        return texts, [Token(self._special_ids[each[each.lastindex or 0]], each[0], special=True) for each in found]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""
         with failures(InputError, _FAILS):
             return self._tokenizer.decode(list(ids))
 
+    def decode_response(self, response: Sequence[int], eos_ids: Collection[int]) -> str:
+        """Return the text of a response up to its first end token.
+
+        Without one its length ended it: then a character at the end, of which only some bytes are there, is left out.
+        """
+        said = list(takewhile(lambda token: token not in eos_ids, response))
+        text = self.decode(said)
+        return text if len(said) < len(response) else whole(text)
+
     def piece(self, token: int) -> str:
         """Return what one token stands for, special ones by their names; part of a character reads as U+FFFD."""
         with failures(InputError, _FAILS):
             return self._tokenizer.decode([token], skip_special_tokens=False)
 
-    def _encode(self, text: str, whole: bool = False) -> list[Token]:
+    def _encoded(self, texts: list[str], whole: bool = False) -> list[Encoding]:
+        """Encode texts on their own; other threads go on meanwhile, as they do not while `Tokenizer.encode` runs."""
         try:
             with failures(InputError, _FAILS, but=TypeError):
-                encoding = self._tokenizer.encode(text, add_special_tokens=whole)
+                encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=whole)
         except TypeError:
             # What the tokenizer says of a string that has no UTF-8 form.
             raise InputError("the text holds half a surrogate pair: it is not valid Unicode") from None
         unknown = getattr(self._tokenizer.model, "unk_token", None)
-        words = [text[start:end] for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True)
-                 if token == unknown]  # fmt: skip
-        if words:
-            raise InputError(_unknown_words(list(dict.fromkeys(words))))
-        return _cut(text, encoding)
+        if unknown is not None:
+            pairs = zip(texts, encodings, strict=True)
+            words = dict.fromkeys(word for text, each in pairs for word in _spelled(unknown, text, each))
+            if words:
+                raise InputError(_unknown_words(list(words)))
+        return encodings
 
 
-class Stream:
-    """Turn a response that fills up in any order into text that, once given, stays as it is."""
-
-    def __init__(self, text: Text, mask_id: int, eos_ids: Sequence[int] = ()) -> None:
-        self._text = text
-        self._mask_id = mask_id
-        self._eos_ids = frozenset(eos_ids)
-        self._given = ""
-
-    def push(self, response: Sequence[int]) -> str:
-        """Return what is certain by now and was not yet given, from the response's ids, masks included.
-
-        That is the text before the first mask, or up to the end of the sequence, less a character of which only
-        some bytes are there.
-        """
-        said = list(_until(response, self._eos_ids))
-        settled = list(_until(said, {self._mask_id}))
-        text = self._text.decode(settled)
-        if len(settled) < len(said):
-            text = text.rstrip("\ufffd")
-        fresh = text[len(self._given) :]
-        self._given += fresh
-        return fresh
+def whole(text: str) -> str:
+    """Leave out the end of a text that may be a character of which only some bytes are there."""
+    return text.rstrip("�")
 
 
 def _cut(text: str, encoding: Encoding) -> list[Token]:
@@ -178,22 +194,32 @@ def _cut(text: str, encoding: Encoding) -> list[Token]:
 
     Of a character that several tokens make up, the first has all. What the tokenizer put around has its name.
     """
-    special = encoding.special_tokens_mask
-    own = [index for index in range(len(encoding)) if not special[index]]
-    tokens = [Token(number, name, special=True) for number, name in zip(encoding.ids, encoding.tokens, strict=True)]
+    # Each of these makes its whole list anew whenever it is asked for.
+    ids, names, offsets, added = encoding.ids, encoding.tokens, encoding.offsets, encoding.special_tokens_mask
+    last = max((index for index, put in enumerate(added) if not put), default=None)
+    tokens: list[Token] = []
     done = 0
-    for index in own:
-        end = len(text) if index == own[-1] else max(done, encoding.offsets[index][1])
-        tokens[index] = Token(encoding.ids[index], text[done:end])
-        done = end
+    for index, (number, name, (_, end), put) in enumerate(zip(ids, names, offsets, added, strict=True)):
+        if put:
+            tokens.append(Token(number, name, special=True))
+            continue
+        start, done = done, len(text) if index == last else max(done, end)
+        tokens.append(Token(number, text[start:done]))
     return tokens
 
 
-def _until(ids: Sequence[int], stops: frozenset[int] | set[int]) -> Iterator[int]:
-    for token in ids:
-        if token in stops:
-            return
-        yield token
+def _spelled(token: str, text: str, encoding: Encoding) -> Iterator[str]:
+    """Yield what stands in a text where the tokenizer has this token."""
+    if token in (names := encoding.tokens):
+        yield from (
+            text[start:end] for name, (start, end) in zip(names, encoding.offsets, strict=True) if name == token
+        )
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise InputError("the prompt is empty; give it some text")
+    return text
 
 
 def _pattern(token: AddedToken) -> str:
@@ -203,8 +229,8 @@ def _pattern(token: AddedToken) -> str:
 
 
 def _unknown_words(words: list[str]) -> str:
-    more = f" and {len(words) - 5} more" if len(words) > 5 else ""
+    more = f" and {len(words) - 5:,} more" if len(words) > 5 else ""
     return (
-        f"words that the model does not know: {', '.join(map(repr, words[:5]))}{more}; the bundled model reads "
+        f"words that the model does not know: {', '.join(map(quoted, words[:5]))}{more}; the bundled model reads "
         "documents from `maskkv sample`; `--model` takes a real checkpoint"
     )

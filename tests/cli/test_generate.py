@@ -107,12 +107,12 @@ def test_every_setting_has_a_flag_that_arrives(refused, tiny, monkeypatch):
     assert {name for each in sets for name in each} == {field.name for field in fields(Generation)}
     got, llm = [], maskkv.load(tiny)
 
-    def stream(self, text, generation, **rest):
+    def stream(self, prompt, generation, **rest):
         got.append(generation)
         raise maskkv.InputError("enough")
 
     monkeypatch.setattr("maskkv.api.load", lambda *args, **options: llm)
-    monkeypatch.setattr(maskkv.LanguageModel, "stream", stream)
+    monkeypatch.setattr(maskkv.LanguageModel, "stream_ids", stream)
     for each in sets:
         flags = [flag for name, value in each.items() for flag in as_flag(name, value)]
         assert refused("generate", "anna", *flags) == "enough"
@@ -211,6 +211,25 @@ def test_unknown_words_are_named_with_what_to_do(refused, tiny):
     assert "'platypus'" in said
     assert "maskkv sample" in said
     assert "--model" in said
+
+
+def test_a_long_document_is_counted_first_and_its_length_said(run, tiny, tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text(f"anna holds {' ' * 100_000} 1 .", encoding="utf-8")
+    ran = run("generate", "--file", path, "--model", tiny, "--budget", 4, *SHORT)
+    assert ran.status == 0
+    counting, reading, *summary = ran.err.splitlines()
+    assert (counting, reading) == ("counting the tokens of 100,015 characters", "reading 6 tokens")
+    assert len(summary) == 2
+
+
+def test_a_long_document_of_unknown_words_is_refused_in_a_short_line(run, tiny, tmp_path):
+    (tmp_path / "long.txt").write_text(f"{'x' * 200_000} {' '.join(f'q{n}' for n in range(2_000))}", encoding="utf-8")
+    ran = run("generate", "--file", tmp_path / "long.txt", "--model", tiny)
+    counting, refusal = ran.err.splitlines()
+    assert (ran.status, counting) == (2, "counting the tokens of 210,890 characters")
+    assert "'q3' and 1,996 more; " in refusal
+    assert len(refusal) < 300
 
 
 def test_a_document_that_is_not_utf_8_is_refused(refused, tmp_path):

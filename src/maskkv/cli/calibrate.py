@@ -46,7 +46,7 @@ def calibrate(
     generated = [] if file else calibrate.documents(n or DEFAULT_N, length)
     llm = model.load()
     prompts = [_generated_ids(llm.text, each) for each in generated] + [
-        llm.text.encode(each)[:length] for each in texts
+        documents.encoded(each, llm.text.encode)[:length] for each in texts
     ]
     name = "bundled" if model.model is None else Path(model.model).name if Path(model.model).is_dir() else model.model
     with terminal.waiting(f"measuring {len(prompts)} prompts"):

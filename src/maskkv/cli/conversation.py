@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from maskkv.cli import documents
 from maskkv.cli.flags import PolicyFlags
-from maskkv.errors import CheckpointError, InputError
+from maskkv.errors import CheckpointError, InputError, quoted
 from maskkv.generation import Generation
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class Conversation:
                 width = max(map(len, COMMANDS))
                 return "\n".join(f"{command:<{width}}  {about}" for command, about in COMMANDS.items())
         known = ", ".join(command.split()[0] for command in COMMANDS)
-        raise InputError(f"unknown command {name!r}: expected one of {known} (a blank in front makes it a message)")
+        raise InputError(
+            f"unknown command {quoted(name)}: expected one of {known} (a blank in front makes it a message)"
+        )
 
     def attach(self, source: str) -> str:
         """Put a file before the next message, if the model can read it."""
@@ -92,7 +94,7 @@ class Conversation:
         document = documents.read(_at_home(source)).strip()
         if not document:
             raise InputError(f"{source} is empty: expected at least one word")
-        tokens = len(self.llm.text.encode(document))
+        tokens = len(documents.encoded(document, self.llm.text.encode))
         self.attached.append(document)
         return f"attached {source}: {tokens:,} tokens that go with the next message"
 
@@ -104,7 +106,7 @@ class Conversation:
 def _bundled(policy: str) -> str:
     """Refuse to import a module: lines may come from a pipe."""
     if ":" in policy.partition("(")[0]:
-        raise InputError(f"policy {policy!r}: a policy of your own is given when the chat starts, by --policy")
+        raise InputError(f"policy {quoted(policy)}: a policy of your own is given when the chat starts, by --policy")
     return policy
 
 
@@ -112,7 +114,7 @@ def _number(given: str) -> int:
     try:
         return int(given)
     except ValueError:
-        raise InputError(f"budget {given!r}: expected a whole number of at least 1") from None
+        raise InputError(f"budget {quoted(given)}: expected a whole number of at least 1") from None
 
 
 def _at_home(source: str) -> str:

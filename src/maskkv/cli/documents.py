@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
+from maskkv.cli import terminal
 from maskkv.errors import InputError
 
 STDIN = "-"
+LONG = 100_000
+"""Characters from which on a text may keep its user waiting."""
+
+T = TypeVar("T")
 
 
 def read(source: str) -> str:
@@ -37,6 +43,16 @@ def read(source: str) -> str:
         raise InputError(
             f"{name} is not UTF-8 text (byte 0x{byte:02x} at offset {error.start}): save it as UTF-8"
         ) from None
+
+
+def encoded(text: str, encode: Callable[[str], Sequence[T]]) -> Sequence[T]:
+    """Encode a text; of a long one, say so before, and how many tokens it has: nothing else may be said for minutes."""
+    if len(text) < LONG:
+        return encode(text)
+    terminal.note(f"counting the tokens of {len(text):,} characters")
+    tokens = encode(text)
+    terminal.note(f"reading {len(tokens):,} tokens")
+    return tokens
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from maskkv.cli import terminal
+from maskkv.cli import documents, terminal
 from maskkv.cli.documents import PromptFlags
 from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
 from maskkv.generation import Generation
@@ -34,7 +35,8 @@ def generate(
     text = prompt.prompt()
     chosen = policy.chosen()
     llm = model.load()
-    steps = llm.stream(text, generation, policy=chosen, budget=policy.pairs(chosen), raw=prompt.raw)
+    ids = documents.encoded(text, partial(llm.prompt_ids, raw=prompt.raw))
+    steps = llm.stream_ids(ids, generation, policy=chosen, budget=policy.pairs(chosen))
     with terminal.progress("denoising", generation.num_steps) as advance:
         while True:
             try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskkv.cli import terminal
+from maskkv.cli import documents, terminal
 from maskkv.cli.documents import STDIN, PromptFlags
 from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
 from maskkv.errors import InputError
@@ -71,8 +72,9 @@ def inspect(
     from maskkv import lens
     from maskkv.cli import shaded
 
+    tokens = documents.encoded(text, partial(llm.prompt_tokens, raw=asked.raw))
     with terminal.waiting("looking"):
-        seen = lens.inspect(llm, llm.prompt_tokens(text, raw=asked.raw), generation, chosen, policy.pairs(chosen))
+        seen = lens.inspect(llm, tokens, generation, chosen, policy.pairs(chosen))
     if shown.page is not None:
         title = "standard input" if doc == STDIN else Path(doc).name
         _write(shown.page, lens.html(seen, f"{title} under {seen.policy}"))

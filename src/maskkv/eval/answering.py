@@ -157,13 +157,13 @@ def _pairs(examples: dict[int, Example], variants: Sequence[Variant]) -> Iterato
 
 
 def _reported(llm: LanguageModel, sequence: RunningSequence, example: Example) -> Answer:
-    said = llm.said(sequence.response())
-    text = llm.text.decode(said)
+    tokens = sequence.response()
+    text = llm.text.decode_response(tokens, llm.model.config.eos_ids)
     return Answer(
         *Variant(sequence.settings.policy, sequence.settings.budget).names,
         text=text,
         score=example.score(text),
-        tokens=len(said),
+        tokens=len(llm.said(tokens)),
         steps=sequence.index,
         cache_bytes=sequence.cache_bytes,
         full_cache_bytes=sequence.full_cache_bytes(llm.model.dtype.itemsize),

@@ -18,6 +18,7 @@ from maskkv.server.errors import ApiError
 from maskkv.server.guard import Guard
 from maskkv.server.metrics import Metrics
 from maskkv.server.observe import Observe
+from maskkv.server.reading import Readers
 from maskkv.server.runner import Runner
 from maskkv.server.service import Service
 from maskkv.server.settings import ServerSettings
@@ -44,7 +45,7 @@ def create_app(llm: LanguageModel, model_name: str, settings: ServerSettings) ->
         # It would name this server as it is called behind a proxy.
         redirect_slashes=False,
     )
-    app.state.service = Service(llm, model_name, settings, metrics, runner)
+    app.state.service = Service(llm, model_name, settings, metrics, runner, Readers(settings.max_queue))
     app.include_router(routes.router)
     app.include_router(looking.router)
     page.mount(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from maskkv.engine import Step
@@ -58,17 +59,41 @@ class Place:
     since: float
 
 
+@dataclass(frozen=True)
+class Deadline:
+    """Say by when a request must be answered, by the clock of the event loop."""
+
+    at: float
+    seconds: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """Start the clock."""
+        return cls(asyncio.get_running_loop().time() + seconds, seconds)
+
+    @asynccontextmanager
+    async def kept(self, what: str) -> AsyncGenerator[None, None]:
+        """Break off what is waited for when time is up.
+
+        Raises:
+            ApiError: Time is up.
+        """
+        try:
+            async with asyncio.timeout_at(self.at):
+                yield
+        except TimeoutError:
+            raise ApiError(504, f"{what} took longer than {self.seconds:g} s", "timeout") from None
+
+
 class Job:
     """Carry an order to the model's thread and its progress back; made in the event loop that reads it."""
 
-    def __init__(self, order: Order, timeout: float) -> None:
-        """Start the clock: the job has `timeout` seconds from now."""
+    def __init__(self, order: Order, deadline: Deadline) -> None:
         self.order = order
         self.id = uuid.uuid4().hex
         self.cancelled = False
         self._loop = asyncio.get_running_loop()
-        self.deadline = self._loop.time() + timeout
-        self._timeout = timeout
+        self.deadline = deadline
         self._events: asyncio.Queue[Progress | ApiError] = asyncio.Queue()
 
     def post(self, event: Progress | ApiError) -> None:
@@ -87,11 +112,8 @@ class Job:
             ApiError: The model failed, or time is up.
         """
         while True:
-            try:
-                async with asyncio.timeout_at(self.deadline):
-                    event = await self._events.get()
-            except TimeoutError:
-                raise ApiError(504, f"the answer took longer than {self._timeout:g} s", "timeout") from None
+            async with self.deadline.kept("the answer"):
+                event = await self._events.get()
             if isinstance(event, ApiError):
                 raise event
             yield event

@@ -13,10 +13,12 @@ from starlette.responses import Response
 
 from maskkv import lens, mini, policies
 from maskkv.errors import InputError
-from maskkv.server.errors import ApiError, ErrorReply, invalid
-from maskkv.server.orders import check_model, order, turns, workload
+from maskkv.server.errors import ErrorReply, invalid
+from maskkv.server.jobs import Deadline
+from maskkv.server.orders import Order, check_model, order, turns, workload
 from maskkv.server.requests import ChatRequest
-from maskkv.server.service import service
+from maskkv.server.service import Service, service
+from maskkv.text import Token
 
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}})
 
@@ -48,6 +50,7 @@ async def about(request: Request) -> Response:
 
 @router.get("/example", response_model=None)
 async def example(
+    request: Request,
     task: str = "multi-key",
     length: Annotated[int, Query(ge=_SHORTEST, le=_LONGEST)] = 512,
     seed: Annotated[int, Query(ge=0, lt=10**9)] = 0,
@@ -56,7 +59,7 @@ async def example(
     if task not in mini.TASKS:
         raise invalid(f"unknown task {task!r}: expected one of {', '.join(mini.TASKS)}", "task")
     try:
-        made = await asyncio.to_thread(mini.sample, task, length, seed)
+        made = await service(request).readers.do(partial(mini.sample, task, length, seed))
     except ValueError as error:
         raise invalid(str(error), "length") from None
     return _json(
@@ -77,27 +80,28 @@ async def look(asked: ChatRequest, request: Request) -> Response:
     It takes what `/v1/chat/completions` takes.
     """
     shared = service(request)
+    deadline = Deadline.after(shared.settings.timeout)
     check_model(asked.model, shared.model_name)
     shared.runner.check_room()
-    wanted = await asyncio.to_thread(order, asked, shared.llm, shared.settings)
+    wanted, tokens = await shared.read(partial(_read, asked, shared), deadline, "looking")
+    work = partial(lens.inspect, shared.llm, tokens, wanted.generation, wanted.policy, wanted.budget)
+    # The un-evicted answer is part of it.
+    found = shared.runner.lend(work, workload(wanted, shared.llm.kv_dtype, policies.named("full")))
+    try:
+        async with deadline.kept("looking"):
+            inspection = await asyncio.wrap_future(found)
+    except InputError as error:
+        raise invalid(str(error)) from None
+    return _json(await shared.read(partial(lens.packed, inspection), deadline, "looking"))
+
+
+def _read(asked: ChatRequest, shared: Service) -> tuple[Order, list[Token]]:
+    wanted = order(asked, shared.llm, shared.settings)
     if wanted.policy.scorer is None:
         raise invalid(
             f"policy {wanted.policy.name} evicts nothing: there is something to see with one that does", "policy"
         )
-    tokens = await asyncio.to_thread(shared.llm.text.chat_tokens, turns(asked))
-    work = partial(lens.inspect, shared.llm, tokens, wanted.generation, wanted.policy, wanted.budget)
-    # The un-evicted answer is part of it.
-    needed = workload(wanted, shared.llm.kv_dtype, policies.named("full"))
-    found = shared.runner.lend(work, needed)
-    try:
-        async with asyncio.timeout(shared.settings.timeout):
-            inspection = await asyncio.wrap_future(found)
-    except TimeoutError:
-        found.cancel()
-        raise ApiError(504, f"looking took longer than {shared.settings.timeout:g} s", "timeout") from None
-    except InputError as error:
-        raise invalid(str(error)) from None
-    return _json(await asyncio.to_thread(lens.packed, inspection))
+    return wanted, shared.llm.text.chat_tokens(turns(asked))
 
 
 def _json(fields: dict[str, Any]) -> Response:

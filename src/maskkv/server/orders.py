@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from maskkv import policies
 from maskkv.api import LanguageModel
 from maskkv.canvas import check_prompt
-from maskkv.errors import CheckpointError, InputError
+from maskkv.errors import CheckpointError, InputError, quoted
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.plan import Workload
@@ -35,15 +35,10 @@ def order(request: ChatRequest | CompletionRequest, llm: LanguageModel, settings
     Raises:
         ApiError: It asks for what this model, or this server, does not give.
     """
-    prompt = _prompt(request, llm)
-    if len(prompt) > settings.max_prompt_length:
-        raise invalid(
-            f"the prompt has {len(prompt):,} tokens: expected at most {settings.max_prompt_length:,}",
-            "messages" if isinstance(request, ChatRequest) else "prompt",
-            "context_length_exceeded",
-        )
+    # What costs nothing to check comes before the prompt is encoded.
     policy = _policy(request, settings)
     limit, generation = _generation(request, settings)
+    prompt = _prompt(request, llm, settings.max_prompt_length)
     return Order(
         prompt=tuple(prompt),
         generation=generation,
@@ -54,18 +49,33 @@ def order(request: ChatRequest | CompletionRequest, llm: LanguageModel, settings
     )
 
 
-def _prompt(request: ChatRequest | CompletionRequest, llm: LanguageModel) -> list[int]:
+def _prompt(request: ChatRequest | CompletionRequest, llm: LanguageModel, most: int) -> list[int]:
+    """Return the ids of a prompt of at most so many tokens; what is certain to have more is not encoded."""
+    field = "messages" if isinstance(request, ChatRequest) else "prompt"
+    text = llm.text
     try:
         if isinstance(request, ChatRequest):
-            return llm.text.chat(turns(request))
-        if isinstance(request.prompt, str):
-            return llm.text.encode(request.prompt)
-        check_prompt(request.prompt, llm.model.config.vocab_size)
-        return request.prompt
+            rendered = text.render(turns(request))
+            _check_length(text.least_rendered(rendered), most, field, "at least ")
+            prompt = text.encode_rendered(rendered)
+        elif isinstance(request.prompt, str):
+            _check_length(text.least_tokens(request.prompt), most, field, "at least ")
+            prompt = text.encode(request.prompt)
+        else:
+            check_prompt(request.prompt, llm.model.config.vocab_size)
+            prompt = request.prompt
     except InputError as error:
-        raise invalid(str(error), "messages" if isinstance(request, ChatRequest) else "prompt") from None
+        raise invalid(str(error), field) from None
     except CheckpointError as error:  # There is no chat template: another address serves this model.
         raise invalid(f"{error}; /v1/completions takes one", code="no_chat_template") from None
+    _check_length(len(prompt), most, field)
+    return prompt
+
+
+def _check_length(tokens: int, most: int, field: str, about: str = "") -> None:
+    if tokens > most:
+        message = f"the prompt has {about}{tokens:,} tokens: expected at most {most:,}"
+        raise invalid(message, field, "context_length_exceeded")
 
 
 def turns(request: ChatRequest) -> list[dict[str, str]]:
@@ -84,7 +94,7 @@ def _policy(request: AnswerRequest, settings: ServerSettings) -> Policy:
     name = settings.policy if request.policy is None else request.policy
     # Only what maskkv ships: a name from the network never becomes an import.
     if name not in policies.names():
-        raise invalid(f"unknown policy {name!r}: expected one of {', '.join(policies.names())}", "policy")
+        raise invalid(f"unknown policy {quoted(name)}: expected one of {', '.join(policies.names())}", "policy")
     return policies.named(name)
 
 
@@ -115,5 +125,5 @@ def check_model(asked: str | None, served: str) -> None:
     """Refuse a request for another model."""
     if asked is not None and asked != served:
         raise ApiError(
-            404, f"there is no model {asked!r}: this server has {served!r}", "model_not_found", param="model"
+            404, f"there is no model {quoted(asked)}: this server has {served!r}", "model_not_found", param="model"
         )

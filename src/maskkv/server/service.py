@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from maskkv.api import LanguageModel
 from maskkv.server.answer import Answer
 from maskkv.server.denoising import outcome
-from maskkv.server.jobs import Job, Kept, Progress
+from maskkv.server.jobs import Deadline, Job, Kept, Progress
 from maskkv.server.metrics import Metrics
 from maskkv.server.orders import check_model, order
+from maskkv.server.reading import Readers
 from maskkv.server.replies import usage
 from maskkv.server.requests import ChatRequest, CompletionRequest
 from maskkv.server.runner import Runner
 from maskkv.server.settings import ServerSettings
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Service:
     settings: ServerSettings
     metrics: Metrics
     runner: Runner
+    readers: Readers
 
     async def begin(self, asked: ChatRequest | CompletionRequest) -> Exchange:
         """Put a request into the queue.
@@ -37,14 +42,28 @@ class Service:
         Raises:
             ApiError: It cannot be answered, or not now.
         """
+        deadline = Deadline.after(self.settings.timeout)
         check_model(asked.model, self.model_name)
         self.runner.check_room()
         # Rendering and encoding a long prompt takes a while: other requests go on meanwhile.
-        translated = await asyncio.to_thread(order, asked, self.llm, self.settings)
-        job = Job(translated, self.settings.timeout)
+        translated = await self.read(partial(order, asked, self.llm, self.settings), deadline)
+        job = Job(translated, deadline)
         self.runner.submit(job)
         config = self.llm.model.config
         return Exchange(job, Answer(self.llm.text, translated, config.mask_id, config.eos_ids), self.metrics)
+
+    async def read(self, work: Callable[[], Result], deadline: Deadline, what: str = "the answer") -> Result:
+        """Do what comes before the model's part of a request, beside the event loop.
+
+        Raises:
+            ApiError: Too many wait for that, time is up, or the server is ending.
+        """
+        try:
+            async with deadline.kept(what):
+                return await self.readers.do(work)
+        except asyncio.CancelledError:
+            self.runner.check_room()  # A server that ends says so to those whose prompts it was still reading.
+            raise
 
 
 @dataclass

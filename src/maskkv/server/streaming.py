@@ -27,7 +27,7 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything; a reader who takes nothing more is cut off a little after the request's time is up."""
         try:
-            async with asyncio.timeout_at(self._exchange.job.deadline + _LAST_WORDS_S):
+            async with asyncio.timeout_at(self._exchange.job.deadline.at + _LAST_WORDS_S):
                 await super().__call__(scope, receive, send)
         finally:
             self._exchange.close()

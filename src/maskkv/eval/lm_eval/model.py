@@ -24,7 +24,7 @@ from maskkv.eval.lm_eval.answers import Answer, Answers, Request, key
 from maskkv.eval.lm_eval.requests import cut, read
 from maskkv.generation import Generation
 from maskkv.sequence import RunningSequence
-from maskkv.text import Stream
+from maskkv.stream import Stream, first_stop
 
 
 @register_model("maskkv")
@@ -172,7 +172,7 @@ class _Running:
         """Take in what is certain by now and say whether a stop is in it; what comes later would be cut off."""
         # The canvas itself: in `sequence.response()` masks read as the end, and half a character would be all of it.
         self._text += self._stream.push(sequence.canvas.response.tolist())
-        return any(stop in self._text for stop in self._request.asked.until)
+        return first_stop(self._text, self._request.asked.until) is not None
 
     def answer(self, sequence: RunningSequence, timed: bool) -> Answer:
         """Report the text up to the stop."""

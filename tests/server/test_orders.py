@@ -1,0 +1,37 @@
+"""What a request comes to: lengths, budgets and seeds, without a server around it."""
+
+from maskkv import policies
+from maskkv.server.orders import order, workload
+from maskkv.server.requests import CompletionRequest
+from maskkv.server.settings import ServerSettings
+
+SETTINGS = ServerSettings(budget=32)
+
+
+def ordered(llm, **fields):
+    return order(CompletionRequest.model_validate({"prompt": [5, 6, 7], **fields}), llm, SETTINGS)
+
+
+def test_the_server_s_budget_is_for_policies_that_evict_and_for_requests_that_name_none(llm):
+    assert ordered(llm).budget == 32
+    assert ordered(llm, budget=None).budget is None
+    assert ordered(llm, budget=8).budget == 8
+    assert ordered(llm, policy="full").budget is None
+    assert ordered(llm, policy="none").budget is None
+
+
+def test_an_answer_beside_it_under_another_policy_has_no_budget(llm):
+    asked = ordered(llm, budget=8)
+    assert workload(asked, "auto").budget == 8
+    beside = workload(asked, "auto", policies.named("full"))
+    assert (beside.budget, beside.policy.name, beside.prompt_length) == (None, "full", 3)
+
+
+def test_the_limit_stays_what_was_asked_and_the_length_becomes_whole_blocks(llm):
+    asked = ordered(llm, max_tokens=9)
+    assert (asked.limit, asked.generation.gen_length) == (9, 16)
+
+
+def test_a_seed_that_is_left_out_is_drawn(llm):
+    assert ordered(llm, seed=3).generation.seed == 3
+    assert len({ordered(llm).generation.seed for _ in range(5)}) > 1
