@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import hypothesis
 import jaxtyping
+import pytest
 
 # Wraps what is imported after it, so no import of maskkv may come before.
 jaxtyping.install_import_hook("maskkv", "beartype.beartype")
@@ -21,3 +22,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("maskkv")
+
+
+@pytest.fixture
+def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call the library as its users do, whose arguments nobody checks at run time but the library itself."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

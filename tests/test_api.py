@@ -1,14 +1,17 @@
 """The facade: what a user of the library is promised."""
 
+import math
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
 import maskkv
-from maskkv import api, checkpoint, policies
+from maskkv import api, checkpoint, loading, policies, sequence
+from maskkv import calibrate as calibration
 from maskkv.calibrate import calibrate
-from maskkv.errors import InputError, ProfileError
+from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.mini import sample, words
@@ -166,6 +169,158 @@ def test_bad_input_is_refused_before_a_step_is_taken(llm, call, says):
         call(llm)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda llm: llm.generate_ids(None), "the prompt is None: expected a list of token ids"),
+        (lambda llm: llm.generate_ids("anna"), "the prompt is 'anna': expected a list of token ids; a text goes to"),
+        (lambda llm: llm.generate_ids(b"anna"), "the prompt is b'anna': expected a list of token ids"),
+        (lambda llm: llm.generate_ids(5), "the prompt is 5: expected a list"),
+        (lambda llm: llm.generate_ids({1, 2}), "the prompt is {1, 2}: expected a list"),
+        (lambda llm: llm.generate_ids([1, 2.5]), "the prompt has 2.5 at position 1: expected a token id"),
+        (lambda llm: llm.generate_ids([True]), "the prompt has True at position 0: expected a token id"),
+        (lambda llm: llm.generate_ids(["1"]), "the prompt has '1' at position 0: expected a token id"),
+        (lambda llm: llm.generate_ids([[1, 2]]), r"the prompt has \[1, 2\] at position 0: expected a token id"),
+        (lambda llm: llm.generate_ids(np.ones((2, 2), dtype=int)), r"the prompt has \[1, 1\] at position 0"),
+        (lambda llm: llm.generate_ids(np.array([0.5])), "the prompt has 0.5 at position 0"),
+        (lambda llm: llm.generate_ids(torch.tensor(3)), "the prompt is 3: expected a list"),
+        (lambda llm: llm.generate_ids([10**5000]), "token id a number of thousands of digits is outside"),
+        (lambda llm: llm.logits("anna"), "the prompt is 'anna': expected a list of token ids"),
+        (lambda llm: llm.logits([1], rope_scale=0.5), "rope_scale 0.5: expected a factor of at least 1"),
+        (lambda llm: llm.generate(None), "the prompt is None: expected text; token ids go to `generate_ids`"),
+        (lambda llm: llm.generate([1, 2]), r"the prompt is \[1, 2\]: expected text"),
+        (lambda llm: llm.generate(b"anna", raw=True), "the prompt is b'anna': expected text"),
+        (lambda llm: llm.stream(5), "the prompt is 5: expected text"),
+        (lambda llm: llm.chat(None), "the conversation is None: expected a list of messages"),
+        (lambda llm: llm.chat("anna"), "the conversation is 'anna': expected a list of messages"),
+        (lambda llm: llm.chat(["anna"]), "a message needs a role and a content"),
+        (lambda llm: llm.generate_ids(IDS, budget=True), "budget True: expected a whole number of pairs"),
+        (lambda llm: llm.generate_ids(IDS, budget=float("nan")), "budget nan: expected a whole number of pairs"),
+        (lambda llm: llm.generate_ids(IDS, budget=2.5), "budget 2.5: expected a whole number of pairs"),
+        (lambda llm: llm.generate_ids(IDS, budget="many"), "budget 'many': expected pairs, as in 256, or a part"),
+        (lambda llm: llm.generate_ids(IDS, policy="none", budget=0), "budget 0: expected at least 1 pair"),
+        (lambda llm: llm.generate_ids(IDS, policy=5), "policy 5: expected a maskkv.Policy, or one of "),
+        (lambda llm: llm.generate_ids(IDS, {"gen_length": 8}), r"generation {'gen_length': 8}: expected a maskkv\.Gen"),
+        (
+            lambda llm: llm.generate_ids(IDS, temperature=10**400),
+            "temperature must be a number of at least 0, not 1",
+        ),
+        (lambda llm: llm.generate_ids(IDS, gen_length=10**400), "gen_length must be a whole number from 1 to 92233"),
+        (
+            lambda llm: llm.generate_ids(IDS, seed=10**5000),
+            "seed must be a whole number from 0 to .* thousands of",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_arguments_of_other_types_are_refused_in_one_line(llm, call, says):
+    with pytest.raises(InputError, match=says) as refused:
+        call(llm)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"budget": -1}, "budget -1: expected at least 1 pair"),
+        (
+            {"device": 5},
+            r"device (5|'5') is (not there: 0 CUDA devices found; try cpu|unknown; supported: auto, cpu, )",
+        ),
+        ({"device": 2.5}, "device '2.5' is unknown"),
+        ({"dtype": 3}, "dtype 3 is unknown"),
+        ({"policy": 5}, "policy 5: expected a maskkv.Policy"),
+        ({"kv_dtype": 3}, "kv_dtype 3: expected one of auto, int8, fp8"),
+        ({"rope_scale": "x"}, "rope_scale 'x': expected a factor of at least 1"),
+        ({"rope_scale": 10**400}, "rope_scale 1000"),
+        ({"rope_scale": True}, "rope_scale True: expected a factor"),
+        ({"profile": 5}, "profile 5: expected a LayerProfile or its file"),
+        ({"model": 5}, "model 5: expected a folder or a hub id"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("untyped")
+def test_arguments_of_load_are_refused_in_one_line(folder, monkeypatch, arguments, says):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match=says) as refused:
+        maskkv.load(**{"model": folder} | arguments)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/model", "m" * 5000])
+def test_names_that_no_folder_can_have_are_refused(name):
+    with pytest.raises(CheckpointError, match=r"there is no home folder|cannot look for"):
+        maskkv.load(name)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor, list], ids=lambda kind: kind.__name__)
+@pytest.mark.usefixtures("untyped")
+def test_ids_may_come_in_any_sequence(llm, kind):
+    assert same(llm.generate_ids(kind(IDS), SHORT), llm.generate_ids(IDS, SHORT))
+    assert torch.equal(llm.logits(kind(IDS)), llm.logits(IDS))
+
+
+def test_memory_is_looked_at_before_the_canvas_is_made(llm, monkeypatch):
+    monkeypatch.setattr(sequence, "Canvas", None)  # Making one fails.
+    with pytest.raises(InputError, match=r"a response of 1,000,000,000,000 needs about .* free: a smaller gen"):
+        llm.generate_ids(IDS, gen_length=10**12)
+    monkeypatch.setattr(calibration, "Canvas", None)
+    with pytest.raises(InputError, match="with a response of 1,000,000,000,000 needs about"):
+        calibrate(llm.model, "tiny", [IDS], gen_length=10**12)
+
+
+def test_a_part_of_the_prompt_is_a_budget_and_the_result_says_the_pairs(llm, folder):
+    part = llm.generate_ids(IDS, SHORT, budget="7%")
+    assert part.budget == math.ceil(0.07 * len(IDS)) == 7
+    assert same(part, llm.generate_ids(IDS, SHORT, budget=7))
+    loaded = maskkv.load(folder, budget="7%")
+    assert same(part, loaded.generate_ids(IDS, SHORT))
+    assert loaded.generate_ids(IDS[:20], SHORT).budget == 2
+
+
+@pytest.mark.parametrize("policy", ["none", "full"])
+def test_a_policy_that_evicts_nothing_has_no_budget(llm, policy):
+    assert llm.generate_ids(IDS, SHORT, policy=policy, budget=3).budget is None
+
+
+def test_a_folder_without_a_tokenizer_answers_ids(llm, tmp_path):
+    folder = save_tiny(tmp_path / "ids")
+    (folder / "tokenizer.json").unlink()
+    ids_only = maskkv.load(folder, budget=6)
+    answer = ids_only.generate_ids(IDS, SHORT)
+    assert same(replace(answer, text=""), replace(llm.generate_ids(IDS, SHORT), text=""))
+    assert answer.text == ""
+    assert torch.equal(ids_only.logits(IDS), llm.logits(IDS))
+    assert calibrate(ids_only.model, "tiny", [IDS]) == calibrate(llm.model, "tiny", [IDS])
+    for call in (lambda: ids_only.generate("anna"), lambda: ids_only.chat([{"role": "user", "content": "anna"}])):
+        with pytest.raises(CheckpointError, match=r"this model has no tokenizer: neither tokenizer\.json nor"):
+            call()
+
+
+def test_a_broken_tokenizer_is_still_refused_when_it_is_loaded(tmp_path):
+    folder = save_tiny(tmp_path / "broken")
+    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="is not a tokenizer"):
+        maskkv.load(folder)
+
+
+def test_logits_are_stretched_only_if_asked(folder):
+    model = random_model(DREAM)
+    length = 3 * DREAM.trained_length
+    ids = random_prompt(DREAM, length)
+    llm = api.LanguageModel(model, None)
+    scale = model.rope_scale(length)
+    assert scale > 1
+    plain, stretched = llm.logits(ids), llm.logits(ids, rope_scale=scale)
+    assert not torch.allclose(plain, stretched, atol=1e-3)
+    assert torch.equal(plain, llm.logits(ids, rope_scale=1.0))
+    # None is what `generate` does: as the length needs, or as the model was loaded.
+    assert torch.equal(stretched, llm.logits(ids, rope_scale=None))
+    loaded = api.LanguageModel(model, None, rope_scale=scale)
+    assert torch.equal(loaded.logits(ids[:9], rope_scale=None), llm.logits(ids[:9], rope_scale=scale))
+    assert torch.equal(loaded.logits(ids[:9]), llm.logits(ids[:9]))
+
+
 def test_logits_are_those_of_the_plain_model(llm):
     ids = [*IDS[:12], llm.model.config.mask_id]
     slow = SlowModel(llm.model)
@@ -219,14 +374,14 @@ def test_the_shipped_profile_of_this_very_model_is_taken(folder, tmp_path, monke
     shipped = tmp_path / "profiles"
     shipped.mkdir()
     (shipped / "another.json").write_text(replace(own, fingerprint="0" * 16).to_json(), encoding="utf-8")
-    monkeypatch.setattr(api.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
     assert maskkv.load(folder).profile is None
     (shipped / "own.json").write_text(own.to_json(), encoding="utf-8")
     assert maskkv.load(folder).profile == own
 
 
 def test_every_shipped_profile_is_readable():
-    for file in (api.resources.files("maskkv") / "profiles").iterdir():
+    for file in (loading.resources.files("maskkv") / "profiles").iterdir():
         assert LayerProfile.from_json(file.read_text(encoding="utf-8")).n > 0
 
 

@@ -134,6 +134,10 @@ def test_some_numbers_may_not_be_zero(name: str) -> None:
             "alg='origin' does not rank positions, so alg_temp must be 0 there, not 0.1; alg='maskgit_plus' takes it",
         ),
         (
+            {"alg": "origin", "steps": 10**12},
+            "steps must be a whole number from 1 to 16777216, not 1000000000000",
+        ),
+        (
             {"threshold": 0.9, "factor": 1.0},
             "threshold=0.9 and factor=1.0 are two rules for the same choice: give one of them",
         ),

@@ -127,7 +127,10 @@ def test_nothing_fits_into_nothing():
 def test_a_text_longer_than_memory_allows_is_refused_before_it_runs(monkeypatch):
     llm = maskkv.load()
     monkeypatch.setattr(memory, "available", lambda device: 3_000_000)
-    with pytest.raises(InputError, match=r"2,000 tokens needs about 0\.0 GB .*with these settings at most \d+ tokens"):
+    with pytest.raises(
+        InputError,
+        match=r"2,000 tokens with a response of 8 needs about 0\.0 GB .*with these settings at most \d+ tokens",
+    ):
         llm.generate_ids([5] * 2000, gen_length=8, block_length=8, policy="maskkv", budget=8)
     assert llm.generate_ids([5] * 40, gen_length=8, block_length=8, policy="maskkv", budget=8).steps == 8
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import fields, replace
 from enum import Enum
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv import checkpoint, memory, mini, policies
+from maskkv import checkpoint, loading, memory, mini, policies
+from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
 from maskkv.canvas import check_prompt
+from maskkv.checks import quoted
 from maskkv.engine import Engine, Step
-from maskkv.errors import InputError
+from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import check_kv_dtype
-from maskkv.plan import Shape, Workload, longest_prompt
+from maskkv.ops.rope import check_rope_scale
+from maskkv.plan import Shape, Workload, check_fits
 from maskkv.result import Result
 from maskkv.sequence import RunningSequence
-from maskkv.text import Text, Token
+from maskkv.text import Text, Token, check_text
+from maskkv.tokenizer_files import NO_TOKENIZER
 
 Message = dict[str, str]
 """One turn of a chat: `role` and `content`."""
-
-Budget = int | None
-"""Pairs that a KV head keeps per layer, on average; None evicts nothing."""
 
 
 class Default(Enum):
@@ -46,12 +46,13 @@ class LanguageModel:
     """Answer prompts with a diffusion language model; `load` makes one.
 
     `policy` and `budget` are defaults that every call may override; so is each field of `Generation`, given by name.
+    Without a tokenizer (`text` None) it answers token ids only, and the text of its results is empty.
     """
 
     def __init__(
         self,
         model: Transformer,
-        text: Text,
+        text: Text | None,
         *,
         policy: str | Policy = "maskkv",
         budget: Budget = None,
@@ -60,12 +61,24 @@ class LanguageModel:
         kv_dtype: str = "auto",
     ) -> None:
         self.model = model
-        self.text = text
-        self.policy = _policy(policy)
-        self.budget = budget
+        self._text = text
+        self.policy = policies.given(policy)
+        self.budget = check_budget(budget)
         self.profile = profile
-        self.rope_scale = rope_scale
+        self.rope_scale = None if rope_scale is None else check_rope_scale(rope_scale)
         self.kv_dtype = check_kv_dtype(kv_dtype)
+
+    @property
+    def has_text(self) -> bool:
+        """Tell whether there is a tokenizer."""
+        return self._text is not None
+
+    @property
+    def text(self) -> Text:
+        """Return the tokenizer; CheckpointError if the model came without."""
+        if self._text is None:
+            raise CheckpointError(f"this model {NO_TOKENIZER}; it answers token ids only")
+        return self._text
 
     def generate(
         self,
@@ -136,23 +149,31 @@ class LanguageModel:
         **settings: Any,
     ) -> Generator[Step, None, Result]:
         """Yield one `Step` per denoising step of the answer to token ids; the generator returns the Result."""
-        generation = _generation(generation, settings)
-        policy = self.policy if policy is None else _policy(policy)
-        budget = self.budget if isinstance(budget, Default) else budget
+        ids = check_prompt(prompt, self.model.config.vocab_size)
+        work = Workload(
+            len(ids),
+            _generation(generation, settings),
+            self.policy if policy is None else policies.given(policy),
+            self.budget if isinstance(budget, Default) else budget,
+            self.kv_dtype,
+        )
+        self.check_fits(work)
         engine = Engine(self.model, self.profile)
-        number = engine.add(prompt, generation, policy, budget, self.rope_scale, self.kv_dtype)
-        self._check_memory(Workload(len(prompt), generation, policy, budget, self.kv_dtype))
+        number = engine.add(ids, work.generation, work.policy, work.pairs, self.rope_scale, self.kv_dtype)
         return self._run(engine, number)
 
-    def logits(self, ids: Sequence[int]) -> Float[Tensor, "length vocab"]:
-        """Return the logits of every row, with nothing masked, cached or stretched: the reference.
+    def logits(self, ids: Sequence[int], rope_scale: float | None = 1.0) -> Float[Tensor, "length vocab"]:
+        """Return the logits of every row, with nothing masked, cached or (unless told) stretched: the reference.
 
-        Row i of a model whose logits are shifted (Dream) predicts token i + 1.
+        `rope_scale` None stretches RoPE as `generate` would for prompt and response of this length together: by what
+        the model was loaded with, else as the length needs. Row i of a model whose logits are shifted (Dream) predicts
+        token i + 1.
         """
-        check_prompt(ids, self.model.config.vocab_size)
+        ids = check_prompt(ids, self.model.config.vocab_size)
+        stretched = self.model.rope_scale(len(ids), self.rope_scale if rope_scale is None else rope_scale)
         tokens = torch.tensor(ids, device=self.model.device)
         with torch.inference_mode():
-            rotation = self.model.rotation(torch.arange(len(ids), device=self.model.device))
+            rotation = self.model.rotation(torch.arange(len(ids), device=self.model.device), stretched)
             return self.model.logits(self.model(tokens, rotation, NoCache()))
 
     def prompt_ids(self, prompt: str, *, raw: bool = False) -> list[int]:
@@ -161,6 +182,7 @@ class LanguageModel:
 
     def prompt_tokens(self, prompt: str, *, raw: bool = False) -> list[Token]:
         """Cut a prompt into its tokens as `generate` puts it to the model."""
+        check_text(prompt)
         if raw or not self.text.has_chat_template:
             return self.text.tokens(prompt)
         return self.text.chat_tokens([{"role": "user", "content": prompt}])
@@ -170,17 +192,9 @@ class LanguageModel:
         ends = (index for index, token in enumerate(response) if token in self.model.config.eos_ids)
         return list(response[: next(ends, len(response))])
 
-    def _check_memory(self, work: Workload) -> None:
-        """Raise InputError if the response would need more than is free."""
-        free = memory.available(self.model.device)
-        shape = Shape.of(self.model)
-        needed = shape.need(work).alone
-        if needed > free:
-            fits = longest_prompt(lambda length: shape.need(replace(work, prompt_length=length)).alone, free)
-            raise InputError(
-                f"a prompt of {work.prompt_length:,} tokens needs about {needed / 1e9:,.1f} GB beside the weights, and "
-                f"{free / 1e9:,.1f} GB are free: with these settings at most {fits:,} tokens fit"
-            )
+    def check_fits(self, work: Workload) -> None:
+        """Raise InputError if a response would need more memory than is free."""
+        check_fits(Shape.of(self.model), work, memory.available(self.model.device))
 
     def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
         on_cuda = self.model.device.type == "cuda"
@@ -199,7 +213,7 @@ class LanguageModel:
         tokens = sequence.response()
         said = self.said(tokens)
         return Result(
-            text=self.text.decode_response(tokens, self.model.config.eos_ids),
+            text="" if self._text is None else self._text.decode_response(tokens, self.model.config.eos_ids),
             tokens=tokens,
             prompt_length=sequence.extent.prompt_length,
             steps=sequence.index,
@@ -231,7 +245,8 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
 ) -> LanguageModel:
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
-    `policy` may be one of your own, `module:NAME`, whose module is imported. `profile` is a layer profile or its file;
+    A folder without a tokenizer answers token ids only. `policy` may be one of your own, `module:NAME`, whose module is
+    imported. `budget` is pairs or a part of each prompt, `"5%"`, rounded up. `profile` is a layer profile or its file;
     None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells. `rope_scale`
     None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU that would
     emulate that and has the memory (`checkpoint.load`). `kv_dtype` is what kept prompt pairs are stored in: the model's
@@ -242,13 +257,17 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
         ProfileError: The profile is malformed or belongs to another model.
         InputError: The policy is unknown, or an argument is out of range.
     """
-    chosen = policies.resolve(policy) if isinstance(policy, str) else policy
+    chosen = policies.resolve(policy) if isinstance(policy, str) else policies.given(policy)
+    # What only the last line takes is looked at before gigabytes are read.
+    check_budget(budget)
     check_kv_dtype(kv_dtype)
+    if rope_scale is not None:
+        check_rope_scale(rope_scale)
     folder = checkpoint.resolve(mini.folder() if model is None else model)
-    text = Text.load(folder)
+    text = loading.tokenizer(folder)
     transformer = checkpoint.load(folder, device=device, dtype=dtype)
     # A profile belongs to the weights as they are in the files.
-    known = _profile(profile, transformer)
+    known = loading.layer_profile(profile, transformer)
     checkpoint.quantize(transformer, quantize)
     if compile:
         transformer.compile_rows()
@@ -259,25 +278,11 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     )
 
 
-def _profile(profile: LayerProfile | str | Path | None, model: Transformer) -> LayerProfile | None:
-    fingerprint = checkpoint.fingerprint(model)
-    if profile is None:
-        shipped = resources.files("maskkv") / "profiles"
-        known = (LayerProfile.from_json(file.read_text("utf-8")) for file in shipped.iterdir())
-        return next((each for each in known if each.fingerprint == fingerprint), None)
-    if not isinstance(profile, LayerProfile):
-        profile = LayerProfile.read(Path(profile))
-    profile.check(fingerprint, model.config.num_layers)
-    return profile
-
-
-def _policy(policy: str | Policy) -> Policy:
-    return policies.named(policy) if isinstance(policy, str) else policy
-
-
 def _generation(generation: Generation | None, settings: dict[str, Any]) -> Generation:
     known = [field.name for field in fields(Generation)]
     for name in settings:
         if name not in known:
             raise InputError(f"unknown setting {name!r}: expected one of {', '.join(known)}")
+    if generation is not None and not isinstance(generation, Generation):
+        raise InputError(f"generation {quoted(generation)}: expected a maskkv.Generation")
     return Generation(**settings) if generation is None else replace(generation, **settings)

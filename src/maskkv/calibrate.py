@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import torch
 
-from maskkv import checkpoint
+from maskkv import checkpoint, memory, policies
 from maskkv.cache import measure_importance
 from maskkv.canvas import Canvas, check_prompt
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
 from maskkv.mini import tasks
 from maskkv.models.transformer import Transformer
-from maskkv.ops.rope import ntk_scale
+from maskkv.plan import Shape, Workload, check_fits
 
 
 def calibrate(
@@ -29,7 +30,7 @@ def calibrate(
     `name` is for people; the fingerprint says which model the profile belongs to.
 
     Raises:
-        InputError: There are no prompts, one is empty, or ids are outside the vocabulary.
+        InputError: There are no prompts, one is empty, too long for the memory, or has ids outside the vocabulary.
     """
     if not prompts:
         raise InputError("there are no prompts to calibrate on: expected at least one")
@@ -53,11 +54,12 @@ def importance(
     That is the prompt, then `gen_length` masks, RoPE stretched as that length needs unless `rope_scale` is given.
     """
     config = model.config
-    check_prompt(prompt, config.vocab_size)
-    tokens = Canvas(prompt, gen_length, config.mask_id).tokens
-    if rope_scale is None:
-        rope_scale = ntk_scale(config.head_dim, config.rope_theta, config.trained_length, len(tokens))
-    rotation = model.rotation(torch.arange(len(tokens), device=model.device), rope_scale)
+    ids = check_prompt(prompt, config.vocab_size)
+    schedule = Generation(gen_length=gen_length, block_length=1)
+    check_fits(Shape.of(model), Workload(len(ids), schedule, policies.named("none")), memory.available(model.device))
+    tokens = Canvas(ids, gen_length, config.mask_id).tokens
+    stretched = model.rope_scale(len(tokens), rope_scale)
+    rotation = model.rotation(torch.arange(len(tokens), device=model.device), stretched)
     return measure_importance(model, tokens, rotation)
 
 

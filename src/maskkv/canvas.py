@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from maskkv.checks import quoted, whole
 from maskkv.errors import InputError
 
 
@@ -45,10 +47,29 @@ class Canvas:
         self.masked[positions] = False
 
 
-def check_prompt(prompt: Sequence[int], vocab_size: int) -> None:
-    """Raise InputError unless the prompt is a non-empty list of ids of the vocabulary."""
-    if len(prompt) == 0:
+def check_prompt(prompt: Sequence[int], vocab_size: int) -> list[int]:
+    """Return a prompt's ids as a list: of a list, a tuple, a range, a tensor or an array.
+
+    Raises:
+        InputError: It is no sequence of ids of the vocabulary, or an empty one.
+    """
+    given: Any = prompt
+    if hasattr(given, "tolist") and not isinstance(given, memoryview):
+        given = given.tolist()
+    if isinstance(given, str | bytes | bytearray | memoryview) or not isinstance(given, Sequence):
+        text = "; a text goes to `generate`" if isinstance(given, str) else ""
+        raise InputError(f"the prompt is {quoted(given)}: expected a list of token ids{text}")
+    if len(given) == 0:
         raise InputError("the prompt is empty: expected at least one token")
-    outside = [token for token in prompt if not 0 <= token < vocab_size]
-    if outside:
-        raise InputError(f"token id {outside[0]} is outside the vocabulary (0 to {vocab_size - 1})")
+    ids = [token if type(token) is int else _id(token, place) for place, token in enumerate(given)]
+    outside = next((token for token in ids if not 0 <= token < vocab_size), None)
+    if outside is not None:
+        raise InputError(f"token id {quoted(outside)} is outside the vocabulary (0 to {vocab_size - 1})")
+    return ids
+
+
+def _id(token: object, place: int) -> int:
+    number = whole(token)
+    if number is None:
+        raise InputError(f"the prompt has {quoted(token)} at position {place}: expected a token id, a whole number")
+    return number

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from maskkv import precision, shards
+from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
 from maskkv.files import brief
 from maskkv.models import families
@@ -47,7 +48,7 @@ def resolve(source: str | Path) -> Path:
     """
     if not str(source):
         raise CheckpointError("the model has an empty name; give the folder that holds it, or a hub id (owner/name)")
-    folder = _path(source)
+    folder = _local(source)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -55,11 +56,19 @@ def resolve(source: str | Path) -> Path:
     return _from_hub(str(source))
 
 
-def _path(source: str | Path) -> Path:
+def _local(source: str | Path) -> Path:
+    """Return the path of that name, `~` spelled out, that can be asked for what is there."""
+    if not isinstance(source, str | Path):
+        raise InputError(f"model {quoted(source)}: expected a folder or a hub id (owner/name)")
     try:
         path = Path(source).expanduser()
         path.exists()
-    except (OSError, RuntimeError):  # No file can have such a name; nobody is called like that.
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"the name {source} is not UTF-8, as those who read weights need it: rename it") from None
+    except RuntimeError:
+        raise CheckpointError(f"there is no home folder for {source}; give the folder's whole name") from None
+    except OSError:  # No file can have such a name.
         raise CheckpointError(f"{brief(source)} is not a folder, nor a hub id (owner/name)") from None
     return path
 
@@ -108,7 +117,7 @@ def config_of(source: str | Path) -> ModelConfig:
     Raises:
         CheckpointError: there is none, or it is not one of a supported family.
     """
-    if not str(source) or _path(source).exists():
+    if not str(source) or _local(source).exists():
         return read_config(resolve(source))
     return read_config(_from_hub(str(source), config_only=True))
 
@@ -149,7 +158,7 @@ def dtype_of(source: str | Path, device: str | torch.device = "auto", dtype: str
     if kind is not None:
         return kind
     config = config_of(source)
-    folder = _path(source)
+    folder = _local(source)
     if not folder.is_dir():
         try:
             folder = _snapshot(str(source), local_files_only=True)
@@ -186,7 +195,7 @@ def device_of(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         place = None
     if place is None or place.type not in ("cpu", "cuda"):
         raise InputError(f"device {str(device)!r} is unknown; supported: auto, cpu, cuda, cuda:N")

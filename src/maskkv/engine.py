@@ -12,16 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.blame import Blame
+from maskkv.budget import Budget, pairs_of
 from maskkv.cache import Refresh
 from maskkv.canvas import check_prompt
-from maskkv.errors import InputError, ProfileError
+from maskkv.errors import ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.ops.host import on_host
 from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
-from maskkv.ops.rope import ntk_scale
 from maskkv.passes import Passes
 from maskkv.proposals import Proposals
 from maskkv.sampler import Commit, guide, limited, propose
@@ -97,7 +97,7 @@ class Engine:
         prompt: Sequence[int],
         generation: Generation,
         policy: Policy,
-        budget: int | None = None,
+        budget: Budget = None,
         rope_scale: float | None = None,
         kv_dtype: str = "auto",
     ) -> int:
@@ -106,21 +106,15 @@ class Engine:
         `kv_dtype` is what the kept prompt pairs are stored in: the model's own dtype (`auto`), `int8` or `fp8`.
 
         Raises:
-            InputError: The prompt is empty or has ids outside the vocabulary, the budget is below 1, or there is no
-                such `kv_dtype`.
+            InputError: The prompt is empty or has ids outside the vocabulary, the budget or `rope_scale` is unusable,
+                or there is no such `kv_dtype`.
         """
         config = self.model.config
-        check_prompt(prompt, config.vocab_size)
-        if budget is not None and budget < 1:
-            raise InputError(f"budget {budget}: expected at least 1 pair per KV head and layer")
-        if rope_scale is None:
-            length = len(prompt) + generation.gen_length
-            rope_scale = ntk_scale(config.head_dim, config.rope_theta, config.trained_length, length)
-        elif not 1 <= rope_scale < float("inf"):
-            raise InputError(f"rope_scale {rope_scale}: expected a factor of at least 1")
-        settings = Settings(generation, policy, budget, rope_scale, check_kv_dtype(kv_dtype))
+        ids = check_prompt(prompt, config.vocab_size)
+        rope_scale = self.model.rope_scale(len(ids) + generation.gen_length, rope_scale)
+        settings = Settings(generation, policy, pairs_of(budget, len(ids)), rope_scale, check_kv_dtype(kv_dtype))
         number, self._next = self._next, self._next + 1
-        self._sequences[number] = RunningSequence(prompt, settings, config, self.model.device)
+        self._sequences[number] = RunningSequence(ids, settings, config, self.model.device)
         return number
 
     def __getitem__(self, number: int) -> RunningSequence:

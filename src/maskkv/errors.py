@@ -23,11 +23,3 @@ class CheckpointError(MaskKVError):
 
 class ProfileError(MaskKVError):
     """Report a layer profile that is malformed or belongs to another model."""
-
-
-_MOST_QUOTED = 40
-
-
-def quoted(words: str) -> str:
-    """Quote in a message what a user wrote, however long that is."""
-    return repr(words if len(words) <= _MOST_QUOTED else f"{words[:_MOST_QUOTED]}…")

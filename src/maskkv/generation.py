@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from maskkv.checks import check_one_of, check_real, check_whole, quoted
 from maskkv.errors import InputError
 
 Remasking = Literal["low_confidence", "random"]
 Algorithm = Literal["maskgit_plus", "topk_margin", "entropy", "origin"]
+_MOST_STEPS = 1 << 24
+"""Steps of a response whose steps need not commit anything."""
 
 
 @dataclass(frozen=True)
@@ -99,30 +101,30 @@ class Generation:
 
     def _check_values(self) -> None:
         for name in ("gen_length", "block_length", "prompt_interval", "response_interval"):
-            _whole(name, getattr(self, name), 1)
+            check_whole(name, getattr(self, name), 1)
         for name in ("steps", "top_k"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), 1)
-        _whole("seed", self.seed, 0, 2**63 - 1)
+                check_whole(name, getattr(self, name), 1)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
         for name in ("temperature", "cfg_scale", "alg_temp"):
-            _real(name, getattr(self, name), 0.0)
-        _real("transfer_ratio", self.transfer_ratio, 0.0, 1.0)
+            check_real(name, getattr(self, name), 0.0)
+        check_real("transfer_ratio", self.transfer_ratio, 0.0, 1.0)
         for name in ("doubt", "threshold"):
             if getattr(self, name) is not None:
-                _real(name, getattr(self, name), 0.0, 1.0)
+                check_real(name, getattr(self, name), 0.0, 1.0)
         if self.factor is not None:
-            _real("factor", self.factor, 0.0, above=True)
+            check_real("factor", self.factor, 0.0, above=True)
         if self.top_p is not None:
-            _real("top_p", self.top_p, 0.0, 1.0, above=True)
-        _real("eps", self.eps, 0.0, 1.0, above=True)
+            check_real("top_p", self.top_p, 0.0, 1.0, above=True)
+        check_real("eps", self.eps, 0.0, 1.0, above=True)
         for name in ("one_pass", "stop_at_eos", "logits_eos_inf", "confidence_eos_eot_inf"):
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        _one_of("remasking", self.remasking, get_args(Remasking))
+                raise InputError(f"{name} must be True or False, not {quoted(getattr(self, name))}")
+        check_one_of("remasking", self.remasking, get_args(Remasking))
         if self.alg is not None:
-            _one_of("alg", self.alg, get_args(Algorithm))
+            check_one_of("alg", self.alg, get_args(Algorithm))
         if self.drift is not None:
-            _real("drift", self.drift, 0.0, above=True)
+            check_real("drift", self.drift, 0.0, above=True)
         rules = [name for name in ("one_pass", "doubt", "drift") if getattr(self, name) not in (None, False)]
         if len(rules) > 1:
             raise InputError(f"{' and '.join(rules)} are rules for when the prompt is read again: give one of them")
@@ -157,6 +159,8 @@ class Generation:
                 )
 
     def _check_dream(self) -> None:
+        # Only LLaDA's steps are at most as many as tokens.
+        check_whole("steps", self.num_steps, 1, max(_MOST_STEPS, self.gen_length))
         if self.remasking != "low_confidence":
             raise InputError(
                 f"remasking={self.remasking!r} is an option of LLaDA's sampler: "
@@ -190,32 +194,6 @@ class Generation:
             )
         if self.alg_temp:
             raise InputError(f"{name} takes the surest positions, so alg_temp must be 0, not {self.alg_temp}")
-
-
-def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    if not fits or (most is not None and isinstance(value, int) and value > most):
-        limit = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise InputError(f"{name} must be a whole number {limit}, not {value!r}")
-
-
-def _real(name: str, value: object, low: float, high: float = math.inf, *, above: bool = False) -> None:
-    fits = (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and low <= value <= high
-        and not (above and value == low)
-    )
-    if not fits:
-        least = f"above {low:g}" if above else f"of at least {low:g}"
-        limit = least if high == math.inf else f"{least} and at most {high:g}"
-        raise InputError(f"{name} must be a number {limit}, not {value!r}")
-
-
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
 def _multiples_around(value: int, unit: int) -> str:

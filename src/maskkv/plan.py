@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from maskkv.budget import Budget, check_budget, pairs_of
 from maskkv.cache.state import NARROWED
+from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
@@ -28,11 +30,17 @@ class Workload:
     prompt_length: int
     generation: Generation
     policy: Policy
-    budget: int | None = None
+    budget: Budget = None
     kv_dtype: str = "auto"
 
     def __post_init__(self) -> None:
         check_kv_dtype(self.kv_dtype)
+        check_budget(self.budget)
+
+    @property
+    def pairs(self) -> int | None:
+        """Return the budget in pairs, of a prompt of this length; None if nothing is evicted."""
+        return None if self.policy.scorer is None else pairs_of(self.budget, self.prompt_length)
 
     @property
     def rows(self) -> int:
@@ -116,8 +124,7 @@ class Shape:
         """Count the pairs kept of one prompt."""
         config = self.config
         evictable = work.prompt_length - config.lookback
-        evicts = work.policy.scorer is not None and work.budget is not None
-        kept = min(evictable, work.budget) if evicts and work.budget is not None else evictable
+        kept = evictable if work.pairs is None else min(evictable, work.pairs)
         exact, stored = config.head_dim * self.itemsize, config.head_dim + _SCALE
         return config.num_layers * kept * 2 * config.num_kv_heads * (exact if work.kv_dtype == "auto" else stored)
 
@@ -126,7 +133,7 @@ class Shape:
 
         That is pairs with their places.
         """
-        config, budget = self.config, work.budget
+        config, budget = self.config, work.pairs
         layers, heads = config.num_layers, config.num_kv_heads
         evictable = work.prompt_length - config.lookback
         if budget is None or not work.policy.needs_importance(budget, evictable):
@@ -155,7 +162,7 @@ class Shape:
         stream = rows * config.hidden_size * self.itemsize
         pairs = 2 * rows * config.num_kv_heads * config.head_dim * self.itemsize
         rotation = rows * config.head_dim * (_FP32 if config.rope_dtype == "float32" else self.itemsize)
-        evicts = work.policy.scorer is not None and work.budget is not None and work.budget < work.prompt_length
+        evicts = work.pairs is not None and work.pairs < work.prompt_length
         # A second stream: what one chunk was normed to, which stays, or what many are written into, once one is done.
         choosing = self._choosing(work) + (stream if rows <= self.chunk_rows else 0) if evicts else 0
         computing = self._computing(rows) + stream
@@ -211,3 +218,16 @@ def longest_prompt(peak: Callable[[int], int], memory: int) -> int:
         middle = (fits + fails) // 2
         fits, fails = (middle, fails) if peak(middle) <= memory else (fits, middle)
     return fits
+
+
+def check_fits(shape: Shape, work: Workload, free: int) -> None:
+    """Raise InputError if a response needs more than so many bytes beside the weights."""
+    needed = shape.need(work).alone
+    if needed <= free:
+        return
+    fits = longest_prompt(lambda length: shape.need(replace(work, prompt_length=length)).alone, free)
+    raise InputError(
+        f"a prompt of {work.prompt_length:,} tokens with a response of {work.generation.gen_length:,} needs about "
+        f"{needed / 1e9:,.1f} GB beside the weights, and {free / 1e9:,.1f} GB are free: "
+        + (f"with these settings at most {fits:,} tokens fit" if fits else "a smaller gen_length needs less")
+    )

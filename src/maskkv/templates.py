@@ -15,7 +15,9 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
 from maskkv.rendering import Message, OutOfTimeError, renderer
 
@@ -175,11 +177,14 @@ def _character(found: re.Match[str]) -> str:
     return chr(code) if code <= sys.maxunicode else found[0]
 
 
-def _check(messages: Sequence[Message]) -> None:
+def _check(messages: Any) -> None:
+    if isinstance(messages, str) or not isinstance(messages, Sequence):
+        raise InputError(f"the conversation is {quoted(messages)}: expected a list of messages")
     if not messages:
         raise InputError("the conversation is empty; give at least one message")
     for message in messages:
-        if not all(isinstance(message.get(field), str) for field in ("role", "content")):
+        fields = [message.get(field) for field in ("role", "content")] if isinstance(message, Mapping) else [None]
+        if not all(isinstance(field, str) for field in fields):
             raise InputError("a message needs a role and a content, both strings")
         if not all(isinstance(value, str) for value in message.values()):
             raise InputError("a message holds strings only")

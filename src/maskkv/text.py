@@ -17,7 +17,8 @@ from typing import NamedTuple
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from maskkv import tokenizer_files
-from maskkv.errors import CheckpointError, InputError, quoted
+from maskkv.checks import quoted
+from maskkv.errors import CheckpointError, InputError
 from maskkv.templates import ChatTemplate, shown
 from maskkv.tokenizer_checks import failures
 from maskkv.tokenizer_words import words_per_token
@@ -217,6 +218,7 @@ def _spelled(token: str, text: str, encoding: Encoding) -> Iterator[str]:
 
 
 def _filled(text: str) -> str:
+    check_text(text)
     if not text.strip():
         raise InputError("the prompt is empty; give it some text")
     return text
@@ -234,3 +236,9 @@ def _unknown_words(words: list[str]) -> str:
         f"words that the model does not know: {', '.join(map(quoted, words[:5]))}{more}; the bundled model reads "
         "documents from `maskkv sample`; `--model` takes a real checkpoint"
     )
+
+
+def check_text(prompt: object) -> None:
+    """Raise InputError unless a prompt is text."""
+    if not isinstance(prompt, str):
+        raise InputError(f"the prompt is {quoted(prompt)}: expected text; token ids go to `generate_ids`")

@@ -14,6 +14,15 @@ from maskkv.files import brief
 from maskkv.models.fields import read_json
 from maskkv.tokenizer_checks import MOST_ADDED, failures
 
+NO_TOKENIZER = "has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"
+
+
+def present(folder: Path) -> bool:
+    """Tell whether a folder has a tokenizer, in either layout."""
+    return (folder / "tokenizer.json").exists() or all(
+        (folder / name).exists() for name in ("vocab.json", "merges.txt")
+    )
+
 
 def read(folder: Path) -> tuple[Tokenizer, str | None, dict[str, str]]:
     """Read a folder's tokenizer, its chat template if it has one, and the tokens that templates may name.
@@ -30,7 +39,7 @@ def read(folder: Path) -> tuple[Tokenizer, str | None, dict[str, str]]:
     elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         tokenizer = _build_qwen2(folder, config, _special(names))
     else:
-        raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
+        raise CheckpointError(f"{folder} {NO_TOKENIZER}")
     with failures(CheckpointError, f"{folder}: the tokenizer fails on any text"):
         tokenizer.decode(tokenizer.encode("a B\n 1 é", add_special_tokens=True).ids)
     return tokenizer, _read_template(folder, config), named_tokens

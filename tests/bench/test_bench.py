@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maskkv import checkpoint, mini, policies
-from maskkv.bench.__main__ import main
+from maskkv.bench.__main__ import check, choose, main, parser
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
 from maskkv.bench.report import summary
@@ -208,3 +208,11 @@ def test_shapes_hold_together() -> None:
         assert parameter_count(Transformer(shape("mid"))) == 25_174_528
     with pytest.raises(InputError, match="mid"):
         shape("huge")
+
+
+def test_a_part_of_the_prompt_is_a_budget_at_every_length() -> None:
+    options = parser().parse_args(["--budget", "10%", "--budget", "6", "--policy", "snapkv"])
+    check(options)
+    budgets = {length: [case.budget for case in choose(options, length)] for length in (60, 101)}
+    # The first is `none`. Of 60 tokens 10% are the 6 pairs asked for by number: one case.
+    assert budgets == {60: [None, 6], 101: [None, 11, 6]}

@@ -87,12 +87,13 @@ def test_a_file_goes_with_the_next_message_only(chat, llm, tmp_path):
 
 
 def test_policy_and_budget_change_in_between(chat, llm):
-    ran = chat("/policy", "/policy full", FIRST, "/policy snapkv(kernel=3)", "/budget 2", SECOND)
+    ran = chat("/policy", "/policy full", FIRST, "/policy snapkv(kernel=3)", "/budget 50%", "/budget 2", SECOND)
     assert ran.status == 0
     assert ran.err.splitlines() == [
         "policy maskkv, budget 4",
         "policy full, no eviction",
         "policy snapkv(kernel=3), budget 4",
+        "policy snapkv(kernel=3), budget 50%",
         "policy snapkv(kernel=3), budget 2",
     ]
     first = llm.chat([{"role": "user", "content": FIRST}], gen_length=8, policy="full").text
@@ -119,7 +120,7 @@ def test_policy_and_budget_change_in_between(chat, llm):
         ("/policy os:system", "a policy of your own is given when the chat starts, by --policy"),
         ("/policy maskkv(edge=x)", "expected a whole number"),
         ("/budget 0", "budget 0: expected at least 1 pair"),
-        ("/budget many", "budget 'many': expected a whole number"),
+        ("/budget many", "budget 'many': expected pairs, as in 256, or a part of the prompt, as in 5%"),
         ("anna \udcff", "line 1 of standard input is not UTF-8 text"),
     ],
 )

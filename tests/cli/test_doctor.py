@@ -233,7 +233,7 @@ def test_doctor_says_what_is_broken_and_fails(run, tmp_path):
     findings = json.loads(ran.out)
     assert ran.status == 1
     assert [finding["about"] for finding in findings if not finding["ok"]] == [str(tmp_path)]
-    assert "has no tokenizer" in findings[-1]["found"]
+    assert "has no config.json" in findings[-1]["found"]
 
 
 def test_doctor_says_in_one_line_what_nobody_expected(run, monkeypatch):

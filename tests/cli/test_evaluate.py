@@ -176,3 +176,20 @@ def test_an_answer_whose_last_character_is_cut_in_half_is_asked_again(run, tiny,
     file.write_bytes(held + '{"benchmark": "mini", "text": "€'.encode()[:-1])
     assert run(*args).out == first.out
     assert file.read_bytes() == held + b'{"benchmark": "mini", "text": "\xe2\x82'  # nothing was to be added
+
+
+def test_percent_is_a_part_of_each_tasks_length(run, tiny, tmp_path):
+    args = ("eval", "mini", "--task", "single-key", "-n", 1, "--length", 60, "--length", 101, "--model", tiny)
+    ran = run(*args, "--budget", "10%", "--budget", 6, "--out", tmp_path)
+    assert ran.status == 0
+    lines = (tmp_path / "mini.jsonl").read_text(encoding="utf-8").splitlines()
+    found = sorted((record["length"], record["budget"]) for record in map(json.loads, lines))
+    # 10% of 60 tokens are the 6 pairs that were asked for by number: one cell.
+    assert found == [(60, 6), (101, 6), (101, 11)]
+
+
+@pytest.mark.parametrize("name", ["longbench", "lm-eval"])
+def test_percent_is_refused_where_prompts_have_lengths_of_their_own(refused, monkeypatch, name):
+    monkeypatch.setattr("maskkv.api.load", None)
+    says = f"budget 5%: the prompts of {name} have lengths of their own, give pairs as in 256"
+    assert refused("eval", name, "--tasks", "x", "--budget", "5%") == says

@@ -170,7 +170,8 @@ def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
         (("anna", "--voters", "everybody"), "voters 'everybody': expected mask, mask-last:N, "),
         (("anna", "--policy", "full", "--voters", "mask"), "policy 'full' evicts nothing"),
         (("anna", "--budget", "0"), "budget 0: expected at least 1"),
-        (("anna", "--budget", "many"), "invalid value for '--budget'"),
+        (("anna", "--budget", "many"), "budget 'many': expected pairs, as in 256, or a part of the prompt, as in 5%"),
+        (("anna", "--budget", "0%"), "budget '0%': expected pairs, as in 256, or a part"),
         (("anna", "--gen-length", "12"), "gen_length must be a multiple of block_length=8: 8 or 16 would fit, not 12"),
         (("anna", "--steps", "12"), "steps must be a multiple of the 8 blocks"),
         (("anna", "--steps", "65"), "steps must be at most gen_length=64"),
@@ -192,7 +193,7 @@ def test_bad_input_is_refused_in_one_line_before_a_model_is_loaded(refused, monk
     ("args", "says"),
     [
         (("--model", "nowhere/at-all"), "nowhere/at-all"),
-        (("--model", "{tmp}"), "has no tokenizer"),
+        (("--model", "{tmp}"), "has no config.json"),
         (("--model", "{tiny}", "--device", "abacus"), "abacus"),
         (("--model", "{tiny}", "--dtype", "int1"), "int1"),
         (("--model", "{tiny}", "--rope-scale", "0.5"), "rope_scale 0.5: expected a factor of at least 1"),
@@ -278,3 +279,11 @@ def test_an_answer_cannot_steer_a_terminal(run, tiny, monkeypatch):
     assert run(*arguments).out == "a\x1b[2Jb\n"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert "\x1b" not in run(*arguments).out
+
+
+def test_percent_is_a_part_of_the_prompts_tokens_rounded_up(run, tiny):
+    args = ("generate", "anna holds 1 2 3 4 5 6 7 8 9 .", "--raw", "--model", tiny, "--gen-length", 8, "--json")
+    found = json.loads(run(*args, "--budget", "20%").out)
+    assert (found["prompt_length"], found["budget"]) == (12, 3)
+    assert found["tokens"] == json.loads(run(*args, "--budget", 3).out)["tokens"]
+    assert json.loads(run(*args, "--budget", "20%", "--policy", "full").out)["budget"] is None

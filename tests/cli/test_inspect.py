@@ -9,8 +9,8 @@ from rich.console import Console
 
 import maskkv
 from maskkv.cli.shaded import MARKS, Prompt
-from maskkv.cli.terminal import printable
 from maskkv.mini import sample
+from maskkv.printable import printable
 
 SAMPLE = sample("multi-key", 80, 3)
 SHORT = ("--gen-length", 8, "--budget", 6)

@@ -127,7 +127,7 @@ def test_bench_has_the_options_of_the_module():
         batch_size=[2],
         gen_length=2,
         policy=["full"],
-        budget=[3, 4],
+        budget=["3", "5%"],
         doubt=0.5,
         kv_dtype="int8",
         compile=True,
@@ -139,8 +139,9 @@ def test_bench_has_the_options_of_the_module():
     parsed = vars(parser().parse_args(options.arguments()))
     assert parsed == {
         "shape": "mini", "model": None, "device": "auto", "dtype": None, "prompt_length": [1, 8], "batch_size": [2],
-        "gen_length": 2, "policy": ["full"], "budget": [3, 4], "prompt_interval": None, "doubt": 0.5, "drift": None,
-        "kv_dtype": "int8", "compile": True, "repeats": 5, "none_steps": 6, "seed": 7, "json_out": Path("f"),
+        "gen_length": 2, "policy": ["full"], "budget": ["3", "5%"], "prompt_interval": None, "doubt": 0.5,
+        "drift": None, "kv_dtype": "int8", "compile": True, "repeats": 5, "none_steps": 6, "seed": 7,
+        "json_out": Path("f"),
     }  # fmt: skip
     assert BenchFlags().arguments() == []
 

@@ -58,3 +58,22 @@ def test_an_evicting_policy_holds_less_than_a_full_cache(run):
 )
 def test_bad_input_gets_one_line(refused, args, says):
     assert says in refused("plan", *args)
+
+
+def test_a_part_of_the_prompt_is_a_budget_at_every_length(run):
+    args = ("plan", "--json", "--shape", "llada-8b", "--memory", "24GB")
+    part = json.loads(run(*args, "--prompt-length", "30001", "--budget", "5%").out)
+    assert part["budget"] == 1501  # 1500.05, rounded up
+    assert part["held_bytes"] == json.loads(run(*args, "--prompt-length", "30001", "--budget", 1501).out)["held_bytes"]
+    # What fits is worked out at each length's own budget: at the longest prompt it is a different number of pairs.
+    longest = part["longest_prompt"]
+    for length, fits in ((longest, True), (longest + 1, False)):
+        assert json.loads(run(*args, "--prompt-length", length, "--budget", "5%").out)["fits"] is fits
+    assert longest != json.loads(run(*args, "--prompt-length", "30001", "--budget", 1501).out)["longest_prompt"]
+
+
+def test_a_policy_that_evicts_nothing_is_not_told_with_a_budget(run):
+    for policy in ("none", "full"):
+        ran = run("plan", "--policy", policy, "--budget", "3")
+        assert ran.err.endswith(f"of response; {policy}\n")
+        assert json.loads(run("plan", "--json", "--policy", policy, "--budget", "3").out)["budget"] is None

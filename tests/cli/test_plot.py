@@ -101,3 +101,11 @@ def test_no_figure_needs_torch(records, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("name", [r"$\frac", "$x$", "caf\udce9", "\x1b[31m", "two\nlines"], ids=ascii)
+def test_names_that_no_font_can_draw_as_they_are(run, records, tmp_path, name):
+    lines = [cell(name, None, [1.0, 0.0]), cell(f"maskkv({name})", 4, [1.0, 0.0]), cell("maskkv", 8, [1.0, 1.0])]
+    (records / "mini.jsonl").write_text("".join(json.dumps(line | {"model": name}) + "\n" for line in lines))
+    for figure in ("budget", "ablation"):
+        assert run("plot", figure, "--from", records, "--out", tmp_path / figure).status == 0

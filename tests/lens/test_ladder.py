@@ -3,7 +3,7 @@
 import pytest
 
 import maskkv
-from maskkv import api, policies
+from maskkv import api, lens, policies
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.lens.ladder import climb, rungs
@@ -77,3 +77,17 @@ def test_rungs(evictable, segments, budget, expected):
 def test_a_policy_that_evicts_nothing_has_nothing_to_show(llm):
     with pytest.raises(InputError, match="policy 'full' evicts nothing"):
         climb(llm, PROMPT, SHORT, policies.named("full"), None)
+
+
+def test_memory_is_looked_at_before_the_prompt_is(llm, monkeypatch):
+    monkeypatch.setattr("maskkv.lens.inspection.climb", None)
+    tokens = llm.prompt_tokens(sample("multi-key", 60, 4).prompt, raw=True)
+    with pytest.raises(InputError, match=r"a response of 1,000,000,000,000 needs about .* free: a smaller gen_length"):
+        lens.inspect(llm, tokens, Generation(gen_length=10**12), policies.named("maskkv"), 5)
+
+
+def test_a_part_of_the_prompt_is_a_budget(llm):
+    tokens = llm.prompt_tokens(sample("multi-key", 60, 4).prompt, raw=True)
+    seen = lens.inspect(llm, tokens, SHORT, policies.named("maskkv"), "10%")
+    assert (seen.budget, seen.evicted.budget) == (5, 5)  # of 48 tokens 4.8, rounded up
+    assert 5 in seen.ladder.budgets

@@ -20,6 +20,7 @@ from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Task, Timing, cost, timing
 from maskkv.bench.report import show, summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
+from maskkv.budget import Budget, pairs_of, read_budget
 from maskkv.cache import measure_importance
 from maskkv.checkpoint import DTYPES
 from maskkv.errors import InputError, MaskKVError
@@ -28,12 +29,13 @@ from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import KV_DTYPES
 from maskkv.plan import Shape, Workload
+from maskkv.printable import printable
 from maskkv.records import append, environment, prepare_file
 
 DEFAULTS: dict[str, list[Any]] = {
     "prompt_length": [4096],
     "batch_size": [1],
-    "budget": [64, 256],
+    "budget": ["64", "256"],
     "policy": ["none", "full", "maskkv"],
 }
 """Of the options that may be repeated."""
@@ -54,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, action="append", help="sequences that run together; repeatable (default: 1)")
     add("--gen-length", type=int, default=64, help="tokens of the response, a multiple of 8 (default: 64)")
     add("--policy", action="append", help="beside none; repeatable (default: full maskkv)")
-    add("--budget", type=int, action="append", help="pairs per KV head and layer; repeatable (default: 64 256)")
+    add("--budget", action="append", help="pairs per KV head and layer, or 5%% of each length (default: 64 256)")
     add("--prompt-interval", type=int, help="steps from one prompt refresh to the next (default: 50)")
     add("--doubt", type=float, help="read the prompt again when no candidate is this sure")
     add("--drift", type=float, help="read the prompt again once the values have moved this far")
@@ -73,12 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check(options)
         record = run(options)
-        show(record, Console())
+        show(record, Console(markup=False))
         print(json.dumps(record))
         if options.json_out is not None:
             append(options.json_out, record)
     except MaskKVError as error:
-        print(f"maskkv: error: {error}", file=sys.stderr)
+        print(f"maskkv: error: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -87,7 +89,8 @@ def check(options: argparse.Namespace) -> None:
     """Raise InputError for what cannot be benchmarked; fill in the lists' defaults."""
     for name, default in DEFAULTS.items():
         setattr(options, name, list(dict.fromkeys(getattr(options, name) or default)))
-    for name in ("prompt_length", "batch_size", "budget", "repeats", "none_steps"):
+    options.budget = [_budget(each) for each in options.budget]
+    for name in ("prompt_length", "batch_size", "repeats", "none_steps"):
         value = getattr(options, name)
         least = min(value) if isinstance(value, list) else value
         if least < 1:
@@ -100,6 +103,13 @@ def check(options: argparse.Namespace) -> None:
         prepare_file(options.json_out)
 
 
+def _budget(text: str) -> Budget:
+    try:
+        return read_budget(text)
+    except InputError as error:
+        raise InputError(f"--{error}") from None
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure every case at every length and batch size, and return the record."""
     generation = schedule(options)
@@ -109,7 +119,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     else:
         model.pack_weights()
     machine = Machine.measure(model.device, model.dtype)
-    named = options.model or f"random {options.shape or 'mid'}"
+    named = printable(options.model or f"random {options.shape or 'mid'}")
     return {
         "benchmark": "policies",
         "environment": environment(),
@@ -148,7 +158,8 @@ def choose(options: argparse.Namespace, length: int) -> Iterator[Case]:
         if name == "none":
             continue
         policy = policies.named(name)
-        for budget in options.budget if policy.scorer is not None else [None]:
+        pairs = dict.fromkeys(pairs_of(each, length) for each in options.budget)
+        for budget in pairs if policy.scorer is not None else [None]:
             yield Case(name, budget)
             if policy.needs_importance(budget, length):
                 yield Case(name, budget, profiled=False)

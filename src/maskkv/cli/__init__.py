@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -25,8 +24,10 @@ from maskkv.cli import (
     refusals,
     sample,
     serve,
+    streams,
+    terminal,
 )
-from maskkv.errors import MaskKVError
+from maskkv.errors import InputError, MaskKVError
 
 app = typer.Typer(
     name="maskkv",
@@ -58,7 +59,7 @@ _Refused: Any = typer.BadParameter.__mro__[2]
 
 def _print_version(asked: bool) -> bool:
     if asked:
-        print(f"maskkv {maskkv.__version__}")
+        terminal.put(f"maskkv {maskkv.__version__}")
         raise typer.Exit
     return asked
 
@@ -74,12 +75,19 @@ def _maskkv(
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    given = sys.argv[1:] if args is None else list(args)
+    streams.prepare()
+    status = _run(sys.argv[1:] if args is None else list(args))
     try:
-        status = typer.main.get_command(app).main(args=given or ["--help"], prog_name="maskkv", standalone_mode=False)
+        with streams.written():
+            sys.stdout.flush()
+    except InputError as error:
+        return status or _error(str(error))
+    return status
+
+
+def _run(args: list[str]) -> int:
+    try:
+        status = typer.main.get_command(app).main(args=args or ["--help"], prog_name="maskkv", standalone_mode=False)
     except MaskKVError as error:
         return _error(str(error))
     except (KeyboardInterrupt, typer.Abort):  # older typers raise, newer ones return 130
@@ -105,4 +113,4 @@ def _refusal(error: Any) -> str | None:
         # Where pydantic checks a value, it says whose exception that was.
         message = error.format_message().rstrip(".").replace(" Value error,", "")
         return f"{message[:1].lower()}{message[1:]}: see `{where} --help`"
-    return refusals.out_of_memory(error)
+    return refusals.not_ours(error)

@@ -33,7 +33,12 @@ class BenchFlags:
     gen_length: Annotated[int | None, typer.Option(help="Tokens of the response; default: 64.")] = None
     policy: Annotated[list[str] | None, typer.Option(help="Beside none; repeatable; default: full and maskkv.")] = None
     budget: Annotated[
-        list[int] | None, typer.Option(help="Pairs per KV head and layer; repeatable; default: 64 and 256.")
+        list[str] | None,
+        typer.Option(
+            metavar="PAIRS|PERCENT",
+            help="Pairs per KV head and layer, or a part of each prompt length, as in 5%, rounded up; repeatable; "
+            "default: 64 and 256.",
+        ),
     ] = None
     prompt_interval: Annotated[int | None, typer.Option(help="Steps between prompt refreshes; default: 50.")] = None
     doubt: Annotated[float | None, typer.Option(help="Read the prompt again when no candidate is this sure.")] = None

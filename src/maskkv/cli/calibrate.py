@@ -60,9 +60,11 @@ def calibrate(
 
 def _check(out: Path | None, n: int | None, length: int, gen_length: int) -> None:
     """Refuse what would fail only after minutes of measuring."""
-    for name, value in (("-n", n), ("--length", length), ("--gen-length", gen_length)):
+    for name, value, most in (("-n", n, 10**6), ("--length", length, 1 << 24), ("--gen-length", gen_length, 1 << 24)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, not {value}")
+        if value is not None and value > most:
+            raise InputError(f"{name} must be at most {most:,}, not {value:,}")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise InputError(f"cannot write {out}: expected the name of a file in a folder that exists")
 

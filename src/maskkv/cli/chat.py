@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskkv.cli import refusals, terminal
+from maskkv.cli import refusals, streams, terminal
 from maskkv.cli.conversation import Conversation
 from maskkv.cli.flags import Debug, ModelFlags, PolicyFlags, flagged
 from maskkv.cli.generate import pairs_per_head
@@ -93,7 +92,7 @@ def _show(conversation: Conversation, steps: Steps) -> None:
     except KeyboardInterrupt:
         terminal.put("stopped: message and answer are forgotten")
         return
-    terminal.put(terminal.printable(result.text))
+    terminal.put(result.text)
     console.print(_status(result), style="dim")
 
 
@@ -116,7 +115,7 @@ def _status(result: Result) -> str:
 def _answer_lines(conversation: Conversation, debug: bool) -> bool:
     """Answer each line of standard input; return whether all could be answered."""
     fine = True
-    for number, raw in enumerate(sys.stdin.buffer, 1):
+    for number, raw in enumerate(_lines(), 1):
         try:
             line = _decoded(raw, number)
             if line.strip() == "/quit":
@@ -126,6 +125,13 @@ def _answer_lines(conversation: Conversation, debug: bool) -> bool:
             _forgive(error, debug)
             fine = False
     return fine
+
+
+def _lines() -> Iterator[bytes]:
+    try:
+        yield from sys.stdin.buffer
+    except OSError as error:
+        raise InputError(f"cannot read standard input: {streams.reason(error)}") from None
 
 
 def _decoded(raw: bytes, number: int) -> str:
@@ -149,11 +155,11 @@ def _forgive(error: Exception, debug: bool) -> None:
     elif isinstance(error, UnicodeDecodeError):
         message = "what was typed is not text in the terminal's encoding"
     else:
-        message = refusals.out_of_memory(error)
+        message = refusals.not_ours(error)
     if message is None:
         raise error
     if debug:
-        traceback.print_exception(error)
+        refusals.trace(error)
     refusals.report(message)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console, Group
 from rich.text import Text
 
-from maskkv.cli import terminal
+from maskkv.printable import printable
 
 if TYPE_CHECKING:
     from maskkv.engine import Step
@@ -71,7 +71,7 @@ class Condensing:
         for state, cells in groupby(self._canvas[: known + 1 + TRAILING], key=lambda cell: cell.state):
             tokens = [cell.token for cell in cells]
             ids = [token for token in tokens if token is not None]
-            said = terminal.printable(self._text.decode(ids)) if ids else MASK * len(tokens)
+            said = printable(self._text.decode(ids)) if ids else MASK * len(tokens)
             # A gap belongs to the word behind it, or, if that is masked, to the word in front.
             edge = ids[0] if ids else before
             drawn.append(" " if drawn and edge is not None and self._stands_apart(edge) else "")

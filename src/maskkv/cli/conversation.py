@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskkv.checks import quoted
 from maskkv.cli import documents
 from maskkv.cli.flags import PolicyFlags
-from maskkv.errors import CheckpointError, InputError, quoted
+from maskkv.errors import CheckpointError, InputError
 from maskkv.generation import Generation
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "/file PATH": "attach a UTF-8 file to the next message; an empty line sends it alone",
     "/policy [NAME]": "show or change the policy: a name of `maskkv policies`, perhaps with changes",
-    "/budget [N]": "show or change how many prompt pairs a KV head keeps per layer, on average",
+    "/budget [N]": "show or change how many prompt pairs a KV head keeps per layer, on average: 256, or 5%",
     "/clear": "forget what was said and attached",
     "/help": "show this",
     "/quit": "end (Ctrl-D does too; Ctrl-C stops an answer)",
@@ -45,16 +46,16 @@ class Conversation:
     @property
     def settings(self) -> str:
         """Say which policy and budget answer the next message."""
-        pairs = self.flags.pairs(self._policy)
-        evicts = self._policy.scorer is not None and pairs is not None
-        return f"policy {self._policy.name}, " + (f"budget {pairs:,}" if evicts else "no eviction")
+        budget = self.flags.budget_for(self._policy)
+        said = f"{budget:,}" if isinstance(budget, int) else budget
+        return f"policy {self._policy.name}, " + ("no eviction" if said is None else f"budget {said}")
 
     def ask(self, said: str) -> Generator[Step, None, Result]:
         """Answer a message, step by step; the generator returns the Result."""
         turn = {"role": "user", "content": "\n\n".join((*self.attached, said)).strip()}
         ids = self.llm.text.chat([*self.turns, turn])
         result = yield from self.llm.stream_ids(
-            ids, self.generation, policy=self._policy, budget=self.flags.pairs(self._policy)
+            ids, self.generation, policy=self._policy, budget=self.flags.budget_for(self._policy)
         )
         self.turns += [turn, {"role": "assistant", "content": result.text}]
         self.attached.clear()
@@ -74,7 +75,7 @@ class Conversation:
             case "/policy":
                 return self._use(self.flags if not given else replace(self.flags, policy=_bundled(given)))
             case "/budget":
-                return self._use(self.flags if not given else replace(self.flags, budget=_number(given)))
+                return self._use(self.flags if not given else replace(self.flags, budget=given))
             case "/clear":
                 self.turns.clear()
                 self.attached.clear()
@@ -108,13 +109,6 @@ def _bundled(policy: str) -> str:
     if ":" in policy.partition("(")[0]:
         raise InputError(f"policy {quoted(policy)}: a policy of your own is given when the chat starts, by --policy")
     return policy
-
-
-def _number(given: str) -> int:
-    try:
-        return int(given)
-    except ValueError:
-        raise InputError(f"budget {quoted(given)}: expected a whole number of at least 1") from None
 
 
 def _at_home(source: str) -> str:

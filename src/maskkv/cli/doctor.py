@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ def doctor(*, model: ModelFlags, as_json: Json = False) -> None:
     """
     findings = [*machine(model.device), *guarded(model.model or "bundled dLLM", _try(model))]
     if as_json:
-        terminal.put(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        terminal.put_json([asdict(finding) for finding in findings])
     else:
         table = terminal.table("", "what", "found")
         for finding in findings:
@@ -48,6 +47,8 @@ def _try(model: ModelFlags) -> Iterator[Finding]:
     dtype = str(llm.model.dtype).removeprefix("torch.")
     kind = f"{config.family}, {size / 1e6:,.1f} M parameters, {dtype} on {llm.model.device}"
     yield Finding(model.model or "bundled dLLM", kind)
+    if not llm.has_text:
+        yield Finding("tokenizer", "none: it answers token ids only")
     told = "none: a prompt's first pass tells" if llm.profile is None else f"of {llm.profile.n} prompts"
     yield Finding("layer profile", told)
     yield _question(llm) if model.model is None else _tokens(llm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,8 @@ import typer
 
 from maskkv import records
 from maskkv.cli import lm_eval, observe, terminal
-from maskkv.cli.flags import DEFAULT_BUDGET, ModelFlags, PolicyFlags, Without, flagged
+from maskkv.cli.flags import ModelFlags, PolicyFlags, Without, flagged
+from maskkv.cli.variants import VariantFlags
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 
@@ -43,13 +44,16 @@ class ExampleFlags(lm_eval.LmEvalFlags):
             "--task", "--tasks", metavar="NAME", help="Only this task; may be repeated, or several with commas between."
         ),
     ] = None
-    n: Annotated[int | None, typer.Option("-n", min=1, help="Examples per task; default: the benchmark's own.")] = None
+    n: Annotated[
+        int | None, typer.Option("-n", min=1, max=10**6, help="Examples per task; default: the benchmark's own.")
+    ] = None
     length: Annotated[
         list[int] | None,
         typer.Option(
             "--length",
             "--max-length",
             min=1,
+            max=1 << 24,
             help="Tokens of each prompt, at most; may be repeated; default: the benchmark's own.",
         ),
     ] = None
@@ -128,31 +132,6 @@ class ExampleFlags(lm_eval.LmEvalFlags):
 
 
 @dataclass(frozen=True)
-class VariantFlags:
-    """Say under which policies and budgets every example is answered."""
-
-    policy: Annotated[list[str] | None, typer.Option(help="May be repeated; default: maskkv.")] = None
-    budget: Annotated[list[int] | None, typer.Option(help=f"May be repeated; default: {DEFAULT_BUDGET}.")] = None
-
-    def __post_init__(self) -> None:
-        """Refuse a budget of nothing before a model is loaded."""
-        for budget in self.budget or []:
-            if budget < 1:
-                raise InputError(f"budget {budget}: expected at least 1 pair per KV head and layer")
-
-    def variants(self, mixing: PolicyFlags) -> list[Variant]:
-        """Cross policies with budgets; every policy that evicts gets the exchanges asked for."""
-        from maskkv.eval import runs
-
-        plain = {name: PolicyFlags(policy=name).chosen() for name in self.policy or ["maskkv"]}
-        evicting = [name for name, policy in plain.items() if policy.scorer is not None] or list(plain)
-        mixed = [
-            replace(mixing, policy=name).chosen() if name in evicting else policy for name, policy in plain.items()
-        ]
-        return runs.variants(mixed, self.budget or [DEFAULT_BUDGET])
-
-
-@dataclass(frozen=True)
 class RunFlags:
     """Say how the work is done and where its results go."""
 
@@ -222,15 +201,17 @@ def evaluate(
         raise InputError("observe watches a model without a cache, in one process: no flags but of examples and --out")
     if LM_EVAL in benchmarks:
         examples.check_lm_eval(running)
-    chosen = variants.variants(mixing)
+    variants.check(benchmarks)
+    chosen = variants.variants(mixing, length=1)
     records.prepare(running.out)
     llm = model.load()
     if OBSERVE in benchmarks:
         observe.observe(llm, source.name, examples.tasks(OBSERVE, llm), schedule, running.out)
     studies = [
-        runs.Study(examples.tasks(name, llm), chosen, schedule, running.isolated, running.part())
+        runs.Study(tasks, variants.variants(mixing, length), schedule, running.isolated, running.part())
         for name in dict.fromkeys(benchmarks)
         if name not in (LM_EVAL, OBSERVE)
+        for length, tasks in variants.alike(examples.tasks(name, llm))
     ]
     for study in studies:
         with terminal.progress(study.benchmark, 1) as advance:

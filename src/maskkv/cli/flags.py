@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 
+from maskkv.budget import Budget, read_budget
+from maskkv.checks import MOST, quoted
+from maskkv.cli import refusals
 from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
 
@@ -122,10 +124,11 @@ class PolicyFlags:
         ),
     ] = "maskkv"
     budget: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            help="Prompt pairs that a KV head keeps per layer, on average; default: "
-            f"{DEFAULT_BUDGET} with a policy that evicts.",
+            metavar="PAIRS|PERCENT",
+            help="Prompt pairs that a KV head keeps per layer, on average, or a part of the prompt's tokens, as in 5%, "
+            f"rounded up; default: {DEFAULT_BUDGET} with a policy that evicts.",
         ),
     ] = None
     layer_budget: Annotated[
@@ -183,9 +186,9 @@ class PolicyFlags:
     ] = None
 
     def __post_init__(self) -> None:
-        """Refuse a budget of nothing before a model is loaded."""
-        if self.budget is not None and self.budget < 1:
-            raise InputError(f"budget {self.budget}: expected at least 1 pair per KV head and layer")
+        """Refuse what is no budget before a model is loaded."""
+        if self.budget is not None:
+            read_budget(self.budget)
 
     def chosen(self) -> Policy:
         """Return the policy, with the exchanges asked for."""
@@ -194,11 +197,11 @@ class PolicyFlags:
         changes = {name: getattr(self, name) for name in policies.Changes.__annotations__}
         return policies.mix(policies.resolve(self.policy), **cast("policies.Changes", changes))
 
-    def pairs(self, policy: Policy) -> int | None:
-        """Return the budget for this policy; None if it evicts nothing and none was given."""
-        if self.budget is None and policy.scorer is not None:
-            return DEFAULT_BUDGET
-        return self.budget
+    def budget_for(self, policy: Policy) -> Budget:
+        """Return the budget for this policy, a part of the prompt as it was given; None if it evicts nothing."""
+        if policy.scorer is None:
+            return None
+        return DEFAULT_BUDGET if self.budget is None else read_budget(self.budget)
 
 
 class Without:
@@ -241,14 +244,15 @@ def flagged(function: Command) -> Command:
     def run(**given: Any) -> None:
         debug = given["debug"] if asks else given.pop("debug")
         try:
+            _check_sizes(given)
             built = {
                 name: left_out.built(kind, {each: given.pop(each) for each in _names(kind, left_out)})
                 for name, (kind, left_out) in grouped.items()
             }
             function(**built, **given)
-        except MaskKVError:
+        except (MaskKVError, OSError) as error:
             if debug:
-                traceback.print_exc()
+                refusals.trace(error)
             raise
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
@@ -256,6 +260,14 @@ def flagged(function: Command) -> Command:
     vars(run)["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _check_sizes(given: Mapping[str, Any]) -> None:
+    """Refuse whole numbers that no count, length or seed can be: Python's own have no end."""
+    for name, value in given.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, int) and abs(each) > MOST:
+                raise InputError(f"--{name.replace('_', '-')} {quoted(each)}: expected a number up to {MOST}")
 
 
 def _grouped(hint: Any) -> tuple[Any, Without] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,7 +34,7 @@ def generate(
     chosen = policy.chosen()
     llm = model.load()
     ids = documents.encoded(text, partial(llm.prompt_ids, raw=prompt.raw))
-    steps = llm.stream_ids(ids, generation, policy=chosen, budget=policy.pairs(chosen))
+    steps = llm.stream_ids(ids, generation, policy=chosen, budget=policy.budget_for(chosen))
     with terminal.progress("denoising", generation.num_steps) as advance:
         while True:
             try:
@@ -45,10 +43,9 @@ def generate(
                 result: Result = stop.value
                 break
     if as_json:
-        terminal.put(json.dumps(asdict(result), ensure_ascii=False))
+        terminal.put_json(asdict(result))
     else:
-        # What a model says must not steer a terminal; a file or a pipe gets it as it is.
-        terminal.put(terminal.printable(result.text) if sys.stdout.isatty() else result.text)
+        terminal.put(result.text)
         terminal.note(summary(result))
 
 

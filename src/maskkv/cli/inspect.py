@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from maskkv.cli.documents import STDIN, PromptFlags
 from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
 from maskkv.errors import InputError
 from maskkv.generation import Generation
+from maskkv.printable import printable
 
 if TYPE_CHECKING:
     from maskkv.models.config import ModelConfig
@@ -74,12 +74,12 @@ def inspect(
 
     tokens = documents.encoded(text, partial(llm.prompt_tokens, raw=asked.raw))
     with terminal.waiting("looking"):
-        seen = lens.inspect(llm, tokens, generation, chosen, policy.pairs(chosen))
+        seen = lens.inspect(llm, tokens, generation, chosen, policy.budget_for(chosen))
     if shown.page is not None:
-        title = "standard input" if doc == STDIN else Path(doc).name
+        title = "standard input" if doc == STDIN else printable(Path(doc).name)
         _write(shown.page, lens.html(seen, f"{title} under {seen.policy}"))
     if as_json:
-        terminal.put(json.dumps(asdict(seen), ensure_ascii=False))
+        terminal.put_json(asdict(seen))
     elif shown.page is None:
         for part in shaded.show(seen, shown.layer, shown.head):
             terminal.show(part)

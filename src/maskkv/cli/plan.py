@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -92,10 +91,10 @@ def plan(
     size = None if memory is None else _size(memory)
     name, shape = model.read()
     chosen = policy.chosen()
-    work = Workload(prompt_length, generation, chosen, policy.pairs(chosen), model.kv_dtype)
+    work = Workload(prompt_length, generation, chosen, policy.budget_for(chosen), model.kv_dtype)
     found = {"model": name, "dtype": model.computed_in, **_record(shape, work, batch_size, size)}
     if as_json:
-        terminal.put(json.dumps(found))
+        terminal.put_json(found)
         return
     _show(found)
 
@@ -109,7 +108,7 @@ def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -
         "prompt_length": work.prompt_length,
         "gen_length": work.generation.gen_length,
         "policy": work.policy.name,
-        "budget": work.budget,
+        "budget": work.pairs,
         "batch_size": batch_size,
         "weight_bytes": shape.weight_bytes,
         "held_bytes": batch_size * need.held,

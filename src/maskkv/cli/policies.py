@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +51,7 @@ def policies(
     """
     found = entries()
     if as_json:
-        terminal.put(json.dumps([vars(entry) for entry in found], ensure_ascii=False))
+        terminal.put_json([vars(entry) for entry in found])
     elif markdown:
         terminal.put(table(found))
     else:

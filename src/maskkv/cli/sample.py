@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def sample(
     task: Annotated[str | None, typer.Argument(help="One of those that --list shows.")] = None,
     *,
-    length: Annotated[int, typer.Option(min=1, help="Tokens of the whole prompt, at most.")] = 1024,
+    length: Annotated[int, typer.Option(min=1, max=1 << 24, help="Tokens of the whole prompt, at most.")] = 1024,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same document; below 1000000000: never trained on.")
     ] = 0,
@@ -36,7 +35,7 @@ def sample(
         return
     made = make(task, length, seed)
     if as_json:
-        terminal.put(json.dumps(asdict(made)))
+        terminal.put_json(asdict(made))
     else:
         terminal.put(made.content)
         terminal.note(f"expected answer: {made.answer}")
@@ -61,7 +60,7 @@ def _list(as_json: bool) -> None:
     from maskkv.mini import tasks
 
     if as_json:
-        terminal.put(json.dumps({name: task.about for name, task in tasks.CATALOGUE.items()}))
+        terminal.put_json({name: task.about for name, task in tasks.CATALOGUE.items()})
         return
     table = terminal.table("task", "gen_length", "what it asks for")
     for name, task in tasks.CATALOGUE.items():

@@ -13,6 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from maskkv.cli import terminal
+from maskkv.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +41,7 @@ def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[Rend
             held[position] += 1
     for live in range(seen.evictable, len(held)):
         held[live] = len(segments)
-    yield Prompt([terminal.printable(token.text) for token in seen.tokens], held, len(segments))
+    yield Prompt([printable(token.text) for token in seen.tokens], held, len(segments))
     yield "\npairs kept, and prompt preference"
     yield _segments(seen)
     yield "\nbeside the full cache"
@@ -125,7 +126,7 @@ def _answers(seen: Inspection) -> Table:
     for run in (seen.evicted, seen.full):
         table.add_row(
             _name(run),
-            terminal.printable(run.text),
+            printable(run.text),
             f"{run.latency_s:.2f} s",
             f"{run.tokens_per_s:.1f}",
             decimal(run.cache_bytes),

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from maskkv import policies
-from maskkv.api import Budget, LanguageModel
+from maskkv.api import LanguageModel
+from maskkv.budget import Budget
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.lens.ladder import Ladder, climb
+from maskkv.plan import Workload
 from maskkv.result import Result
 from maskkv.text import Token
 
@@ -20,7 +22,7 @@ class Run:
     """Report an answer and what it cost; `said` is the text of each of its tokens, up to the end token."""
 
     policy: str
-    budget: Budget
+    budget: int | None
     text: str
     said: list[str]
     steps: int
@@ -41,7 +43,7 @@ class Inspection:
     tokens: list[Token]
     evictable: int
     policy: str
-    budget: Budget
+    budget: int | None
     prompt_interval: int
     ladder: Ladder
     kept: list[list[list[int]]]
@@ -59,15 +61,17 @@ def inspect(
         InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
     """
     ids = [token.id for token in tokens]
-    ladder = climb(llm, ids, generation, policy, budget)
+    work = Workload(len(ids), generation, policy, budget, llm.kv_dtype)
+    llm.check_fits(work)
+    ladder = climb(llm, ids, generation, policy, work.pairs)
     full = llm.generate_ids(ids, generation, policy=policies.named("full"), budget=None)
-    evicted = llm.generate_ids(ids, generation, policy=policy, budget=budget)
+    evicted = llm.generate_ids(ids, generation, policy=policy, budget=work.pairs)
     answers = zip_longest(llm.said(evicted.tokens), llm.said(full.tokens))
     return Inspection(
         tokens=list(tokens),
         evictable=len(ids) - llm.model.config.lookback,
         policy=policy.name,
-        budget=budget,
+        budget=work.pairs,
         prompt_interval=generation.prompt_interval,
         ladder=ladder,
         kept=evicted.kept,

@@ -22,7 +22,7 @@ from maskkv.models.config import ModelConfig
 from maskkv.ops.attention import Queries
 from maskkv.ops.fused import rms_norm, swiglu
 from maskkv.ops.linear import Joined, PackedLinear, can_pack, is_plain
-from maskkv.ops.rope import Rotation, rotate, rotation
+from maskkv.ops.rope import Rotation, check_rope_scale, ntk_scale, rotate, rotation
 from maskkv.ops.spans import over_spans, spans
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
@@ -217,6 +217,13 @@ class Transformer(nn.Module):
         """Compute the rotation of `positions` under the family's dtype rule, `rope_theta` times `rope_scale`."""
         dtype = torch.float32 if self.config.rope_dtype == "float32" else self.dtype
         return rotation(positions, self.config.head_dim, self.config.rope_theta * rope_scale, dtype)
+
+    def rope_scale(self, length: int, asked: float | None = None) -> float:
+        """Return the factor by which RoPE is stretched: the one asked for, or (None) what so many tokens need."""
+        if asked is not None:
+            return check_rope_scale(asked)
+        config = self.config
+        return ntk_scale(config.head_dim, config.rope_theta, config.trained_length, length)
 
     def compile_rows(self) -> None:
         """Compile what the layers do to each row by itself; attention and the caches stay as they are.

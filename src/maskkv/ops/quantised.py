@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import BFloat16, Float, Int, Shaped
 from torch import Tensor
 
+from maskkv.checks import quoted
 from maskkv.errors import InputError
 from maskkv.ops.attention import HALF
 from maskkv.ops.segments import Bucket, BucketedAttention, Buckets, Read, Rows, attend_packed
@@ -27,7 +28,7 @@ KV_DTYPES = ("auto", *CODES)
 def check_kv_dtype(kv_dtype: str) -> str:
     """Return `kv_dtype` if there is such a one, else raise InputError."""
     if kv_dtype not in KV_DTYPES:
-        raise InputError(f"kv_dtype {kv_dtype!r}: expected one of {', '.join(KV_DTYPES)}")
+        raise InputError(f"kv_dtype {quoted(kv_dtype)}: expected one of {', '.join(KV_DTYPES)}")
     return kv_dtype
 
 

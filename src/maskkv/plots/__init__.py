@@ -72,10 +72,12 @@ def draw(figure: str, records: Sequence[Record]) -> Figure:
     if figure not in FIGURES:
         raise InputError(f"unknown figure {figure!r}: expected one of {', '.join(FIGURES)}")
     _need_matplotlib()
+    from maskkv.plots.source import drawable
     from maskkv.plots.style import settled
 
     with settled():
-        drawn: Figure = importlib.import_module(f"{__name__}.{figure.replace('-', '_')}").draw(records)
+        module = importlib.import_module(f"{__name__}.{figure.replace('-', '_')}")
+        drawn: Figure = module.draw([drawable(record) for record in records])
         return drawn
 
 

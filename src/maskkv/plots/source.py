@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maskkv import records
 from maskkv.errors import InputError
+from maskkv.printable import printable
 
 Record = dict[str, object]
 MISSING = object()
@@ -50,6 +51,14 @@ def load(path: Path) -> list[Record]:
     if not files:
         raise InputError(f"{path} holds no records: expected JSONL files, as `maskkv eval` and `maskkv bench` write")
     return [record for file in files for record in records.read(file)]
+
+
+def drawable(record: Record) -> Record:
+    """Make a record's names fit to be drawn: fonts know no half characters, and `$` would begin a formula."""
+    return {
+        name: printable(value).replace("$", r"\$") if isinstance(value, str) else value
+        for name, value in record.items()
+    }
 
 
 def where(records: Iterable[Record], conditions: Sequence[str]) -> list[Record]:

@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
+from maskkv.checks import quoted
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
@@ -24,8 +25,17 @@ def names() -> list[str]:
 def named(name: str) -> Policy:
     """Return the policy of that name."""
     if name not in names():
-        raise InputError(f"unknown policy {name!r}: expected one of {', '.join(names())}")
+        raise InputError(f"unknown policy {quoted(name)}: expected one of {', '.join(names())}")
     policy: Policy = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").POLICY
+    return policy
+
+
+def given(policy: str | Policy) -> Policy:
+    """Return a policy that a caller gave, itself or by the name of one that comes with maskkv."""
+    if isinstance(policy, str):
+        return named(policy)
+    if type(policy) is not Policy:
+        raise InputError(f"policy {quoted(policy)}: expected a maskkv.Policy, or one of {', '.join(names())}")
     return policy
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from maskkv import policies
 from maskkv.api import LanguageModel
 from maskkv.canvas import check_prompt
-from maskkv.errors import CheckpointError, InputError, quoted
+from maskkv.checks import quoted
+from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.plan import Workload

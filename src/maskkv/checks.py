@@ -1,0 +1,65 @@
+"""Refuse an argument that cannot be used, in one line that says what would be right."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+from maskkv.errors import InputError
+
+MOST = 2**63 - 1
+"""The largest whole number that anything is told, as far as a tensor of them goes."""
+_LONGEST = 80
+
+
+def quoted(value: object) -> str:
+    """Return a value as a message quotes it: its `repr`, cut if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of more than some thousand digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number of any library's as Python's own; None for anything else, truth values included."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise InputError unless a value is a whole number in a range."""
+    fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= (MOST if most is None else most)
+    if not fits:
+        huge = most is None and isinstance(value, int) and value > MOST
+        limit = f"of at least {least}" if most is None and not huge else f"from {least} to {most or MOST}"
+        raise InputError(f"{name} must be a whole number {limit}, not {quoted(value)}")
+
+
+def check_real(name: str, value: object, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Raise InputError unless a value is a finite number in a range, without its lower end if `above`."""
+    fits = is_finite(value) and low <= value <= high and not (above and value == low)  # type: ignore[operator]
+    if not fits:
+        least = f"above {low:g}" if above else f"of at least {low:g}"
+        limit = least if high == math.inf else f"{least} and at most {high:g}"
+        raise InputError(f"{name} must be a number {limit}, not {quoted(value)}")
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a value is a number that a float can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def check_one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise InputError unless a value is one of some words."""
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{name} must be one of {', '.join(known)}, not {quoted(value)}")

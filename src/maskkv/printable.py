@@ -1,0 +1,16 @@
+"""Text that nobody vouches for, made fit to be read: names of files, documents, what a model says."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """Replace what could steer a terminal, or change the order of what is read, by U+FFFD; a tab by a blank.
+
+    Bytes of a file's name that are not UTF-8, which Python holds as half surrogate pairs, are replaced too.
+    """
+    return "".join(
+        letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else "\ufffd"
+        for letter in text.replace("\r\n", "\n").replace("\t", " ")
+    )
