@@ -55,6 +55,28 @@ def test_result_adds_up(llm):
     assert all(0 <= position < len(IDS) for positions in heads for position in positions)
 
 
+def test_confidences_are_those_of_the_tokens_when_they_were_decided(llm):
+    steps, decided = llm.stream_ids(IDS, SHORT), {}
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            result = stop.value
+            break
+        decided |= zip(step.positions, step.confidences, strict=True)
+    assert result.confidences == [decided[place] for place in range(16)]
+    assert all(0 < each <= 1 for each in result.confidences)
+
+
+def test_the_end_token_and_what_follows_have_no_confidence(llm, monkeypatch):
+    """Say that the sixth token ends the answer."""
+    whole = llm.generate_ids(IDS, SHORT)
+    end = whole.tokens[5]
+    monkeypatch.setattr(llm.model, "config", replace(llm.model.config, eos_ids=(end,)))
+    said = whole.tokens.index(end)
+    assert llm.generate_ids(IDS, SHORT).confidences == whole.confidences[:said]
+
+
 @pytest.mark.parametrize(
     ("changes", "passes"),
     [

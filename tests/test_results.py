@@ -1,11 +1,13 @@
 """The figures in the README and the model card are those of the records, of the bundled weights."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 import maskkv
 from maskkv import checkpoint, mini, records
+from maskkv.cli import demo
 from maskkv.eval.store import Record
 from maskkv.eval.table import percent, score_table, summary_table
 from maskkv.mini import TASKS
@@ -13,6 +15,7 @@ from maskkv.mini import TASKS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT, LONG = (ROOT / "results" / name / "mini.jsonl" for name in ("length512", "retention"))
+DEMO = ROOT / "results" / "demo" / "mini.jsonl"
 HEADLINE = ("none", "full", "maskkv")
 
 
@@ -68,6 +71,53 @@ def test_what_other_seeds_say_is_stated() -> None:
         (case,) = (each for each in record["runs"][0]["cases"] if not each["profiled"])  # type: ignore[index]
         median, least, most = (case["over_full"][part] for part in ("median", "min", "max"))
         assert f"{median:.2f} ({least:.2f}–{most:.2f})" in README
+
+
+def shown(way: demo.Way, task: str) -> Record:
+    """Find the record of a way in which the demo answers."""
+    variant = way.variant(demo.LENGTH)
+    (found,) = (
+        each
+        for each in (*measured(DEMO), *(measured(LONG) if way == demo.Way("full") else ()))
+        if (each["task"], each["policy"], each["budget"]) == (task, repr(variant.policy), variant.budget)
+        and each["schedule"]["doubt"] == way.doubt  # type: ignore[index]
+    )
+    return found
+
+
+def test_the_demo_says_what_the_records_say() -> None:
+    for (task, way), part in demo.RECORDED.items():
+        record = shown(way, task)
+        assert (part, demo.RECORDED_N) == (record["score"], record["n"])
+        assert (record["length"], record["mean_prompt_length"]) == (demo.LENGTH, demo.LENGTH)
+        assert record["fingerprint"] == checkpoint.fingerprint(maskkv.load().model)
+    assert [str(way) for _, way in demo.RECORDED] == 2 * [str(way) for way in demo.compared(demo.PERCENT)]
+
+
+def test_the_readme_shows_the_demo_as_it_is() -> None:
+    """Counts with their intervals, what the records say, and the same counts of seed 0 in the table of seeds."""
+    block = README.split("\nanswers  ")[1].split("\n```")[0].splitlines()[1:]
+    table = README.split("| answers | | seed 0 |")[1].split("\n\n")[0].splitlines()[2:]
+    for line, row, ((task, way), part) in zip(block, table, demo.RECORDED.items(), strict=True):
+        right, n = map(int, re.findall(r"(\d+) of (\d+)", line)[0])
+        low, high = demo.wilson(right, n)
+        assert line.endswith(f"{low:.0%} to {high:.0%}".ljust(15) + f"{part:.1%}")
+        assert f"{way}  " in line
+        assert row.startswith(f"| {demo.TASKS[task]} | {way} | {right} | ")
+        assert row.endswith(f" | {part:.1%} |")
+
+
+def test_the_readmes_first_example_is_right_for_every_document_of_the_records() -> None:
+    sampled, generated = README.split("## Use\n\n```\n")[1].splitlines()[:2]
+    assert sampled.startswith("maskkv sample single-key --length 1024 > document.txt ")
+    assert generated.startswith("maskkv generate --file document.txt --gen-length 8 --budget 32 ")
+    (record,) = (
+        each
+        for each in measured(LONG)
+        if (each["task"], each["policy_name"], each["budget"]) == ("single-key", "maskkv", 32)
+    )
+    assert (record["score"], record["length"], record["gen_length"]) == (1.0, 1024, 8)
+    assert f"right for all of {record['n']} such documents" in generated
 
 
 @pytest.mark.parametrize("file", [SHORT, LONG], ids=lambda file: str(file.parent.name))

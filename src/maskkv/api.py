@@ -23,6 +23,7 @@ from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import check_kv_dtype
 from maskkv.ops.rope import check_rope_scale
@@ -170,7 +171,7 @@ class LanguageModel:
         token i + 1.
         """
         ids = check_prompt(ids, self.model.config.vocab_size)
-        stretched = self.model.rope_scale(len(ids), self.rope_scale if rope_scale is None else rope_scale)
+        stretched = stretch(self.model.config, len(ids), self.rope_scale if rope_scale is None else rope_scale)
         tokens = torch.tensor(ids, device=self.model.device)
         with torch.inference_mode():
             rotation = self.model.rotation(torch.arange(len(ids), device=self.model.device), stretched)
@@ -202,14 +203,16 @@ class LanguageModel:
             torch.cuda.reset_peak_memory_stats(self.model.device)
         start = time.perf_counter()
         finished = False
+        confidences: dict[int, float] = {}
         while not finished:
             for step in engine.step():
                 finished = step.finished
+                confidences |= zip(step.positions, step.confidences, strict=True)
                 yield step
         latency = time.perf_counter() - start
-        return self._result(engine[number], latency)
+        return self._result(engine[number], latency, confidences)
 
-    def _result(self, sequence: RunningSequence, latency: float) -> Result:
+    def _result(self, sequence: RunningSequence, latency: float, confidences: dict[int, float]) -> Result:
         tokens = sequence.response()
         said = self.said(tokens)
         return Result(
@@ -227,6 +230,7 @@ class LanguageModel:
             tokens_per_s=len(said) / latency,
             kept=sequence.kept(),
             kv_dtype=sequence.settings.kv_dtype,
+            confidences=[confidences[place] for place in range(len(said))],
         )
 
 

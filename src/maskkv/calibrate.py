@@ -14,6 +14,7 @@ from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.mini import tasks
+from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.plan import Shape, Workload, check_fits
 
@@ -58,7 +59,7 @@ def importance(
     schedule = Generation(gen_length=gen_length, block_length=1)
     check_fits(Shape.of(model), Workload(len(ids), schedule, policies.named("none")), memory.available(model.device))
     tokens = Canvas(ids, gen_length, config.mask_id).tokens
-    stretched = model.rope_scale(len(tokens), rope_scale)
+    stretched = stretch(config, len(tokens), rope_scale)
     rotation = model.rotation(torch.arange(len(tokens), device=model.device), stretched)
     return measure_importance(model, tokens, rotation)
 

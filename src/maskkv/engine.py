@@ -19,6 +19,7 @@ from maskkv.errors import ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.ops.host import on_host
 from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
@@ -111,7 +112,7 @@ class Engine:
         """
         config = self.model.config
         ids = check_prompt(prompt, config.vocab_size)
-        rope_scale = self.model.rope_scale(len(ids) + generation.gen_length, rope_scale)
+        rope_scale = stretch(config, len(ids) + generation.gen_length, rope_scale)
         settings = Settings(generation, policy, pairs_of(budget, len(ids)), rope_scale, check_kv_dtype(kv_dtype))
         number, self._next = self._next, self._next + 1
         self._sequences[number] = RunningSequence(ids, settings, config, self.model.device)

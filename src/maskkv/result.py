@@ -13,6 +13,7 @@ class Result:
     at the end, `full_cache_bytes` what it would hold un-evicted. `peak_memory_bytes` is the device's peak during the
     call (CUDA) or the process's peak resident size (CPU). `tokens_per_s` counts tokens up to the end token.
     `prompt_passes` counts the steps that read the prompt, all of them without a cache.
+    `confidences` are the probabilities that the tokens up to the end token had when they were decided.
     `kept[layer][kv_head]` lists the prompt positions kept by the latest vote, sorted; empty without a cache.
     """
 
@@ -30,3 +31,4 @@ class Result:
     kept: list[list[list[int]]]
     kv_dtype: str
     prompt_passes: int
+    confidences: list[float]

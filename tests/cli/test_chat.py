@@ -281,6 +281,7 @@ def test_on_a_terminal_the_answer_comes_with_what_was_kept(terminal, llm):
     assert f"\n{answers(llm, FIRST)[0]}\nmaskkv: 4.0 of " in plain
     assert "% of all), " in plain
     assert plain.splitlines()[-2].endswith(" tokens/s")
+    assert re.search(r", least sure token \d+%, [\d.]+ tokens/s ", " ".join(plain.split()))
     # No colours, only dim and italic.
     assert not re.search(rb"\x1b\[[0-9;]*[34][0-9]", turn)
     assert turn.rfind(b"\x1b[?25h") > turn.rfind(b"\x1b[?25l") >= 0

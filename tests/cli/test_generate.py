@@ -35,9 +35,10 @@ def expected(tiny):
 def test_answer_is_all_of_stdout_and_the_summary_goes_to_stderr(run, tiny, doc, expected):
     ran = run("generate", "--model", tiny, "--file", doc, "--question", SAMPLE.question, "--budget", 4, *SHORT)
     assert (ran.status, ran.out) == (0, expected.text + "\n")
-    kept, cost = ran.err.splitlines()
+    kept, cost, sure = ran.err.splitlines()
     assert kept.startswith(f"maskkv: kept 4.0 of {expected.prompt_length} prompt pairs per KV head, cache ")
     assert cost.startswith("8 steps in ")
+    assert sure == f"least sure of its tokens: {min(expected.confidences):.0%}"
 
 
 def test_json_is_one_object_with_the_fields_of_result(run, tiny, expected):

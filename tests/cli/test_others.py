@@ -1,18 +1,23 @@
 """`maskkv calibrate`, `demo` and `bench`."""
 
+import re
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
 import maskkv
+from maskkv import records
 from maskkv.bench.__main__ import parser
 from maskkv.calibrate import calibrate
 from maskkv.cli import demo
 from maskkv.cli.bench import BenchFlags
+from maskkv.cli.flags import ModelFlags
 from maskkv.eviction.profile import LayerProfile
-from maskkv.mini import sample
-from maskkv.text import Text
+from maskkv.mini import sample, tasks
 from tests.cli.tiny import save_tiny
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_calibrate_writes_a_profile_that_generate_takes(run, tiny, tmp_path):
@@ -65,56 +70,106 @@ def test_calibrate_refuses_before_a_model_is_loaded(refused, monkeypatch, tmp_pa
     assert says in refused("calibrate", *args)
 
 
-DOCUMENT = (
-    "the baker slept . anna holds 1 2 3 4 . bela carries rope wire lock axe cup pin map jar . cora trusts anna . "
-    "anna holds 1 2 3 4 . dirk holds 5 6 7 8 . anna also likes cup pin map . emil holds 0 0 1 1 ."
-)
+def counts(out):
+    """Read the table of counts: answers, way, right, interval, record."""
+    lines = out.splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("answers"))
+    rows = [re.split(r"\s{2,}", line.rstrip()) for line in lines[start + 1 : lines.index("", start)]]
+    kinds = accumulate((row[0] for row in rows), lambda before, own: own or before)
+    return [(kind, *row[1:]) for kind, row in zip(kinds, rows, strict=True)]
 
 
-def test_demo_asks_what_the_document_states_and_expects_its_words():
-    assert [(each.text, each.answer, each.gen_length) for each in demo.stated(DOCUMENT)] == [
-        ("question : anna holds what ?", "anna holds 1 2 3 4 .", 8),
-        ("question : bela carries what ?", "bela carries rope wire lock axe cup pin map jar .", 24),
-        ("question : dirk holds what ?", "dirk holds 5 6 7 8 .", 8),
-        ("question : emil holds what ?", "emil holds 0 0 1 1 .", 8),
-    ]
-
-
-def test_demo_states_the_questions_as_the_tasks_do():
-    made = sample("multi-key", 400, 2)
-    assert (made.question, made.answer) in [(each.text, each.answer) for each in demo.stated(made.document)]
-
-
-def test_demo_chooses_short_and_long_answers_in_turn():
-    chosen = [each.answer.split()[0] for each in demo.choose(demo.stated(DOCUMENT), 3)]
-    assert chosen == ["anna", "bela", "emil"]
-
-
-def test_demo_shows_three_policies_within_80_columns(run, tiny):
-    ran = run("demo", "--model", tiny, "--length", 300, "--questions", 2, "--percent", 5)
+def test_demo_counts_every_way_within_80_columns(run, tiny):
+    ran = run("demo", "--model", tiny, "--length", 60, "--questions", 3)
     assert (ran.status, ran.err) == (0, "")
     assert all(len(line) <= 80 for line in ran.out.splitlines())
-    costs = {line.split()[0]: line.split() for line in ran.out.splitlines()[-3:]}
-    assert list(costs) == ["none", "full", "maskkv"]
-    # A random model answers nothing: the marks must say so.
-    assert all(row[1:4] == ["0", "of", "2"] for row in costs.values())
-    assert ran.out.count("WRONG") == 6
-    assert "Budget of maskkv: 15 prompt pairs per KV head" in ran.out
-    assert costs["maskkv"][4] == "15"
+    ways = ["full", "maskkv 5 %", "maskkv 5 %, doubt", "maskkv 25 %, doubt"]
+    # A random model answers nothing, and no record is about it: 2 short answers, 1 long one.
+    assert counts(ran.out) == [
+        (kind, way, right, interval, "-")
+        for kind, right, interval in [("3 digits", "0 of 2", "0% to 66%"), ("8 to 16 words", "0 of 1", "0% to 79%")]
+        for way in ways
+    ]
+    assert ran.out.count("WRONG") == 2 * (1 + len(ways))
 
 
-def test_demo_marks_right_answers(run, tiny, monkeypatch):
-    right = demo.stated(DOCUMENT)
-    monkeypatch.setattr("maskkv.cli.demo.stated", lambda document: right[:1])
-    monkeypatch.setattr(Text, "decode", lambda text, ids: "anna holds 1 2 3 4 .")
-    ran = run("demo", "--length", 300, "--model", tiny)
-    assert (ran.out.count("right"), ran.out.count("WRONG")) == (4, 0)
-    assert ran.out.count("1 of 1") == 3
+def test_demo_counts_what_eval_scores(run, tiny, monkeypatch, tmp_path):
+    """Of documents 102000 to 102002 the second is said to be answered right."""
+    monkeypatch.setattr("maskkv.mini.score", lambda made, text: float(made.seed == 102_001))
+    monkeypatch.setattr(demo, "_show_example", lambda llm, task, ways, tell: None)
+    monkeypatch.setattr(demo, "TASKS", {"multi-key": "3 digits", "single-key": "more"})
+    found = counts(run("demo", "--seed", 2, "--model", tiny, "--length", 60, "--questions", 5).out)
+    args = ("mini", "--policy", "full", "--task", "multi-key", "--length", 60, "-n", 3, "--first-seed", 102_000)
+    run("eval", *args, "--model", tiny, "--out", tmp_path)
+    (record,) = records.read(tmp_path / "mini.jsonl")
+    assert record["scores"] == [0, 1, 0]
+    assert [row[2] for row in found] == ["1 of 3"] * 4 + ["1 of 2"] * 4
+
+
+@pytest.fixture
+def asked(run, monkeypatch):
+    """Run the demo with no model, and return what it would count, and the records that it would show."""
+
+    def asked(*args):
+        seen = []
+        with monkeypatch.context() as patch:
+            patch.setattr(ModelFlags, "load", lambda flags: None)
+            patch.setattr(demo, "_show_example", lambda llm, task, ways, tell: None)
+            patch.setattr(demo, "_count", lambda llm, tasks, ways: seen.extend((tasks, ways)))
+            patch.setattr(demo, "_show_counts", lambda right, recorded: seen.append(recorded))
+            assert run("demo", *args).status == 0
+        return seen
+
+    return asked
+
+
+def test_demo_documents_differ_by_seed_and_none_is_recorded_or_trained_on(asked):
+    first, second = ({number for task in asked("--seed", seed)[0] for number in task.numbers} for seed in (0, 1))
+    assert first == set(range(100_000, 100_012))
+    assert not first & second
+    (last, _), *_ = asked("--seed", 900_000)
+    assert last.numbers[0] + demo.MOST_QUESTIONS <= tasks.FIRST_TRAINING_SEED
+    recorded = records.read(ROOT / "results" / "demo" / "mini.jsonl")
+    assert max(each["first_seed"] + each["n"] for each in recorded) <= min(first)
+
+
+def test_demo_asks_for_short_and_long_answers_in_turn(asked):
+    assert [(task.name, len(task.numbers)) for task in asked()[0]] == [("multi-key", 12), ("long-value", 12)]
+    assert [(task.name, len(task.numbers)) for task in asked("--questions", 1)[0]] == [("multi-key", 1)]
+
+
+def test_demo_budget_is_a_part_of_the_prompt(asked):
+    assert [str(way) for way in asked("--percent", 30)[1]] == ["full", "maskkv 30 %", "maskkv 30 %, doubt"]
+    assert demo.Way("maskkv", 5.0).variant(1024).budget == 51
+    assert demo.Way("maskkv", 0.01).variant(300).budget == 1
+    assert demo.Way("full").variant(300).budget is None
+    assert demo.Way("maskkv", 5.0, 0.5).schedule.doubt == 0.5
+
+
+@pytest.mark.parametrize("flags", [("--length", 1000), ("--quantize", "int8"), ("--model", "x")])
+def test_demo_has_no_record_of_other_lengths_and_models(asked, flags):
+    assert asked()[2] == demo.RECORDED
+    assert asked(*flags)[2] == {}
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"), [(0, 10, 0.0, 0.278), (5, 10, 0.237, 0.763), (10, 10, 0.722, 1)]
+)
+def test_wilsons_interval_as_published(right, n, low, high):
+    """Wilson 1927; the numbers are those of Brown, Cai and DasGupta's tables."""
+    assert demo.wilson(right, n) == pytest.approx((low, high), abs=5e-4)
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
-    [(("--percent", 0), "--percent must be above 0"), (("--length", 5), "too short")],
+    [
+        (("--percent", 0), "--percent must be above 0"),
+        (("--percent", 101), "at most 100"),
+        (("--length", 5), "too short"),
+        (("--length", 26), "too short"),
+        (("--questions", 1001), "'--questions'"),
+        (("--seed", 900_001), "'--seed'"),
+    ],
 )
 def test_demo_refuses_in_one_line(refused, args, says):
     assert says in refused("demo", *args)

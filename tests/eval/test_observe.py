@@ -26,12 +26,12 @@ class WholeMatrices(NoCache):
         super().__init__()
         self.attention, self.residuals = [], []
 
-    def hold(self, layer, keys, values, queries):
+    def hold(self, layer, keys, values, queries, unrotated):
         rows = queries(slice(0, len(keys)))
         keys_of_head = keys.repeat_interleave(rows.shape[1] // keys.shape[1], dim=1)
         logits = torch.einsum("ihd,jhd->hij", rows, keys_of_head) / math.sqrt(keys.shape[2])
         self.attention.append(logits.double().softmax(-1))
-        super().hold(layer, keys, values, queries)
+        super().hold(layer, keys, values, queries, unrotated)
 
     def add(self, layer, sublayer, residual, fresh, span):
         after = super().add(layer, sublayer, residual, fresh, span)

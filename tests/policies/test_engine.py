@@ -94,3 +94,21 @@ def test_values_of_any_dtype_are_scored_in_fp32_or_more(name: str) -> None:
     scorer = named(name).scorer
     assert scorer is not None
     torch.testing.assert_close(scorer(replace(half, _mass={})), scorer(replace(wide, _mass={})), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("family", CONFIGS)
+def test_knorm_keeps_the_earlier_of_equal_tokens(family: str, dtype: torch.dtype) -> None:
+    """In layer 0 a key is its token's, turned: equal tokens tie, whatever rotation rounds, over spans of rows too."""
+    model = random_model(CONFIGS[family], seed=4, chunk_rows=7).to(dtype)
+    prompt = [3 + place % 5 for place in range(40)]
+    ((_, kept),) = together(model, [(prompt, named("knorm"), 13)])
+    for head in kept[0]:
+        tokens = [prompt[position] for position in head]
+        assert head == sorted(
+            position for token in {*tokens} for position in places(prompt, token)[: tokens.count(token)]
+        )
+
+
+def places(prompt: list[int], token: int) -> list[int]:
+    return [position for position, own in enumerate(prompt) if own == token]

@@ -85,6 +85,14 @@ def test_knorm_keeps_short_keys() -> None:
     assert kept.int().tolist() == [[0, 1, 1], [1, 1, 0]]
 
 
+def test_key_lengths_are_those_before_the_rotation_span_by_span() -> None:
+    """Keys 0 to 6 are as long as their number; the last two are the response's."""
+    keys = torch.arange(7.0)[:, None, None].expand(7, 2, 1)
+    view = replace(keyed(torch.full((7, 2, 1), 9.0), 2), chunk_rows=2, unrotated=lambda span: keys[span])
+    assert view.key_lengths().tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert ranking(ShortKeys()(view)) == [[0, 1, 2, 3, 4]] * 2
+
+
 def test_random_is_drawn_by_seed_and_layer_alone() -> None:
     scores = Drawn(seed=3)(keyed(KEYS, 2, layer=1))
     assert scores.equal(Drawn(seed=3)(keyed(2 * KEYS, 2, layer=1)))

@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from unittest.mock import create_autospec
 
 import httpx
@@ -105,6 +106,18 @@ def test_a_client_that_waits_for_the_whole_answer_may_hang_up_too(start, caplog)
         gate.open()
         until(lambda: ended(caplog))
         assert [(job["outcome"], job["steps"]) for job in ended(caplog)] == [("cancelled", 1)]
+
+
+def test_the_job_that_stretches_positions_is_logged_as_such(start, llm, caplog, monkeypatch):
+    """Trained for the prompt and 8 tokens, asked for 8 and for 16."""
+    caplog.set_level(logging.INFO)
+    length = len(llm.prompt_ids(SHORT.content)) + 8
+    monkeypatch.setattr(llm.model, "config", replace(llm.model.config, trained_length=length))
+    with start() as live:
+        for tokens in (8, 16):
+            assert live.chat(max_tokens=tokens).status_code == 200
+        until(lambda: len(ended(caplog)) == 2)
+    assert [job["untrained"] for job in ended(caplog)] == [0, 8]
 
 
 def test_a_full_queue_says_when_to_come_again(start, pool):

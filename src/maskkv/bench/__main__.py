@@ -26,6 +26,7 @@ from maskkv.checkpoint import DTYPES
 from maskkv.errors import InputError, MaskKVError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.models.stretch import notice
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import KV_DTYPES
 from maskkv.plan import Shape, Workload
@@ -118,6 +119,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         model.compile_rows()
     else:
         model.pack_weights()
+    said = notice(model.config, max(options.prompt_length) + options.gen_length)
+    if said is not None:
+        print(f"maskkv: {said}", file=sys.stderr)
     machine = Machine.measure(model.device, model.dtype)
     named = printable(options.model or f"random {options.shape or 'mid'}")
     return {

@@ -17,7 +17,7 @@ from maskkv.eviction.ranking import Choice
 from maskkv.eviction.view import LayerView
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import Sublayer
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.quantised import QuantisedKV
 from maskkv.ops.ragged import RaggedKV, SegmentedKV
 from maskkv.ops.selection import Selection
@@ -158,6 +158,7 @@ class EvictingCache:
         keys: Float[Tensor, "rows kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> LayerView:
         """Show a layer of a prompt refresh as policies see it."""
         assert self._masked is not None, "a pass begins before it runs"
@@ -167,6 +168,7 @@ class EvictingCache:
             keys=keys,
             values=values,
             queries=queries,
+            unrotated=unrotated,
             evictable=self.extent.evictable,
             masked=self._masked,
             block_length=self.extent.block_length,

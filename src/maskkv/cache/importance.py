@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskkv.cache.plain import NoCache
 from maskkv.models.transformer import StepCache, Sublayer, Transformer
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.rope import Rotation
 
 _PROBED_ROWS = 256
@@ -54,11 +54,12 @@ class ImportanceProbe:
         keys: Float[Tensor, "fresh kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> None:
         """Ask the inner cache."""
         if self._tell is not None:
             self._tell(self.importance)
-        self._inner.hold(layer, keys, values, queries)
+        self._inner.hold(layer, keys, values, queries, unrotated)
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
         """Need what the inner cache needs, and every row's attention."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from maskkv.cache.evicting import EvictingCache, Refresh
 from maskkv.cache.state import LiveState
 from maskkv.models.transformer import Sublayer
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.fused import join
 from maskkv.ops.least import LeastRows
 from maskkv.ops.segments import Rows
@@ -113,8 +113,9 @@ class PackedCache:
         keys: Float[Tensor, "fresh kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> None:
-        """Store the live rows' new keys and values; nobody votes here, so `queries` is nobody's."""
+        """Store the live rows' new keys and values; nobody votes here, so nobody asks for more."""
         pairs = self._layers[layer].pairs
         pairs.write_keys(keys, self._rows)
         pairs.write_values(values)

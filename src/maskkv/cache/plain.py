@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.models.transformer import Sublayer
-from maskkv.ops.attention import Queries, attention
+from maskkv.ops.attention import Queries, UnrotatedKeys, attention
 
 
 class NoCache:
@@ -25,6 +25,7 @@ class NoCache:
         keys: Float[Tensor, "rows kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> None:
         """Hold the pairs until the last row has read them."""
         self._pairs = (keys, values)

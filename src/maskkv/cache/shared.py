@@ -10,7 +10,7 @@ from torch import Tensor
 from maskkv.cache.evicting import EvictingCache
 from maskkv.cache.plain import NoCache
 from maskkv.models.transformer import Sublayer
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 
 
 class SharedRefresh:
@@ -38,11 +38,12 @@ class SharedRefresh:
         keys: Float[Tensor, "rows kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> None:
         """Hold the pairs until the last row has read them, and let each part choose its own from one view."""
-        self._pass.hold(layer, keys, values, queries)
+        self._pass.hold(layer, keys, values, queries, unrotated)
         if self._parts:
-            view = self._parts[0].view(layer, keys, values, queries)
+            view = self._parts[0].view(layer, keys, values, queries, unrotated)
             for part in self._parts:
                 part.choose(view)
 

@@ -9,6 +9,7 @@ import typer
 
 from maskkv.cli import documents, terminal
 from maskkv.cli.flags import ModelFlags, flagged
+from maskkv.cli.stretched import Notice
 from maskkv.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def calibrate(
         documents.encoded(each, llm.text.encode)[:length] for each in texts
     ]
     name = "bundled" if model.model is None else Path(model.model).name if Path(model.model).is_dir() else model.model
+    Notice(llm)(max(map(len, prompts), default=0) + gen_length)
     with terminal.waiting(f"measuring {len(prompts)} prompts"):
         profile = calibrate.calibrate(llm.model, name, prompts, gen_length, model.rope_scale)
     _show(profile)

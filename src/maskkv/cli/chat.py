@@ -14,7 +14,7 @@ import typer
 from maskkv.cli import refusals, streams, terminal
 from maskkv.cli.conversation import Conversation
 from maskkv.cli.flags import Debug, ModelFlags, PolicyFlags, flagged
-from maskkv.cli.generate import pairs_per_head
+from maskkv.cli.generate import pairs_per_head, sureness
 from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
 
@@ -109,7 +109,7 @@ def _status(result: Result) -> str:
             f"{pairs:,.1f} of {result.prompt_length:,} pairs per head, "
             f"{decimal(result.cache_bytes)} ({part:.1%} of all)"
         )
-    return f"{result.policy}: {kept}, {result.tokens_per_s:.1f} tokens/s"
+    return f"{result.policy}: {kept}, least sure token {sureness(result)}, {result.tokens_per_s:.1f} tokens/s"
 
 
 def _answer_lines(conversation: Conversation, debug: bool) -> bool:

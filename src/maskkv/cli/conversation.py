@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from maskkv.checks import quoted
 from maskkv.cli import documents
 from maskkv.cli.flags import PolicyFlags
+from maskkv.cli.stretched import Notice
 from maskkv.errors import CheckpointError, InputError
 from maskkv.generation import Generation
 
@@ -42,6 +43,7 @@ class Conversation:
         if not self.llm.text.has_chat_template:
             raise CheckpointError("this checkpoint has no chat template: `maskkv generate` gives it plain prompts")
         self._policy = self.flags.chosen()
+        self._notice = Notice(self.llm)
 
     @property
     def settings(self) -> str:
@@ -54,6 +56,7 @@ class Conversation:
         """Answer a message, step by step; the generator returns the Result."""
         turn = {"role": "user", "content": "\n\n".join((*self.attached, said)).strip()}
         ids = self.llm.text.chat([*self.turns, turn])
+        self._notice(len(ids) + self.generation.gen_length)
         result = yield from self.llm.stream_ids(
             ids, self.generation, policy=self._policy, budget=self.flags.budget_for(self._policy)
         )

@@ -13,6 +13,7 @@ import typer
 from maskkv import records
 from maskkv.cli import lm_eval, observe, terminal
 from maskkv.cli.flags import ModelFlags, PolicyFlags, Without, flagged
+from maskkv.cli.stretched import Notice
 from maskkv.cli.variants import VariantFlags
 from maskkv.errors import InputError
 from maskkv.generation import Generation
@@ -213,24 +214,27 @@ def evaluate(
         if name not in (LM_EVAL, OBSERVE)
         for length, tasks in variants.alike(examples.tasks(name, llm))
     ]
+    tell = Notice(llm)
     for study in studies:
         with terminal.progress(study.benchmark, 1) as advance:
-            found = runs.run(llm, source, study, running.out, running.jobs, _Progress(study.benchmark, advance))
+            found = runs.run(llm, source, study, running.out, running.jobs, _Progress(study.benchmark, advance, tell))
         _report(study, found, running)
     if LM_EVAL in benchmarks:
         _print_all(lm_eval.run(llm, source.name, examples.harness(chosen, schedule, running), running.out), running)
 
 
 class _Progress:
-    """Show how many answers there are, and the mean score so far."""
+    """Show how many answers there are, and the mean score so far; tell when positions are stretched."""
 
-    def __init__(self, name: str, advance: terminal.Advance) -> None:
+    def __init__(self, name: str, advance: terminal.Advance, tell: Notice) -> None:
         self._name = name
         self._advance = advance
+        self._tell = tell
         self._scores: dict[str, list[float]] = {}
 
     def __call__(self, answered: Sequence[Answered], total: int) -> None:
         for each in answered:
+            self._tell(each.prompt_length + each.gen_length)
             for answer in each.answers:
                 self._scores.setdefault(answer.policy_name, []).append(answer.score)
         means = {name: math.fsum(scores) / len(scores) for name, scores in self._scores.items()}

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from maskkv.cli import documents, terminal
 from maskkv.cli.documents import PromptFlags
 from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
+from maskkv.cli.stretched import Notice
 from maskkv.generation import Generation
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def generate(
     chosen = policy.chosen()
     llm = model.load()
     ids = documents.encoded(text, partial(llm.prompt_ids, raw=prompt.raw))
+    Notice(llm)(len(ids) + generation.gen_length)
     steps = llm.stream_ids(ids, generation, policy=chosen, budget=policy.budget_for(chosen))
     with terminal.progress("denoising", generation.num_steps) as advance:
         while True:
@@ -55,8 +57,13 @@ def pairs_per_head(result: Result) -> float | None:
     return sum(heads) / len(heads) if heads else None
 
 
+def sureness(result: Result) -> str:
+    """Say how sure the model was of the token of the answer that it was least sure of; it may be sure and wrong."""
+    return f"{min(result.confidences):.0%}" if result.confidences else "-"
+
+
 def summary(result: Result) -> str:
-    """Say in two lines what an answer cost and what was kept for it."""
+    """Say in three lines what an answer cost, what was kept for it, and how sure of it the model was."""
     pairs = pairs_per_head(result)
     full = decimal(result.full_cache_bytes)
     if pairs is None:
@@ -69,5 +76,6 @@ def summary(result: Result) -> str:
         )
     return (
         f"{result.policy}: {kept}\n{result.steps} steps in {result.latency_s:.2f} s, "
-        f"{result.tokens_per_s:.1f} tokens/s, peak memory {decimal(result.peak_memory_bytes)}"
+        f"{result.tokens_per_s:.1f} tokens/s, peak memory {decimal(result.peak_memory_bytes)}\n"
+        f"least sure of its tokens: {sureness(result)}"
     )

@@ -12,6 +12,7 @@ import typer
 from maskkv.cli import documents, terminal
 from maskkv.cli.documents import STDIN, PromptFlags
 from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
+from maskkv.cli.stretched import Notice
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.printable import printable
@@ -73,6 +74,7 @@ def inspect(
     from maskkv.cli import shaded
 
     tokens = documents.encoded(text, partial(llm.prompt_tokens, raw=asked.raw))
+    Notice(llm)(len(tokens) + generation.gen_length)
     with terminal.waiting("looking"):
         seen = lens.inspect(llm, tokens, generation, chosen, policy.budget_for(chosen))
     if shown.page is not None:

@@ -100,6 +100,7 @@ def plan(
 
 
 def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
+    from maskkv.models.stretch import stretch
     from maskkv.plan import longest_prompt
 
     need = shape.need(work, batch_size)
@@ -110,6 +111,8 @@ def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -
         "policy": work.policy.name,
         "budget": work.pairs,
         "batch_size": batch_size,
+        "trained_length": shape.config.trained_length,
+        "rope_scale": stretch(shape.config, work.rows),
         "weight_bytes": shape.weight_bytes,
         "held_bytes": batch_size * need.held,
         "reading_bytes": need.reading,
@@ -142,6 +145,11 @@ def _show(found: dict[str, object]) -> None:
         ("peak", "peak_bytes"),
     ):
         table.add_row(label, decimal(int(str(found[field]))))
+    trained = int(str(found["trained_length"]))
+    if int(str(found["prompt_length"])) + int(str(found["gen_length"])) > trained:
+        scale = float(str(found["rope_scale"]))
+        how = f"stretched, RoPE's theta × {scale:g}" if scale > 1 else "the last are new to the model"
+        table.add_row(f"positions, trained for {trained:,}", how)
     terminal.show(table)
     if "memory_bytes" in found:
         verdict = "fits" if found["fits"] else "does not fit"

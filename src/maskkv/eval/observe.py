@@ -30,7 +30,7 @@ from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import StepCache, Sublayer
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.host import on_host
 from maskkv.policies.maskkv import PromptPreference
 from maskkv.proposals import Proposals
@@ -86,6 +86,7 @@ class AttentionProbe:
         keys: Float[Tensor, "fresh kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> None:
         """Ask the inner cache, and see what the layer's queries read, per KV head and query."""
         prompt_length = len(keys) - len(self._masked)
@@ -94,7 +95,7 @@ class AttentionProbe:
         self.mask.append(view.mass("mask") / (group * int(self._masked.sum())))
         self.prompt.append(view.mass("prompt") / (group * prompt_length))
         self.preference.append(PromptPreference().preference(view))
-        self._inner.hold(layer, keys, values, queries)
+        self._inner.hold(layer, keys, values, queries, unrotated)
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
         """Ask the inner cache."""

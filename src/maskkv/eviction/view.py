@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.errors import InputError
-from maskkv.ops.attention import Queries, attention_mass, attention_peak
+from maskkv.ops.attention import Queries, UnrotatedKeys, attention_mass, attention_peak
+from maskkv.ops.spans import spans
 
 VOTERS = re.compile(
     r"(?P<rows>mask|block|prompt|all)|(?P<end>mask-first|mask-last|last):(?P<count>[1-9][0-9]{0,8})"
@@ -73,6 +74,8 @@ class LayerView:
     block_length: int | None = None
     """Length of the response's blocks; None: it is a single block."""
     chunk_rows: int = 1024
+    unrotated: UnrotatedKeys | None = None
+    """The keys before they were rotated; None: nothing rotates them."""
     _mass: dict[tuple[str, str], Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -89,6 +92,16 @@ class LayerView:
         """Return where the live rows' pairs lie among all of the layer's, heads of a position side by side."""
         first, stop = self.evictable * self.kv_heads, len(self.keys) * self.kv_heads
         return torch.arange(first, stop, device=self.keys.device).view(-1, self.kv_heads)
+
+    def key_lengths(self) -> Float[Tensor, "kv_heads evictable"]:
+        """Return the length of each evictable pair's key, in fp32.
+
+        Rotation keeps lengths and its rounding does not: what is measured are the keys before it, so that in the first
+        layer, where a key is its token's, those of equal tokens are equally long to the last bit.
+        """
+        unrotated = self.keys.__getitem__ if self.unrotated is None else self.unrotated
+        measured = [unrotated(span).float().norm(dim=-1) for span in spans(self.evictable, self.chunk_rows)]
+        return torch.cat(measured).T
 
     def votes(self, voters: str, tally: str = "sum") -> Float[Tensor, "kv_heads evictable"]:
         """Return the attention that each evictable pair gets from the voters (Eq. 7)."""

@@ -17,7 +17,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
 from maskkv.models.transformer import StepCache, Sublayer
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.policies.maskkv import PromptPreference
 
 MOST_POSITIONS = 2**20
@@ -78,13 +78,14 @@ def climb(
         for rung in budgets
     ]
 
-    def view(layer: int, keys: Tensor, values: Tensor, queries: Queries) -> LayerView:
+    def view(layer: int, keys: Tensor, values: Tensor, queries: Queries, unrotated: UnrotatedKeys) -> LayerView:
         return LayerView(
             layer=layer,
             num_layers=config.num_layers,
             keys=keys,
             values=values,
             queries=queries,
+            unrotated=unrotated,
             evictable=extent.evictable,
             masked=canvas.masked,
             block_length=extent.block_length,
@@ -117,7 +118,7 @@ class Watch:
     policy: Policy
     pairs: Sequence[Sequence[int]]
     """Pairs per rung and layer."""
-    view: Callable[[int, Tensor, Tensor, Queries], LayerView]
+    view: Callable[[int, Tensor, Tensor, Queries, UnrotatedKeys], LayerView]
     counts: list[list[list[int]]] = field(default_factory=list)
     """Pairs kept per layer, rung and KV head."""
     order: list[list[list[int]]] = field(default_factory=list)
@@ -133,10 +134,11 @@ class Watch:
         keys: Float[Tensor, "rows kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> None:
         """Ask the inner cache, and the policy at each rung: a head keeps the first of one order at all of them."""
-        self.inner.hold(layer, keys, values, queries)
-        view = self.view(layer, keys, values, queries)
+        self.inner.hold(layer, keys, values, queries, unrotated)
+        view = self.view(layer, keys, values, queries, unrotated)
         ranking = self.policy.rank(view, max(pairs[layer] for pairs in self.pairs))
         counts = [ranking.counts(pairs[layer]) for pairs in self.pairs]
         order = (ranking.cells % view.evictable).view(view.kv_heads, -1)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from maskkv import memory
 from maskkv.errors import InputError
 from maskkv.models.config import ModelConfig
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.fused import rms_norm, swiglu
 from maskkv.ops.linear import Joined, PackedLinear, can_pack, is_plain
-from maskkv.ops.rope import Rotation, check_rope_scale, ntk_scale, rotate, rotation
+from maskkv.ops.rope import Rotation, rotate, rotation
 from maskkv.ops.spans import over_spans, spans
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
@@ -50,8 +50,9 @@ class StepCache(Protocol):
         keys: Float[Tensor, "fresh kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
+        unrotated: UnrotatedKeys,
     ) -> None:
-        """Take the keys of the fresh rows and the values of all rows."""
+        """Take the keys of the fresh rows and the values of all rows; what is rotated has been."""
         ...
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
@@ -133,7 +134,7 @@ class Layer(nn.Module):
         fresh, turned = (rows, rotation) if stale is None else (rows.index_select(0, stale), rotation[stale])
 
         queries, keys = self._queries_and_keys(fresh, norm, turned, spans(len(fresh), chunk_rows))
-        cache.hold(index, keys, values, queries)
+        cache.hold(index, keys, values, queries, partial(self._unrotated, fresh, norm))
         del values, keys
 
         def attended(span: slice) -> Tensor:
@@ -165,6 +166,11 @@ class Layer(nn.Module):
             return self._turned(projection, norm(x[span]), rotation[span])
 
         return partial(projected, self.q_proj), over_spans(partial(projected, self.k_proj), parts)
+
+    def _unrotated(
+        self, x: Tensor, norm: Callable[[Tensor], Tensor], span: slice
+    ) -> Float[Tensor, "span kv_heads head_dim"]:
+        return self._heads(self.k_proj, norm(x[span]))
 
     def _by_head(self, projected: Tensor) -> Float[Tensor, "rows heads head_dim"]:
         return projected.unflatten(-1, (-1, self.head_dim))
@@ -217,13 +223,6 @@ class Transformer(nn.Module):
         """Compute the rotation of `positions` under the family's dtype rule, `rope_theta` times `rope_scale`."""
         dtype = torch.float32 if self.config.rope_dtype == "float32" else self.dtype
         return rotation(positions, self.config.head_dim, self.config.rope_theta * rope_scale, dtype)
-
-    def rope_scale(self, length: int, asked: float | None = None) -> float:
-        """Return the factor by which RoPE is stretched: the one asked for, or (None) what so many tokens need."""
-        if asked is not None:
-            return check_rope_scale(asked)
-        config = self.config
-        return ntk_scale(config.head_dim, config.rope_theta, config.trained_length, length)
 
     def compile_rows(self) -> None:
         """Compile what the layers do to each row by itself; attention and the caches stay as they are.

@@ -14,6 +14,9 @@ from maskkv.ops.fused import fused
 Queries = Callable[[slice], Float[Tensor, "span heads head_dim"]]
 """Compute the rotated queries of some of a layer's rows, on demand."""
 
+UnrotatedKeys = Callable[[slice], Float[Tensor, "span kv_heads head_dim"]]
+"""Compute the keys of some of a layer's rows as they are before they are rotated, on demand."""
+
 HALF = (torch.float16, torch.bfloat16)
 """The dtypes that the variable-length kernel computes in."""
 

@@ -28,6 +28,8 @@ class Order:
     budget: int | None
     limit: int
     stops: tuple[str, ...]
+    untrained: int = 0
+    """Tokens of prompt and response beyond those that the model was trained for: its positions are stretched."""
 
 
 def order(request: ChatRequest | CompletionRequest, llm: LanguageModel, settings: ServerSettings) -> Order:
@@ -47,6 +49,7 @@ def order(request: ChatRequest | CompletionRequest, llm: LanguageModel, settings
         budget=request.budget if "budget" in request.model_fields_set else _default_budget(policy, settings),
         limit=limit,
         stops=request.stops(),
+        untrained=max(0, len(prompt) + generation.gen_length - llm.model.config.trained_length),
     )
 
 

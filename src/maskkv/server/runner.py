@@ -266,7 +266,9 @@ class Runner:
     def _account(self, place: Place, outcome: str, steps: int) -> None:
         self._metrics.ended.labels(outcome).inc()
         seconds = round(time.monotonic() - place.since, 4)
-        logs.say("job", id=place.job.id, outcome=outcome, steps=steps, seconds=seconds)
+        logs.say(
+            "job", id=place.job.id, outcome=outcome, steps=steps, seconds=seconds, untrained=place.job.order.untrained
+        )
 
 
 def _mebibytes(count: int) -> str:

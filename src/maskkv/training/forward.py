@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskkv.models.transformer import Sublayer, Transformer
-from maskkv.ops.attention import Queries
+from maskkv.ops.attention import Queries, UnrotatedKeys
 
 # Score matrices worked on at a time in the backward pass, in elements: what fits the cache of a core or two.
 _GROUP = 2**22
@@ -23,7 +23,7 @@ class BatchCache:
     def stale(self, layer: int, values: Tensor) -> None:
         """Have every row computed."""
 
-    def hold(self, layer: int, keys: Tensor, values: Tensor, queries: Queries) -> None:
+    def hold(self, layer: int, keys: Tensor, values: Tensor, queries: Queries, unrotated: UnrotatedKeys) -> None:
         """Take the layer's keys and values."""
         self._pairs = self._split(keys), self._split(values)
 
