@@ -1,5 +1,8 @@
 """What a request comes to: lengths, budgets and seeds, without a server around it."""
 
+import pytest
+from pydantic import ValidationError
+
 from maskkv import policies
 from maskkv.server.orders import order, workload
 from maskkv.server.requests import CompletionRequest
@@ -18,6 +21,28 @@ def test_the_server_s_budget_is_for_policies_that_evict_and_for_requests_that_na
     assert ordered(llm, budget=8).budget == 8
     assert ordered(llm, policy="full").budget is None
     assert ordered(llm, policy="none").budget is None
+
+
+def test_a_part_of_the_prompt_is_rounded_up(llm):
+    length = len(ordered(llm).prompt)
+    assert length == 3
+    assert ordered(llm, budget="50%").budget == 2
+    request = CompletionRequest.model_validate({"prompt": [5, 6, 7]})
+    assert order(request, llm, ServerSettings(budget="34%")).budget == 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        (0, "0: expected at least 1 pair per KV head and layer"),
+        (True, "True: expected a whole number of pairs, or a part of the prompt as '5%'"),
+        ("0%", "'0%': expected pairs, as in 256, or a part of the prompt, as in 5%, above 0% and at most 100%"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused(budget, says):
+    with pytest.raises(ValidationError) as refusal:
+        CompletionRequest.model_validate({"prompt": [5], "budget": budget})
+    assert refusal.value.errors()[0]["msg"] == says
 
 
 def test_an_answer_beside_it_under_another_policy_has_no_budget(llm):

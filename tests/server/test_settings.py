@@ -40,6 +40,14 @@ def test_values_out_of_range_are_refused(given):
         ServerSettings.read(given)
 
 
+def test_a_budget_may_be_a_part_of_the_prompt(monkeypatch):
+    monkeypatch.setenv("MASKKV_BUDGET", "5%")
+    assert ServerSettings.read({}).budget == "5%"
+    assert ServerSettings.read({"budget": "64"}).budget == 64
+    with pytest.raises(InputError, match=r"^budget 0: expected at least 1 pair per KV head and layer$"):
+        ServerSettings.read({"budget": "0"})
+
+
 def test_keys_in_a_file(tmp_path):
     file = tmp_path / "keys"
     with pytest.raises(InputError, match="cannot read the API keys"):

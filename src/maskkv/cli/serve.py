@@ -21,8 +21,11 @@ class ServeFlags:
     port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one; default: 8000.")] = None
     policy: Annotated[str | None, typer.Option(metavar="P", help="Where requests name none; default: maskkv.")] = None
     budget: Annotated[
-        int | None,
-        typer.Option(metavar="B", help="Pairs per KV head and layer, where requests say none; default: 256."),
+        str | None,
+        typer.Option(
+            metavar="B",
+            help="Pairs per KV head and layer, or 5% of each prompt, for requests that say none; default: 256",
+        ),
     ] = None
     api_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="API keys, one a line; MASKKV_API_KEY gives a single one.")

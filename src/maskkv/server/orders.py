@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from maskkv import policies
 from maskkv.api import LanguageModel
+from maskkv.budget import Budget, pairs_of
 from maskkv.canvas import check_prompt
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
@@ -46,7 +47,7 @@ def order(request: ChatRequest | CompletionRequest, llm: LanguageModel, settings
         prompt=tuple(prompt),
         generation=generation,
         policy=policy,
-        budget=request.budget if "budget" in request.model_fields_set else _default_budget(policy, settings),
+        budget=pairs_of(_budget(request, policy, settings), len(prompt)),
         limit=limit,
         stops=request.stops(),
         untrained=max(0, len(prompt) + generation.gen_length - llm.model.config.trained_length),
@@ -102,7 +103,9 @@ def _policy(request: AnswerRequest, settings: ServerSettings) -> Policy:
     return policies.named(name)
 
 
-def _default_budget(policy: Policy, settings: ServerSettings) -> int | None:
+def _budget(request: AnswerRequest, policy: Policy, settings: ServerSettings) -> Budget:
+    if "budget" in request.model_fields_set:
+        return request.budget
     return settings.budget if policy.scorer is not None else None
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from maskkv.budget import Budget, check_budget
+from maskkv.errors import InputError
 from maskkv.generation import Algorithm, Remasking
 from maskkv.server.errors import AS_LIST, AS_TEXT
 
@@ -151,7 +153,9 @@ class AnswerRequest(_Strict):
     stream_options: StreamOptions | None = None
 
     policy: str | None = Field(default=None, description="A name that `maskkv policies` lists.")
-    budget: int | None = Field(default=None, ge=1, le=_MOST, description="Pairs per KV head and layer; null: all.")
+    budget: Budget = Field(
+        default=None, description='Pairs per KV head and layer; "5%": that part of the prompt, rounded up; null: all.'
+    )
     diffusing: bool | None = Field(default=None, description="Stream the whole canvas, step by step.")
     stream_mode: Literal["text", "denoise"] | None = Field(default=None, description="denoise: the same as diffusing.")
 
@@ -180,6 +184,14 @@ class AnswerRequest(_Strict):
     @classmethod
     def _supported(cls, fields: Any) -> Any:
         return _without(fields, _UNSUPPORTED, _HARMLESS)
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _pairs_or_part(cls, budget: object) -> Budget:
+        try:
+            return check_budget(budget)
+        except InputError as error:
+            raise PydanticCustomError("budget", "{reason}", {"reason": str(error).removeprefix("budget ")}) from None
 
     @field_validator("stop")
     @classmethod

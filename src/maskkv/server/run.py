@@ -88,7 +88,8 @@ def _listen(settings: ServerSettings) -> socket.socket:
 
 
 def _warm_up(llm: LanguageModel) -> None:
-    """Import what renders chat templates, which takes seconds, before the first request has to wait for it."""
+    """Do what takes seconds the first time, before a request has to wait for it."""
+    llm.text.least_tokens(".")
     if llm.text.has_chat_template:
         with contextlib.suppress(InputError):  # Words that a model does not know are no reason not to start.
             llm.text.chat([{"role": "user", "content": "."}])

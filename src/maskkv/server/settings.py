@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from maskkv.budget import Budget, check_budget, read_budget
 from maskkv.errors import InputError
 
 
@@ -22,7 +23,8 @@ class ServerSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes a free one."""
     policy: str = "maskkv"
-    budget: int | None = Field(default=256, ge=1)
+    budget: Budget = 256
+    """For requests that name none: pairs per KV head and layer, or a part of the prompt."""
     api_key: SecretStr | None = None
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Several keys, separated by commas."""
@@ -46,6 +48,11 @@ class ServerSettings(BaseSettings):
     max_gen_length: int = Field(default=4096, ge=1)
     """Tokens."""
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _usable(cls, budget: object) -> Budget:
+        return read_budget(budget) if isinstance(budget, str) else check_budget(budget)
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split(cls, keys: object) -> object:
@@ -63,6 +70,9 @@ class ServerSettings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
+            ours = first.get("ctx", {}).get("error")
+            if isinstance(ours, InputError):
+                raise ours from None
             raise InputError(f"{name.replace('_', ' ')}: {first['msg']}") from None
         if not settings.local and not settings.accepted_keys():
             raise InputError(

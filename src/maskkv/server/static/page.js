@@ -31,7 +31,7 @@ async function learn() {
   byId("model").textContent = about.model;
   byId("policy").replaceChildren(...about.policies.map(({ name }) => element("option", { value: name }, name)));
   byId("policy").value = about.policy;
-  if (!about.bundled && about.budget !== null) byId("budget").value = about.budget;
+  if (!about.bundled && Number.isInteger(about.budget)) byId("budget").value = about.budget;
   byId("example").replaceChildren(...about.examples.map((name) => element("option", { value: name }, name)));
   byId("example").value = "multi-key";
   evicts();
