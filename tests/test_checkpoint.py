@@ -289,7 +289,7 @@ def test_a_size_that_the_files_do_not_have_is_refused_before_it_is_allocated(fie
     assert "expected [" in refusal(folder)
 
 
-@pytest.mark.parametrize("source", ["x" * 5000, "~nobody-of-that-name/model", "a/b\nc", "a\0b"])
+@pytest.mark.parametrize("source", ["x" * 5000, "a/b\nc", "a\0b"])
 def test_a_name_that_nothing_can_have_is_refused(source: str) -> None:
     for find in (checkpoint.resolve, checkpoint.config_of, lambda name: checkpoint.dtype_of(name, "cpu")):
         with pytest.raises(CheckpointError, match="is not a folder, nor a hub id") as found:

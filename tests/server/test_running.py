@@ -17,7 +17,7 @@ from maskkv.cache import PackedCache
 from maskkv.generation import Generation
 from maskkv.mini import sample
 from maskkv.plan import Shape, Workload
-from maskkv.server.jobs import Job
+from maskkv.server.jobs import Deadline, Job
 from maskkv.server.replies import Reply
 from maskkv.server.service import Exchange
 from maskkv.server.streaming import EventStream
@@ -167,7 +167,7 @@ def test_a_reader_that_takes_nothing_more_is_cut_off_after_the_time_is_up():
     async def send_to_nobody():
         exchange = create_autospec(Exchange, instance=True)
         exchange.job = create_autospec(Job, instance=True)
-        exchange.job.deadline = asyncio.get_running_loop().time() - 60
+        exchange.job.deadline = Deadline(asyncio.get_running_loop().time() - 60, 1.0)
 
         async def forever(*_):
             await asyncio.Event().wait()

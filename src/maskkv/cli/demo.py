@@ -95,7 +95,9 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, max=900_000, help="Which documents; the default is the first, whatever it gives.")
     ] = 0,
-    percent: Annotated[float, typer.Option(help="Budget of maskkv, in percent of the document.")] = PERCENT,
+    percent: Annotated[
+        float, typer.Option(help="Budget of maskkv, in percent of the document, to the nearest pair.")
+    ] = PERCENT,
     questions: Annotated[
         int, typer.Option(min=1, max=MOST_QUESTIONS, help="How many, each about a document of its own.")
     ] = 24,
@@ -118,6 +120,8 @@ def demo(
         for number in task.numbers:
             make(task.name, length, number)  # what cannot be made is refused before anything is answered
     llm = model.load()
+    for task in tasks:
+        task.example(llm, task.numbers[0])  # nor is anything said to a model that cannot read it
     tell = Notice(llm)
     recorded = RECORDED if length == LENGTH and model == ModelFlags() else {}
     terminal.put(f"{questions} generated documents of at most {length:,} tokens, each with a question.\n")

@@ -81,9 +81,9 @@ def test_what_is_cut_away_is_encoded_once(llm, monkeypatch, length, raw, times):
         def __getattr__(self, name):
             return getattr(self._tokenizer, name)
 
-        def encode(self, text, **options):
-            self.characters += len(text)
-            return self._tokenizer.encode(text, **options)
+        def encode_batch(self, texts, **options):
+            self.characters += sum(map(len, texts))
+            return self._tokenizer.encode_batch(texts, **options)
 
     counting = Counting(llm.text._tokenizer)
     monkeypatch.setattr(llm.text, "_tokenizer", counting)
