@@ -28,15 +28,14 @@ class Blame:
         """
         if not numbers:
             return {}
-        if again is None:
-            again = lambda number: do([number])[0]  # noqa: E731
-            if len(numbers) == 1:
-                return self.apart(numbers, again)
+        alone = again or (lambda number: do([number])[0])
+        if again is None and len(numbers) == 1:
+            return self.apart(numbers, alone)
         try:
             return dict(zip(numbers, do(numbers), strict=True))
         except Exception as error:
             _let_go(error)
-        return self.apart(numbers, again)
+        return self.apart(numbers, alone)
 
     def apart(self, numbers: Sequence[int], do: Callable[[int], Found]) -> dict[int, Found]:
         """Return what came of it for each sequence that does not fail."""
