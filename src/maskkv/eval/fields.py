@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TypeVar, get_args, get_type_hints
 
+from maskkv.checks import quoted
+
 Kind = TypeVar("Kind")
 
 _LARGEST = 2**63
@@ -17,25 +19,19 @@ def filled(kind: type[Kind], given: object) -> Kind:
         TypeError: A field is unknown, missing or of another type, or a number is negative or no finite one.
     """
     if not isinstance(given, dict):
-        raise TypeError(f"{shown(given)} is no JSON object")
+        raise TypeError(f"{quoted(given)} is no JSON object")
     hints = get_type_hints(kind)
     for name, value in given.items():
         if name in hints and not _fits(value, get_args(hints[name]) or (hints[name],)):
-            raise TypeError(f"{name} is {shown(value)}")
+            raise TypeError(f"{name} is {quoted(value)}")
     return kind(**given)
 
 
 def whole(name: str, value: object) -> int:
     """Return a field that must be a whole number from 0 on; TypeError for anything else."""
     if not isinstance(value, int) or not _fits(value, (int,)):
-        raise TypeError(f"{name} is {shown(value)}")
+        raise TypeError(f"{name} is {quoted(value)}")
     return value
-
-
-def shown(value: object) -> str:
-    """Return a value as an error names it."""
-    spelled = repr(value)
-    return spelled if len(spelled) <= 40 else f"{spelled[:37]}..."
 
 
 def _fits(value: object, types: tuple[type, ...]) -> bool:
