@@ -273,6 +273,37 @@ def test_blanks_that_a_token_swallows_are_swallowed(tmp_path: Path) -> None:
     assert Text.load(tmp_path).chat([{"role": "user", "content": "fox"}]) == expected
 
 
+PIECES = ("<|a|>", "<|b|>", "<|ab|>", " <|c|>", "<|a|", "|>", " ", "\n", "fox", "\t")
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_special_tokens_stand_where_the_tokenizer_finds_them(rendered: str) -> None:
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens(
+        [
+            AddedToken("<|a|>", special=True, rstrip=True),
+            AddedToken("<|b|>", special=True, lstrip=True),
+            AddedToken("<|ab|>", special=True, lstrip=True, rstrip=True),
+            AddedToken(" <|c|>", special=True),
+        ]
+    )
+    expected = tokenizer.encode(rendered).ids
+    text = Text(tokenizer)
+    assert text.encode_rendered(rendered) == expected
+    assert "".join(token.text for token in text._rendered_tokens(rendered)) == rendered
+
+
+def test_a_character_is_not_tried_for_every_special_token() -> None:
+    """A group for each of them would be, and a pattern of blanks starts anew at every blank."""
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens([AddedToken(f"<|{n}|>", special=True, lstrip=True, rstrip=True) for n in range(300)])
+    text = Text(tokenizer)
+    assert text._token.groups == 0
+    assert text._token.search(" " * 100) is None
+    # A million characters at hand take a moment; as it was before, they took minutes.
+    assert text.least_rendered("the fox " * 60_000 + " " * 500_000 + "<|7|>") == 1 + 120_000
+
+
 def test_special_tokens_of_the_post_processor_are_for_plain_prompts_only(tmp_path: Path) -> None:
     tokenizer = llada_tokenizer()
     bos = tokenizer.token_to_id("<|startoftext|>")

@@ -14,7 +14,7 @@ from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import AddedToken, Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from maskkv import tokenizer_files
 from maskkv.checks import quoted
@@ -23,6 +23,7 @@ from maskkv.templates import ChatTemplate, shown
 from maskkv.tokenizer_checks import failures
 from maskkv.tokenizer_words import words_per_token
 
+_BLANKS = re.compile(r"\s*")
 _FAILS = "the checkpoint's tokenizer fails on this text"
 
 
@@ -46,13 +47,14 @@ class Text:
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         added = tokenizer.get_added_tokens_decoder()
-        special = [token for token in added.values() if token.special and token.content]
-        self._special_ids = {token.content: number for number, token in added.items() if token.special}
-        literals = [token.content for token in special]
-        self._template = None if template is None else ChatTemplate(template, literals, named_tokens or {})
-        # The longest first, as the tokenizer matches them.
-        longest_first = sorted(special, key=lambda token: -len(token.content))
-        self._token = re.compile("|".join(map(_pattern, longest_first)) or "(?!)")
+        self._special = {
+            token.content: (number, token) for number, token in added.items() if token.special and token.content
+        }
+        self._template = None if template is None else ChatTemplate(template, list(self._special), named_tokens or {})
+        # The longest first, as the tokenizer matches them. Without groups: with one for each, all of them are tried
+        # at every character.
+        longest_first = sorted(self._special, key=len, reverse=True)
+        self._token = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     @classmethod
     def load(cls, folder: Path) -> Text:
@@ -143,11 +145,22 @@ class Text:
         return tokens
 
     def _parts(self, rendered: str) -> tuple[list[str], list[Token]]:
-        """Split what `render` returned into its special tokens and the texts before, between and behind them."""
-        found = list(self._token.finditer(rendered))
-        starts, ends = [0, *(each.end() for each in found)], [*(each.start() for each in found), len(rendered)]
-        texts = [shown(rendered[start:end]) for start, end in zip(starts, ends, strict=True)]
-        return texts, [Token(self._special_ids[each[each.lastindex or 0]], each[0], special=True) for each in found]
+        """Split what `render` returned into its special tokens and the texts before, between and behind them.
+
+        A special token takes the blanks with it that the tokenizer would let it take.
+        """
+        texts: list[str] = []
+        special: list[Token] = []
+        done = 0
+        for found in self._token.finditer(rendered):
+            number, token = self._special[found[0]]
+            before = rendered[done : found.start()]
+            texts.append(before.rstrip() if token.lstrip else before)
+            start, done = done + len(texts[-1]), max(done, found.end())
+            if token.rstrip:
+                done = _after_blanks(rendered, done)
+            special.append(Token(number, rendered[start:done], special=True))
+        return [shown(text) for text in (*texts, rendered[done:])], special
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens left out."""
@@ -224,10 +237,9 @@ def _filled(text: str) -> str:
     return text
 
 
-def _pattern(token: AddedToken) -> str:
-    """Match a special token as the tokenizer does, with the blanks that it swallows."""
-    before, after = r"\s*" if token.lstrip else "", r"\s*" if token.rstrip else ""
-    return f"{before}({re.escape(token.content)}){after}"
+def _after_blanks(text: str, start: int) -> int:
+    blanks = _BLANKS.match(text, start)
+    return start if blanks is None else blanks.end()
 
 
 def _unknown_words(words: list[str]) -> str:
