@@ -1,5 +1,6 @@
 """What fails for one of several sequences is its own affair: the others' tokens are those of a run without it."""
 
+import gc
 import weakref
 from dataclasses import replace
 from functools import cache
@@ -290,3 +291,28 @@ def test_whatever_fails_the_others_do_not_notice(
     options = {"profile": profile, "most_prompts": most_prompts}
     fault = Planted(place, who, at, victim=4)
     assert_harmless(run(model(family), asked, fault, **options), run(model(family), asked, **options), fault)
+
+
+@pytest.mark.parametrize(("place", "who"), [("importance", "once"), ("outputs", "once"), ("outputs", "together")])
+def test_what_is_tried_again_keeps_to_the_profile(place: str, who: Any) -> None:
+    """Of equal prompts in one pass: a second try that measured the importance itself would keep other pairs."""
+    layers = CONFIGS["llada"].num_layers
+    options = {"profile": LayerProfile("tiny", "0", 1, 9, (0.01, 1.5, 0.02, 0.9)[:layers], (0.0,) * layers)}
+    fault = Planted(place, who, 0, victim=4)
+    seen = run(model("llada"), four("llada"), fault, **options)
+    assert fault.raised
+    assert not seen.failed
+    assert_harmless(seen, run(model("llada"), four("llada"), **options), fault)
+
+
+def test_an_error_that_is_kept_keeps_nothing_of_the_sequence_alive() -> None:
+    engine, errors = Engine(model("llada")), []
+    asked = four("llada")
+    for each in asked:
+        engine.add(each.prompt, each.generation, each.policy, each.budget)
+    with planted(Planted("commit", "one", 0, victim=asked[VICTIM].budget), engine):
+        gone = weakref.ref(engine[VICTIM])
+        engine.step(lambda _, error: errors.append(error))
+    assert len(errors) == 1
+    gc.collect()
+    assert gone() is None

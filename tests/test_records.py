@@ -111,7 +111,14 @@ def test_another_malformed_line_is_named(tmp_path, line, says):
     assert str(caught.value) == f"{file}, line 3: {says}; expected one a line"
 
 
-@pytest.mark.parametrize("last", [b"notes of mine", b"[1]", b"3", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        *(b"notes of mine", b"[1]", b"3", b"\xff\xfe"),
+        # A record with more behind it is not to be lost.
+        *(b'{"c": 3}\0\0', b'{"c": 3} {"d": 4}', b'{"c": 3}}', b'{"c": "\xff"}'),
+    ],
+)
 def test_an_end_that_is_no_beginning_of_a_record_is_refused_and_stays(tmp_path, last):
     file = tmp_path / "records.jsonl"
     content = b'{"a": 1}\n' + last

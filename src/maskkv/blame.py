@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from traceback import clear_frames
 from typing import TypeVar
@@ -34,7 +35,7 @@ class Blame:
         try:
             return dict(zip(numbers, do(numbers), strict=True))
         except Exception as error:
-            _let_go(error)
+            let_go(error)
         return self.apart(numbers, alone)
 
     def apart(self, numbers: Sequence[int], do: Callable[[int], Found]) -> dict[int, Found]:
@@ -44,13 +45,22 @@ class Blame:
             try:
                 found[number] = do(number)
             except Exception as error:
-                _let_go(error)
+                let_go(error)
                 self.failed[number] = error
         return found
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Release what the calls that failed held: memory may be just what was missing."""
+def let_go(error: BaseException | None) -> None:
+    """Release what the calls that failed held, and those that they were made in as far as these have ended.
+
+    Memory may be just what was missing, and whoever is told of an error may keep it.
+    """
     while error is not None:
-        clear_frames(error.__traceback__)
+        trace = error.__traceback__
+        clear_frames(trace)
+        caller = None if trace is None else trace.tb_frame.f_back
+        with suppress(RuntimeError):  # what is still running keeps what it has
+            while caller is not None:
+                caller.clear()
+                caller = caller.f_back
         error = error.__context__

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.blame import Blame
+from maskkv.blame import Blame, let_go
 from maskkv.budget import Budget, pairs_of
 from maskkv.cache import Refresh
 from maskkv.canvas import check_prompt
@@ -140,6 +140,7 @@ class Engine:
         blame = Blame()
         self._advance({number: each for number, each in self._sequences.items() if number not in self._finished}, blame)
         for number, error in blame.failed.items():
+            let_go(error)
             if on_failure is None:
                 raise error
             on_failure(number, error)

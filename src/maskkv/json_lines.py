@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 
@@ -30,13 +31,21 @@ def parse(line: bytes) -> Record:
 
 
 def is_cut_off(last: bytes) -> bool:
-    """Tell whether a file's last line, which has no newline, is nothing or only the beginning of a record."""
+    """Tell whether a file's last line, which has no newline, is nothing or only the beginning of a record.
+
+    A record with more behind it is neither.
+    """
     if not last.strip():
         return True
+    if not last.startswith(b"{"):
+        return False
     try:
-        parse(last)
+        # A character may be cut in half, at the end.
+        json.JSONDecoder().raw_decode(codecs.getincrementaldecoder("utf-8")().decode(last))
+    except (UnicodeDecodeError, RecursionError):
+        return False
     except ValueError:
-        return last.startswith(b"{")
+        return True
     return False
 
 

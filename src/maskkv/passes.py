@@ -52,8 +52,9 @@ class Passes:
         A sequence whose prompt is due needs no pass over its live rows. It rides along if it did before: the pass stays
         what it was, with all that was captured, and the prompt refresh writes over what comes of it.
         """
-        members = [each for each in sequences if not each.reads_everything or self._rides(kv_dtype, each)]
+        members: list[RunningSequence] = []
         try:
+            members += [each for each in sequences if not each.reads_everything or self._rides(kv_dtype, each)]
             for each in members:
                 each.begin_live()
             return self._live(self._joined(kv_dtype, members), members)
@@ -97,8 +98,8 @@ class Passes:
         for each in alike:
             if not each.branches:
                 each.open_branches()
-                if self._profile is not None:
-                    each.learn(self._profile.importance)
+            if self._profile is not None and each.waits:
+                each.learn(self._profile.importance)
             each.begin()
         hidden: list[list[Tensor]] = [[] for _ in alike]
         for index, branch in enumerate(first.branches):
