@@ -227,6 +227,17 @@ def test_those_who_add_at_once_lose_nothing(tmp_path):
     assert sorted(record["n"] for record in records.read(file)) == list(range(40))
 
 
+def test_a_link_stays_one_and_rights_stay_what_they_were(tmp_path):
+    real, link = tmp_path / "elsewhere.jsonl", tmp_path / "records.jsonl"
+    real.write_bytes(b'{"a": 1}\n')
+    real.chmod(0o640)
+    link.symlink_to(real)
+    assert records.update(link, lambda old: [*old, {"b": 2}]) == [{"a": 1}, {"b": 2}]
+    assert link.is_symlink()
+    assert real.read_bytes() == b'{"a": 1}\n{"b": 2}\n'
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
 def test_those_who_change_at_once_lose_nothing(tmp_path):
     file = tmp_path / "records.jsonl"
     with ThreadPoolExecutor(4) as pool:

@@ -22,11 +22,11 @@ from torch import Tensor
 from maskkv import precision, shards
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
-from maskkv.files import brief
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw, read_json
 from maskkv.models.transformer import Transformer
+from maskkv.printable import brief
 
 FILES = ("*.safetensors", "*.json", "merges.txt", "chat_template.jinja")
 """All that is ever fetched from the hub."""

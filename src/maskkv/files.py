@@ -1,4 +1,4 @@
-"""Read files from elsewhere, of which nothing is known: neither that they end nor that they can be printed."""
+"""Read files from elsewhere, of which nothing is known: not even that they end."""
 
 from __future__ import annotations
 
@@ -31,10 +31,3 @@ def read_text(path: Path) -> str:
     if size > MOST_BYTES:
         raise OSError(f"it has {size:,} bytes; supported: at most {MOST_BYTES:,}")
     return path.read_text(encoding="utf-8")
-
-
-def brief(text: object, most: int = 200) -> str:
-    """Return a stranger's text as a part of one line: nothing that cannot be printed, and not too much."""
-    said = str(text)[: most + 1]
-    said = said if said.isprintable() else repr(said)[1:-1]
-    return said if len(said) <= most else said[: most - 3] + "..."

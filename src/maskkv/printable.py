@@ -14,3 +14,10 @@ def printable(text: str) -> str:
         letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else "\ufffd"
         for letter in text.replace("\r\n", "\n").replace("\t", " ")
     )
+
+
+def brief(text: object, most: int = 200) -> str:
+    """Return a stranger's text as a part of one line: nothing that cannot be printed, and not too much."""
+    said = str(text)[: most + 1]
+    said = said if said.isprintable() else repr(said)[1:-1]
+    return said if len(said) <= most else said[: most - 3] + "..."

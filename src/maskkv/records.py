@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 import stat
 import subprocess
 import sys
@@ -185,10 +186,12 @@ def read(file: Path) -> Iterator[Record]:
 
 
 def _replace(file: Path, content: bytes) -> None:
+    file = file.resolve()  # a link stays one
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     with _one_line(f"cannot write {file}"):
         try:
             aside.write_bytes(content)
+            shutil.copymode(file, aside)
             aside.replace(file)
         except BaseException:
             aside.unlink(missing_ok=True)

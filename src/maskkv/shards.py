@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maskkv.errors import CheckpointError
-from maskkv.files import brief, require_file
+from maskkv.files import require_file
 from maskkv.models.fields import read_json
+from maskkv.printable import brief
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

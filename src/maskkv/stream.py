@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from maskkv.text import Text, whole
+from maskkv.text import Text, whole_characters
 
 
 class Stream:
@@ -50,7 +50,7 @@ class Stream:
         self.settled += 1
         self._window.append(token)
         written = self._text.decode(self._window)
-        sure = whole(written)
+        sure = whole_characters(written)
         fresh = sure[self._known :]
         self._known += len(fresh)
         if fresh and sure == written:

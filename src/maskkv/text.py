@@ -174,7 +174,7 @@ class Text:
         """
         said = list(takewhile(lambda token: token not in eos_ids, response))
         text = self.decode(said)
-        return text if len(said) < len(response) else whole(text)
+        return text if len(said) < len(response) else whole_characters(text)
 
     def piece(self, token: int) -> str:
         """Return what one token stands for, special ones by their names; part of a character reads as U+FFFD."""
@@ -198,7 +198,7 @@ class Text:
         return encodings
 
 
-def whole(text: str) -> str:
+def whole_characters(text: str) -> str:
     """Leave out the end of a text that may be a character of which only some bytes are there."""
     return text.rstrip("�")
 

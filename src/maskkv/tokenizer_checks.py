@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from maskkv.errors import CheckpointError, MaskKVError
-from maskkv.files import brief
 from maskkv.models.fields import Raw
+from maskkv.printable import brief
 
 MOST_ADDED = 10_000
 """Added tokens; the largest published tokenizers have some thousands."""

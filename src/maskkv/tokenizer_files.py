@@ -10,8 +10,8 @@ from tokenizers import AddedToken, Tokenizer
 
 from maskkv import files, tokenizer_checks
 from maskkv.errors import CheckpointError
-from maskkv.files import brief
 from maskkv.models.fields import read_json
+from maskkv.printable import brief
 from maskkv.tokenizer_checks import MOST_ADDED, failures
 
 NO_TOKENIZER = "has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"

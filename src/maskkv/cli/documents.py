@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from maskkv.cli import terminal
+from maskkv.cli import streams, terminal
 from maskkv.errors import InputError
 
 STDIN = "-"
@@ -34,7 +34,7 @@ def read(source: str) -> str:
     except FileNotFoundError:
         raise InputError(f"there is no file {source}: expected a text file, or - for standard input") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = streams.reason(error) if isinstance(error, OSError) else error
         raise InputError(f"cannot read {name}: {reason}") from None
     try:
         return raw.decode("utf-8-sig")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from maskkv.eval.benchmark import Task
     from maskkv.eval.lm_eval.run import Study as LmEvalStudy
     from maskkv.eval.runs import Study
-    from maskkv.eval.store import Record
     from maskkv.eval.table import Table
+    from maskkv.json_lines import Record
 
 BENCHMARKS = ("mini", "niah", "ruler", "longbench", "lm-eval", "observe")
 LM_EVAL = "lm-eval"

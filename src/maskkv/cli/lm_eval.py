@@ -16,7 +16,7 @@ from maskkv.errors import InputError
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
     from maskkv.eval.lm_eval.run import Study
-    from maskkv.eval.store import Record
+    from maskkv.json_lines import Record
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from maskkv.errors import InputError
 from maskkv.eval.answering import Variant
 from maskkv.eval.benchmark import Task
 from maskkv.eval.retention import retention
-from maskkv.eval.store import Conditions, Held, Key, Record
+from maskkv.eval.store import Conditions, Held, Key
+from maskkv.json_lines import Record
 
 REFERENCES = ("full", "none")
 """The policies against which retention is measured."""

@@ -25,9 +25,10 @@ from maskkv.engine import Engine
 from maskkv.errors import InputError
 from maskkv.eval.answering import fitted
 from maskkv.eval.benchmark import Task
-from maskkv.eval.store import Conditions, Record
+from maskkv.eval.store import Conditions
 from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
+from maskkv.json_lines import Record
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import StepCache, Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys

@@ -13,10 +13,11 @@ from maskkv.errors import InputError
 from maskkv.eval import cells, store
 from maskkv.eval.answering import Answered, Unit, Variant, answer, fitted
 from maskkv.eval.benchmark import Task
-from maskkv.eval.store import Conditions, Held, Key, Record
+from maskkv.eval.store import Conditions, Held, Key
 from maskkv.eval.workers import Source, side_by_side
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
+from maskkv.json_lines import Record
 
 TOGETHER = 16
 """Sequences that denoise side by side; more only where one example has more variants than that."""

@@ -19,8 +19,7 @@ from maskkv.eval.answering import Answer, Answered
 from maskkv.eval.benchmark import Task
 from maskkv.eval.fields import filled, whole
 from maskkv.generation import Generation
-
-Record = dict[str, object]
+from maskkv.json_lines import Record
 
 
 @dataclass(frozen=True)

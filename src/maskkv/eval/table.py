@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from maskkv.eval.cells import REFERENCES, scores, standard_error
 from maskkv.eval.retention import retention
-from maskkv.eval.store import Record
+from maskkv.json_lines import Record
 
 WIDEST = 9
 """Policies with budgets that fit beside each other; of more, the tables show policies down and budgets across."""

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from maskkv import files
 from maskkv.errors import ProfileError
+from maskkv.printable import brief
 
 T = TypeVar("T")
 
@@ -37,8 +38,8 @@ class LayerProfile:
             )
         if self.fingerprint != fingerprint:
             raise ProfileError(
-                f"the layer profile was measured on another model ({files.brief(self.model)}, fingerprint "
-                f"{files.brief(self.fingerprint[:12])}; this one has {fingerprint[:12]}): "
+                f"the layer profile was measured on another model ({brief(self.model)}, fingerprint "
+                f"{brief(self.fingerprint[:12])}; this one has {fingerprint[:12]}): "
                 "make one with `maskkv calibrate`"
             )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from maskkv.errors import CheckpointError
-from maskkv.files import brief
 from maskkv.models import dream, illada, llada
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw
+from maskkv.printable import brief
 
 
 class Family(Protocol):

@@ -10,6 +10,7 @@ from typing import TypeGuard
 
 from maskkv import files
 from maskkv.errors import CheckpointError
+from maskkv.printable import brief
 
 Raw = Mapping[str, object]
 _ABSENT = object()
@@ -32,7 +33,7 @@ def read_json(path: Path) -> dict[str, object] | None:
     except RecursionError:
         raise CheckpointError(f"{path} cannot be read as JSON: it is nested too deeply") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {files.brief(error)}") from None
+        raise CheckpointError(f"{path} cannot be read as JSON: {brief(error)}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds a JSON {type(value).__name__}; supported: an object")
     return value
@@ -190,7 +191,7 @@ def _is_int(value: object) -> TypeGuard[int]:
 
 def _shown(value: object) -> str:
     text = "nothing" if value is _ABSENT else "null" if value is None else repr(value)
-    return files.brief({"True": "true", "False": "false"}.get(text, text), 80)
+    return brief({"True": "true", "False": "false"}.get(text, text), 80)
 
 
 def _wrong(name: str, found: object, supported: str) -> str:

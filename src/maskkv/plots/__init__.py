@@ -13,7 +13,7 @@ from maskkv.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from maskkv.plots.source import Record
+    from maskkv.json_lines import Record
 
 FIGURES = {
     "attention": "Fig. 1a: what mask and prompt queries read of the prompt, by step",

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from maskkv.errors import InputError
+from maskkv.json_lines import Record
 from maskkv.plots.scores import RETENTION, Estimate, cells, label, over_tasks, quantity, setting, task_names
-from maskkv.plots.source import Record, text
+from maskkv.plots.source import text
 from maskkv.plots.style import sheet, wrapped
 
 EVICTING, KEEPING = ("0.75", ""), ("white", "////")

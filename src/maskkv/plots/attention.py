@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from maskkv.plots.source import Record, grid, observations, positive, subject
+from maskkv.json_lines import Record
+from maskkv.plots.source import grid, observations, positive, subject
 from maskkv.plots.style import COLOUR_MAP, legend_below, looks, sheet
 
 QUERIES = {"mask": "mask queries", "prompt": "prompt queries"}

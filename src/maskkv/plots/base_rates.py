@@ -9,8 +9,9 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from maskkv.errors import InputError
+from maskkv.json_lines import Record
 from maskkv.plots.scores import Estimate, cells, draw_curve, over_tasks, quantity, setting, task_names
-from maskkv.plots.source import Record, look_up, whole
+from maskkv.plots.source import look_up, whole
 from maskkv.plots.style import legend_below, looks, panel_grid
 
 RATES = {"head_base": ("α", 0.1), "layer_base": ("β", 0.4)}

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from maskkv.json_lines import Record
 from maskkv.plots import paper
 from maskkv.plots.scores import RETENTION, Estimate, cells, draw_curve, over_tasks, quantity, setting, task_names
-from maskkv.plots.source import Record, text, whole
+from maskkv.plots.source import text, whole
 from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid
 
 DODGE = 0.035

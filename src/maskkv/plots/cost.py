@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
-from maskkv.plots.source import MISSING, Record, check_alike, check_distinct, having, look_up, positive, text, whole
+from maskkv.json_lines import Record
+from maskkv.plots.source import MISSING, check_alike, check_distinct, having, look_up, positive, text, whole
 from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
 
 PANELS = {

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
+from maskkv.json_lines import Record
 from maskkv.plots.paper import SOURCE
-from maskkv.plots.source import Record, check_alike, check_distinct, having, look_up, number, positive, text, whole
+from maskkv.plots.source import check_alike, check_distinct, having, look_up, number, positive, text, whole
 from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
 
 SAME = ("shape", "dtype", "device", "gen_length")

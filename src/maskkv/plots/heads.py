@@ -8,7 +8,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maskkv.plots.source import Record, grid, observations, positive, subject
+from maskkv.json_lines import Record
+from maskkv.plots.source import grid, observations, positive, subject
 from maskkv.plots.style import COLOUR_MAP, sheet
 
 MOST_LAYERS = 4

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from maskkv.json_lines import Record
 from maskkv.plots.scores import FIELDS
-from maskkv.plots.source import Record, check_alike, check_distinct, having, number, text, whole
+from maskkv.plots.source import check_alike, check_distinct, having, number, text, whole
 from maskkv.plots.style import heat_map, panel_grid, wrapped
 
 

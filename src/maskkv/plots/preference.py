@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from maskkv.plots.source import Record, check_alike, grid, observations, subject
+from maskkv.json_lines import Record
+from maskkv.plots.source import check_alike, grid, observations, subject
 from maskkv.plots.style import heat_map, sheet
 
 

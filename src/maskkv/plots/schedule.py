@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from maskkv.plots.source import Record
+from maskkv.json_lines import Record
 from maskkv.plots.tradeoff import draw_tradeoff
 
 RULES = ("one_pass", "doubt", "drift")

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
-from maskkv.plots.source import Record, check_alike, check_distinct, grid, having, look_up, number, text, whole
+from maskkv.json_lines import Record
+from maskkv.plots.source import check_alike, check_distinct, grid, having, look_up, number, text, whole
 from maskkv.plots.style import Look
 
 Key = TypeVar("Key", bound=Hashable)

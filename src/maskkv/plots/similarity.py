@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from maskkv.json_lines import Record
 from maskkv.plots.scores import Estimate, Z, draw_curve
-from maskkv.plots.source import Record, check_alike, grid, observations, subject
+from maskkv.plots.source import check_alike, grid, observations, subject
 from maskkv.plots.style import legend_below, looks, sheet
 
 STEPS = {"first step": 0, "last step": -1}

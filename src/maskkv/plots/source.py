@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from maskkv import records
 from maskkv.errors import InputError
+from maskkv.json_lines import Record
 from maskkv.printable import printable
 
-Record = dict[str, object]
 MISSING = object()
 LARGEST = 1e100
 """What a number of a record is at most, so that none becomes infinite on its way into a picture."""

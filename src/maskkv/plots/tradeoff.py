@@ -9,8 +9,9 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from maskkv.json_lines import Record
 from maskkv.plots.scores import Estimate, cells, estimate, label, quantity, setting, task_names
-from maskkv.plots.source import Record, check_alike, positive
+from maskkv.plots.source import check_alike, positive
 from maskkv.plots.style import legend_below, log_ticks, looks, panel_grid
 
 Rule = Callable[[Mapping[str, object]], str]

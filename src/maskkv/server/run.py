@@ -18,8 +18,7 @@ from maskkv.server import logs
 from maskkv.server.app import create_app
 from maskkv.server.runner import Runner
 from maskkv.server.settings import ServerSettings
-
-_LAST_WORDS_S = 5
+from maskkv.server.streaming import LAST_WORDS_S
 
 
 def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: Callable[[str], None]) -> None:
@@ -37,7 +36,7 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=settings.drain_timeout + _LAST_WORDS_S,
+        timeout_graceful_shutdown=settings.drain_timeout + LAST_WORDS_S,
         lifespan="on",
     )
     with _listen(settings) as listener:

@@ -13,7 +13,8 @@ from maskkv.server.errors import ApiError
 from maskkv.server.replies import DONE, Reply, event
 from maskkv.server.service import Exchange
 
-_LAST_WORDS_S = 5.0
+LAST_WORDS_S = 5
+"""Seconds after a request's time, or the server's, in which what was said last is still sent."""
 
 
 class EventStream(StreamingResponse):
@@ -27,7 +28,7 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything; a reader who takes nothing more is cut off a little after the request's time is up."""
         try:
-            async with asyncio.timeout_at(self._exchange.job.deadline.at + _LAST_WORDS_S):
+            async with asyncio.timeout_at(self._exchange.job.deadline.at + LAST_WORDS_S):
                 await super().__call__(scope, receive, send)
         finally:
             self._exchange.close()

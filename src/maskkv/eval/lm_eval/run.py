@@ -20,8 +20,9 @@ from maskkv.eval.answering import Variant
 from maskkv.eval.lm_eval import arguments
 from maskkv.eval.lm_eval.answers import Answer, Answers
 from maskkv.eval.lm_eval.model import MaskKVModel
-from maskkv.eval.store import Conditions, Record
+from maskkv.eval.store import Conditions
 from maskkv.generation import Generation
+from maskkv.json_lines import Record
 
 BENCHMARK = "lm-eval"
 _Results = dict[str, Any]
