@@ -115,7 +115,8 @@ def test_a_reader_that_left_is_not_taken_for_a_failure():
     ids=lambda args: " ".join(args[:2]).replace(ESCAPE, "ESC"),
 )
 @pytest.mark.parametrize("name", [ESCAPE, BYTE], ids=["escapes", "bytes"])
-def test_what_was_typed_steers_no_terminal(run, tiny, args, name):
+def test_what_was_typed_steers_no_terminal(run, tiny, tmp_path, monkeypatch, args, name):
+    monkeypatch.chdir(tmp_path)  # a file of records makes the folders that it is in
     ran = run(*(arg.replace(ESCAPE, name).replace("{tiny}", tiny) for arg in args))
     assert ran.status == 2
     assert ran.err.startswith("maskkv: error: ")
