@@ -6,14 +6,17 @@ a template does with a message, cutting and joining included, a message holds no
 price: a special token that the template looks for in a message is not found there.
 
 Some templates put special tokens together from pieces (`'<|' + role + '|>'`), which marks would not follow. For these
-the marks are in the messages instead: every character that a special token could be made of is one there.
+the marks are in the messages instead: every character that a special token could be made of is one there. Which of the
+two it is, the conversation's roles say, with nothing said. Such a template reads marks where a message has letters, so
+that all it looks for, cuts by, escapes or encodes may go wrong: what it writes must be the same as without marks, and
+its special tokens the same as if nothing were said, or the conversation is refused.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,10 +38,41 @@ _HIDDEN_CHARACTER = re.compile(f"{_HIDDEN}([{_DIGITS}]{{6}})")
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
-_PROBE = ({"role": "user", "content": "."},)
+_PROBES = tuple(
+    [{"role": role, "content": "."} for role in roles.split()]
+    for roles in ("user", "system user", "user assistant user", "system user assistant")
+)
+
+_FIELDS = ("content", "name", "role")
+"""The names of a message's fields that a template may put into a special token; others are a user's text."""
+
+_ESCAPES = "&\\"
+"""What begins a character that is written with others, as in HTML and in JSON."""
+
+_UNFIT = (
+    "the checkpoint's chat template puts special tokens together from pieces and also works on the text of messages, "
+    "which could make tokens of it; that is not supported for this conversation; a plain prompt needs no template"
+)
 
 _ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 """What a template may put into a special token; any other role is a user's text."""
+
+
+class _Marks:
+    """Marks for the letters of special tokens, and the way back."""
+
+    def __init__(self, letters: set[str]) -> None:
+        """Choose a mark for each letter.
+
+        Raises:
+            CheckpointError: there are too few.
+        """
+        if len(letters) > _MARKS:
+            raise CheckpointError(
+                f"the special tokens are made of {len(letters)} characters; supported: at most {_MARKS}"
+            )
+        self.of = {ord(letter): _FIRST_MARK + index for index, letter in enumerate(sorted(letters))}
+        self.letters = {mark: chr(letter) for letter, mark in self.of.items()}
 
 
 class ChatTemplate:
@@ -49,89 +83,105 @@ class ChatTemplate:
         if any(_RESERVED.search(token) for token in special):
             raise CheckpointError("a special token holds a code point that Unicode reserves (U+FDD0 to U+FDE0)")
         self.source = source
-        self._set_marks(set("".join(special)))
+        self._marks = _Marks(set("".join(special)))
         # The longest first, as the tokenizer matches them; without any, what matches nowhere.
         longest_first = sorted(special, key=len, reverse=True)
         self._spelled = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-        self._marked = re.compile("|".join(token.translate(self._marks) for token in longest_first) or "(?!)")
+        self._marked = re.compile("|".join(token.translate(self._marks.of) for token in longest_first) or "(?!)")
         self._named_tokens = dict(named_tokens)
-        self._spells_whole: bool | None = None
-        self._deciding = threading.Lock()
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
         """Write a conversation; in it only the special tokens that the template wrote are spelled, others are hidden.
 
         Raises:
-            InputError: a message is malformed or empty, or the template refuses the conversation.
+            InputError: a message is malformed or empty, or the template refuses the conversation, or it puts special
+                tokens together from pieces and also works on the text of this conversation.
         """
         _check(messages)
-        self._decide()
-        write = self._write_marked if self._spells_whole else self._write_to_marked
-        return self._hide(write(messages, continue_last))
+        if self._spells_whole(messages, continue_last):
+            marked = self._write_marked(messages, continue_last)
+            return self._hide(marked, marked.translate(self._marks.letters), self._marked)
+        plain = self._rendered(self.source, messages, self._named_tokens, continue_last)
+        try:
+            text = self._write_to_marked(messages, continue_last)
+            expected = self._write_to_marked(_placeholders(messages), continue_last)
+        except OutOfTimeError:
+            raise
+        except InputError:
+            raise InputError(_UNFIT) from None
+        # What a message says must neither be changed by its marks nor bring tokens of its own.
+        if shown(text) != plain or self._spelled.findall(text) != self._spelled.findall(expected):
+            raise InputError(_UNFIT)
+        return text
 
-    def _decide(self) -> None:
-        """Find out, once, on which side the marks are."""
-        with self._deciding:
-            if self._spells_whole is None:
-                whole = self._probe()
-                if not whole:
-                    self._set_marks(_in_any_case({chr(letter) for letter in self._marks}))
-                self._spells_whole = whole
+    @functools.cached_property
+    def _message_marks(self) -> _Marks:
+        return _Marks(_in_any_case({*map(chr, self._marks.of), *_ESCAPES}))
 
-    def _set_marks(self, letters: set[str]) -> None:
-        self._marks = _marks(letters)
-        self._letters = {mark: letter for letter, mark in self._marks.items()}
-
-    def _write_marked(self, messages: Sequence[Message], continue_last: bool = False) -> str:
+    def _write_marked(self, messages: Sequence[Message], continue_last: bool) -> str:
         """Render with marks for the special tokens that the program and its named tokens spell."""
         named = {name: self._mark(token) for name, token in self._named_tokens.items()}
         return self._rendered(self._mark(self.source), messages, named, continue_last)
 
-    def _write_to_marked(self, messages: Sequence[Message], continue_last: bool = False) -> str:
-        """Render with marks in the messages, for all that could become a letter of a special token."""
+    def _write_to_marked(self, messages: Sequence[Message], continue_last: bool) -> str:
+        """Render with marks in the messages, for all that could become a letter of a special token; hide the others."""
+        marks = self._message_marks
         marked = [
             {
-                field: value if field == "role" and value in _ROLES else value.translate(self._marks)
+                field if field in _FIELDS else field.translate(marks.of): value
+                if field == "role" and value in _ROLES
+                else value.translate(marks.of)
                 for field, value in message.items()
             }
             for message in messages
         ]
-        return self._rendered(self.source, marked, self._named_tokens, continue_last)
+        written = self._rendered(self.source, marked, self._named_tokens, continue_last)
+        return self._hide(written, written.translate(marks.letters), self._spelled)
 
     def _mark(self, text: str) -> str:
-        return self._spelled.sub(lambda found: found[0].translate(self._marks), text)
+        return self._spelled.sub(lambda found: found[0].translate(self._marks.of), text)
 
     def _rendered(self, source: str, messages: Sequence[Message], named: Mapping[str, str], continue_last: bool) -> str:
         last = {"add_generation_prompt": not continue_last, "continue_final_message": continue_last}
         try:
             return renderer().render(source, messages, **last, **named)
         except InputError as error:
-            said = str(error).translate(self._letters)
+            said = str(error).translate(self._marks.letters)
             raise type(error)(said.encode("utf-8", "replace").decode()) from None
 
-    def _probe(self) -> bool:
-        """Say whether the program spells its special tokens whole, and marks in them change nothing else."""
+    def _spells_whole(self, messages: Sequence[Message], continue_last: bool) -> bool:
+        """Say whether the program spells its special tokens whole, for these roles or else for usual ones.
+
+        Of a program that takes none of them nothing is known: it may put tokens together.
+        """
+        for probes in ((_placeholders(messages),), _PROBES):
+            answers = [self._probe(probe, continue_last) for probe in probes]
+            if known := [answer for answer in answers if answer is not None]:
+                return all(known)
+        return False
+
+    def _probe(self, messages: Sequence[Message], continue_last: bool) -> bool | None:
+        """Say whether all special tokens come out as marks, which change nothing else; None where nothing comes out."""
         try:
-            plain = self._rendered(self.source, _PROBE, self._named_tokens, False)
+            plain = self._rendered(self.source, messages, self._named_tokens, continue_last)
         except OutOfTimeError:
             raise  # It would not take less for the conversation itself.
         except InputError:
-            return True  # Nothing is known of a program that takes no such conversation.
+            return None
         try:
-            marked = self._write_marked(_PROBE)
+            marked = self._write_marked(messages, continue_last)
         except InputError:
             return False
-        return not self._spelled.search(marked) and marked.translate(self._letters) == plain
+        return not self._spelled.search(marked) and marked.translate(self._marks.letters) == plain
 
-    def _hide(self, marked: str) -> str:
-        """Return what was rendered with letters for marks, and each special token broken that a message is part of."""
-        text = marked.translate(self._letters)
+    def _hide(self, marked: str, text: str, written_token: re.Pattern[str]) -> str:
+        """Return the text with each special token broken that a message is part of."""
         parts: list[str] = []
         done = 0
         while found := self._spelled.search(text, done):
             start = found.start()
             parts.append(_RESERVED.sub(_hidden, text[done:start]))
-            written = (self._marked if self._spells_whole else self._spelled).match(marked, start)
+            written = written_token.match(marked, start)
             done = written.end() if written else start
             parts.append(text[start:done])
             if found.end() > done:
@@ -146,15 +196,12 @@ def shown(text: str) -> str:
     return _HIDDEN_CHARACTER.sub(_character, text)
 
 
-def _marks(letters: set[str]) -> dict[int, int]:
-    """Return a mark for each letter.
-
-    Raises:
-        CheckpointError: there are too few.
-    """
-    if len(letters) > _MARKS:
-        raise CheckpointError(f"the special tokens are made of {len(letters)} characters; supported: at most {_MARKS}")
-    return {ord(letter): _FIRST_MARK + index for index, letter in enumerate(sorted(letters))}
+def _placeholders(messages: Sequence[Message]) -> list[Message]:
+    """Return a conversation of the same roles in which nothing is said."""
+    return [
+        {field: "." if field != "role" and value.strip() else value for field, value in message.items()}
+        for message in messages
+    ]
 
 
 def _in_any_case(letters: set[str]) -> set[str]:
@@ -186,8 +233,8 @@ def _check(messages: Any) -> None:
         fields = [message.get(field) for field in ("role", "content")] if isinstance(message, Mapping) else [None]
         if not all(isinstance(field, str) for field in fields):
             raise InputError("a message needs a role and a content, both strings")
-        if not all(isinstance(value, str) for value in message.values()):
-            raise InputError("a message holds strings only")
+        if not all(isinstance(each, str) for field in message.items() for each in field):
+            raise InputError("a message holds strings only, under names that are strings")
         if _HALF_PAIR.search("".join([*message, *message.values()])):
             raise InputError("a message holds half a surrogate pair: it is not valid Unicode")
     if not messages[-1]["content"].strip():
