@@ -46,8 +46,8 @@ _PROBES = tuple(
 _FIELDS = ("content", "name", "role")
 """The names of a message's fields that a template may put into a special token; others are a user's text."""
 
-_ESCAPES = "&\\"
-"""What begins a character that is written with others, as in HTML and in JSON."""
+_ESCAPES = "&\\0123456789"
+"""What other characters can be written with: in HTML, in JSON, as numbers."""
 
 _UNFIT = (
     "the checkpoint's chat template puts special tokens together from pieces and also works on the text of messages, "
