@@ -263,7 +263,6 @@ def pretended() -> Iterator[Counts]:
         patch.setattr(torch, "tensor", _made)
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(fused, "_has_triton", lambda: False)
-        patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (2**40, 2**40))
         device = Device()
         patch.setattr(torch.cuda, "CUDAGraph", partial(Graph, device))
         patch.setattr(torch.cuda, "graph_pool_handle", object)

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from maskkv import policies
+from maskkv import memory, policies
 from maskkv.api import LanguageModel
 from maskkv.cache import PackedCache, Refresh
 from maskkv.calibrate import importance
@@ -137,7 +137,8 @@ def test_half_precision_mixes_no_devices_either() -> None:
 
 
 @FAMILIES
-def test_what_looks_into_a_model_mixes_no_devices(family: str) -> None:
+def test_what_looks_into_a_model_mixes_no_devices(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 2**40)  # the pretended device has none
     own = model(family)
     prompt, settings = random_prompt(own.config, 20), Generation(gen_length=4, block_length=4)
 

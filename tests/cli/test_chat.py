@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import time
@@ -237,12 +238,18 @@ class Terminal:
     def type(self, keys):
         os.write(self.ours, keys)
 
-    def until(self, text, seconds=300):
-        """Read until a text shows up, and return what came before it and it."""
+    def interrupt(self):
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def until(self, text, seconds=300, again=lambda: None):
+        """Read until a text shows up, and return what came before it and it; do something again while nothing comes."""
         deadline = time.monotonic() + seconds
         while text not in self.seen:
             assert time.monotonic() < deadline, self.seen
-            self.seen += os.read(self.ours, 4096)
+            if select.select([self.ours], [], [], 1.0)[0]:
+                self.seen += os.read(self.ours, 4096)
+            else:
+                again()
         before, found, self.seen = self.seen.partition(text)
         return before + found
 
@@ -296,7 +303,7 @@ def test_ctrl_c_stops_the_answer_and_the_chat_goes_on_as_if_nothing_was_said(ter
     shell.until(b"> ")
     shell.type(FIRST.encode() + b"\n")
     shell.until(b"step ")
-    os.killpg(shell.process.pid, signal.SIGINT)
+    shell.interrupt()
     stopped = shell.until(b"> ")
     assert b"stopped" in stopped
     assert b"Traceback" not in stopped
@@ -306,8 +313,9 @@ def test_ctrl_c_stops_the_answer_and_the_chat_goes_on_as_if_nothing_was_said(ter
     # At the prompt, Ctrl-C drops the line.
     shell.type(b"half a li")
     shell.until(b"half a li")  # it is echoed once it has been read
-    os.killpg(shell.process.pid, signal.SIGINT)
-    shell.until(b"> ")
+    shell.interrupt()
+    # A signal that comes just before `readline` waits for the next key is heard of with that key only.
+    shell.until(b"> ", again=shell.interrupt)
     shell.type(b"/quit\n")
     status, rest = shell.end()
     assert status == 0

@@ -96,7 +96,7 @@ def test_demo_counts_every_way_within_80_columns(run, tiny):
 def test_demo_counts_what_eval_scores(run, tiny, monkeypatch, tmp_path):
     """Of documents 102000 to 102002 the second is said to be answered right."""
     monkeypatch.setattr("maskkv.mini.score", lambda made, text: float(made.seed == 102_001))
-    monkeypatch.setattr(demo, "_show_example", lambda llm, task, ways, tell: None)
+    monkeypatch.setattr(demo, "_show_example", lambda llm, asked, ways, tell: None)
     monkeypatch.setattr(demo, "TASKS", {"multi-key": "3 digits", "single-key": "more"})
     found = counts(run("demo", "--seed", 2, "--model", tiny, "--length", 60, "--questions", 5).out)
     args = ("mini", "--policy", "full", "--task", "multi-key", "--length", 60, "-n", 3, "--first-seed", 102_000)
@@ -114,7 +114,8 @@ def asked(run, monkeypatch):
         seen = []
         with monkeypatch.context() as patch:
             patch.setattr(ModelFlags, "load", lambda flags: None)
-            patch.setattr(demo, "_show_example", lambda llm, task, ways, tell: None)
+            patch.setattr(demo, "_first", lambda llm, task: None)
+            patch.setattr(demo, "_show_example", lambda llm, asked, ways, tell: None)
             patch.setattr(demo, "_count", lambda llm, tasks, ways: seen.extend((tasks, ways)))
             patch.setattr(demo, "_show_counts", lambda right, recorded: seen.append(recorded))
             assert run("demo", *args).status == 0

@@ -21,6 +21,7 @@ from maskkv.generation import Generation
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
     from maskkv.eval.answering import Answer, Variant
+    from maskkv.eval.benchmark import Example
     from maskkv.eval.mini import MiniTask
 
 TASKS = {"multi-key": "3 digits", "long-value": "8 to 16 words"}
@@ -110,6 +111,7 @@ def demo(
     """
     if not 0 < percent <= 100:
         raise InputError(f"--percent must be above 0 and at most 100, not {percent:g}")
+    from maskkv.eval.benchmark import Example
     from maskkv.eval.mini import MiniTask
 
     first = FIRST_DOCUMENT + MOST_QUESTIONS * seed
@@ -120,13 +122,12 @@ def demo(
         for number in task.numbers:
             make(task.name, length, number)  # what cannot be made is refused before anything is answered
     llm = model.load()
-    for task in tasks:
-        task.example(llm, task.numbers[0])  # nor is anything said to a model that cannot read it
+    examples = [_first(llm, task) for task in tasks]  # nor is anything said of what a model cannot read
     tell = Notice(llm)
     recorded = RECORDED if length == LENGTH and model == ModelFlags() else {}
     terminal.put(f"{questions} generated documents of at most {length:,} tokens, each with a question.\n")
-    for task in tasks:
-        _show_example(llm, task, [NONE, *compared(percent)], tell)
+    for example in examples:
+        _show_example(llm, example, [NONE, *compared(percent)], tell)
     right = _count(llm, tasks, compared(percent))
     _show_counts(right, recorded)
 
@@ -137,12 +138,17 @@ def compared(percent: float) -> list[Way]:
     return list(dict.fromkeys([*paper, *doubting, Way("maskkv", max(HOLDING, percent), DOUBT)]))
 
 
-def _show_example(llm: LanguageModel, task: MiniTask, ways: Sequence[Way], tell: Notice) -> None:
-    """Answer the first question in every way, one after the other, and show what each took."""
+def _first(llm: LanguageModel, task: MiniTask) -> tuple[str, Example]:
+    """Return the first question of a task, and what it is as an example."""
+    number = task.numbers[0]
+    return make(task.name, task.length, number).question, task.example(llm, number)
+
+
+def _show_example(llm: LanguageModel, asked: tuple[str, Example], ways: Sequence[Way], tell: Notice) -> None:
+    """Answer a question in every way, one after the other, and show what each took."""
     from maskkv.eval.answering import fitted
 
-    number = task.numbers[0]
-    question, example = make(task.name, task.length, number).question, task.example(llm, number)
+    question, example = asked
     table = terminal.table("", "answer", "", "sure", "reads", "cache", "time", title=question)
     for way in ways:
         variant = way.variant(len(example.prompt))
