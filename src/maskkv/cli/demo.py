@@ -111,7 +111,6 @@ def demo(
     """
     if not 0 < percent <= 100:
         raise InputError(f"--percent must be above 0 and at most 100, not {percent:g}")
-    from maskkv.eval.benchmark import Example
     from maskkv.eval.mini import MiniTask
 
     first = FIRST_DOCUMENT + MOST_QUESTIONS * seed
