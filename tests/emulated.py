@@ -33,9 +33,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from maskkv.decoding.replay import capture_stream
 from maskkv.models.transformer import Transformer
 from maskkv.ops import fused, ragged
-from maskkv.replay import capture_stream
 from tests.emulated_graphs import Graph, Stream, tensors_of
 
 CUDA = torch.device("cuda:0")

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import pytest
 
-from maskkv import engine as engine_module
 from maskkv.cache import EvictingCache, PackedCache, SharedRefresh
-from maskkv.engine import Engine, Step
+from maskkv.decoding import engine as engine_module
+from maskkv.decoding.engine import Engine, Step
+from maskkv.decoding.replay import LivePass
+from maskkv.decoding.sampler import Sampler
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
-from maskkv.replay import LivePass
-from maskkv.sampler import Sampler
-from maskkv.sequence import RunningSequence
 
 PLACES = ("branches", "vote", "importance", "outputs", "joining", "live", "propose", "host", "commit")
 Who = Literal["one", "all", "together", "once"]

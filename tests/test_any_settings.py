@@ -20,9 +20,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskkv import checkpoint, policies
+from maskkv import policies
 from maskkv.cache import NoCache, Refresh
-from maskkv.engine import Engine, Step
+from maskkv.checkpoints import weights
+from maskkv.decoding.engine import Engine, Step
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -33,8 +34,8 @@ from maskkv.ops.quantised import KV_DTYPES
 from maskkv.policies import mix
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
 from tests import reference_sampler
-from tests.checkpoints import TINY, published, reference, write
 from tests.reference import SlowEviction, slow_run
+from tests.saved_models import TINY, published, reference, write
 
 FEW, MANY, BATCH = 24, 10_000, 100
 EXTREMES = (5e-324, 1e-310, 1e-300, 1e-45, 1e-30, 1e-3, 1e3, 1e30, 1e39, 1e300, 1.7e308)
@@ -560,5 +561,5 @@ def loaded(family: str, layers: int, seed: int, dtype: torch.dtype) -> Transform
     )
     with TemporaryDirectory() as folder:
         write(Path(folder), TINY[family] | named, published(family, made))
-        model = checkpoint.load(folder, "cpu", "float32")
+        model = weights.load(folder, "cpu", "float32")
         return model.to(dtype)

@@ -8,15 +8,17 @@ import pytest
 import torch
 
 import maskkv
-from maskkv import api, checkpoint, loading, policies, sequence
+from maskkv import api, loading, policies
 from maskkv import calibrate as calibration
 from maskkv.calibrate import calibrate
+from maskkv.checkpoints import weights
+from maskkv.decoding import sequence
 from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.mini import sample, words
 from maskkv.models.stretch import stretch
-from maskkv.text import Text
+from maskkv.text.tokenizer import Text
 from tests.cli.tiny import save_tiny, tiny_model
 from tests.reference import DREAM, SlowModel, random_model, random_prompt
 
@@ -417,4 +419,4 @@ def test_result_has_the_promised_fields():
 
 
 def test_fingerprint_survives_saving(folder):
-    assert checkpoint.fingerprint(tiny_model(0)) == checkpoint.fingerprint(checkpoint.load(folder))
+    assert weights.fingerprint(tiny_model(0)) == weights.fingerprint(weights.load(folder))

@@ -4,8 +4,8 @@ import statistics
 
 import pytest
 
-from maskkv import checkpoint
 from maskkv.calibrate import calibrate, documents, importance
+from maskkv.checkpoints import weights
 from maskkv.errors import InputError
 from maskkv.mini import tasks, words
 from tests.reference import LLADA, SlowModel, random_model, random_prompt
@@ -24,7 +24,7 @@ def test_profile_is_mean_and_spread_over_prompts_with_masks_behind_them():
     assert profile.importance == pytest.approx([sum(layer) / 3 for layer in layers], abs=1e-5)
     assert profile.spread == pytest.approx([statistics.pstdev(layer) for layer in layers], abs=1e-5)
     assert (profile.model, profile.n, profile.prompt_length) == ("tiny", 3, 9)
-    profile.check(checkpoint.fingerprint(model), LLADA.num_layers)
+    profile.check(weights.fingerprint(model), LLADA.num_layers)
 
 
 def test_masks_behind_the_prompt_count():

@@ -7,7 +7,7 @@ import maskkv
 from maskkv import memory, policies
 from maskkv.bench.memory import LiveBytes
 from maskkv.bench.shapes import SHAPES, random_model, shape
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.plan import Shape, Workload, longest_prompt

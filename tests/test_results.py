@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import maskkv
-from maskkv import checkpoint, mini, records
+from maskkv import mini, records
+from maskkv.checkpoints import weights
 from maskkv.cli import demo
 from maskkv.eval.store import Record
 from maskkv.eval.table import percent, score_table, summary_table
@@ -90,7 +91,7 @@ def test_the_demo_says_what_the_records_say() -> None:
         record = shown(way, task)
         assert (part, demo.RECORDED_N) == (record["score"], record["n"])
         assert (record["length"], record["mean_prompt_length"]) == (demo.LENGTH, demo.LENGTH)
-        assert record["fingerprint"] == checkpoint.fingerprint(maskkv.load().model)
+        assert record["fingerprint"] == weights.fingerprint(maskkv.load().model)
     assert [str(way) for _, way in demo.RECORDED] == 2 * [str(way) for way in demo.compared(demo.PERCENT)]
 
 
@@ -124,4 +125,4 @@ def test_the_readmes_first_example_is_right_for_every_document_of_the_records() 
 def test_every_cell_is_on_the_same_documents_and_on_the_bundled_weights(file: Path) -> None:
     found = measured(file)
     assert len({(each["n"], each["first_seed"], each["length"]) for each in found}) == 1
-    assert {each["fingerprint"] for each in found} == {checkpoint.fingerprint(maskkv.load().model)}
+    assert {each["fingerprint"] for each in found} == {weights.fingerprint(maskkv.load().model)}

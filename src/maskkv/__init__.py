@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel, load
-    from maskkv.engine import Engine, Step
+    from maskkv.decoding.engine import Engine, Step
     from maskkv.errors import CheckpointError, InputError, MaskKVError, ProfileError
     from maskkv.eviction.policy import Policy
     from maskkv.generation import Generation
@@ -36,7 +36,7 @@ __all__ = [
 
 _HOMES = {
     "maskkv.api": ("LanguageModel", "load"),
-    "maskkv.engine": ("Engine", "Step"),
+    "maskkv.decoding.engine": ("Engine", "Step"),
     "maskkv.errors": ("CheckpointError", "InputError", "MaskKVError", "ProfileError"),
     "maskkv.eviction.policy": ("Policy",),
     "maskkv.generation": ("Generation",),

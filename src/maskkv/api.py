@@ -13,12 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv import checkpoint, loading, memory, mini, policies
+from maskkv import loading, memory, mini, policies
 from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
-from maskkv.canvas import check_prompt
+from maskkv.checkpoints import weights
+from maskkv.checkpoints.tokenizer_files import NO_TOKENIZER
 from maskkv.checks import quoted
-from maskkv.engine import Engine, Step
+from maskkv.decoding.canvas import check_prompt
+from maskkv.decoding.engine import Engine, Step
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -29,9 +32,7 @@ from maskkv.ops.quantised import check_kv_dtype
 from maskkv.ops.rope import check_rope_scale
 from maskkv.plan import Shape, Workload, check_fits
 from maskkv.result import Result
-from maskkv.sequence import RunningSequence
-from maskkv.text import Text, Token, check_text
-from maskkv.tokenizer_files import NO_TOKENIZER
+from maskkv.text.tokenizer import Text, Token, check_text
 
 Message = dict[str, str]
 """One turn of a chat: `role` and `content`."""
@@ -253,7 +254,7 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     imported. `budget` is pairs or a part of each prompt, `"5%"`, rounded up. `profile` is a layer profile or its file;
     None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells. `rope_scale`
     None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU that would
-    emulate that and has the memory (`checkpoint.load`). `kv_dtype` is what kept prompt pairs are stored in: the model's
+    emulate that and has the memory (`weights.load`). `kv_dtype` is what kept prompt pairs are stored in: the model's
     own dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the layers.
 
     Raises:
@@ -267,12 +268,12 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     check_kv_dtype(kv_dtype)
     if rope_scale is not None:
         check_rope_scale(rope_scale)
-    folder = checkpoint.resolve(mini.folder() if model is None else model)
+    folder = weights.resolve(mini.folder() if model is None else model)
     text = loading.tokenizer(folder)
-    transformer = checkpoint.load(folder, device=device, dtype=dtype)
+    transformer = weights.load(folder, device=device, dtype=dtype)
     # A profile belongs to the weights as they are in the files.
     known = loading.layer_profile(profile, transformer)
-    checkpoint.quantize(transformer, quantize)
+    weights.quantize(transformer, quantize)
     if compile:
         transformer.compile_rows()
     else:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from maskkv import checkpoint, memory, policies
+from maskkv import memory, policies
 from maskkv.cache import measure_importance
-from maskkv.canvas import Canvas, check_prompt
+from maskkv.checkpoints import weights
+from maskkv.decoding.canvas import Canvas, check_prompt
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
@@ -39,7 +40,7 @@ def calibrate(
     layers = list(zip(*measured, strict=True))
     return LayerProfile(
         model=name,
-        fingerprint=checkpoint.fingerprint(model),
+        fingerprint=weights.fingerprint(model),
         n=len(measured),
         prompt_length=max(len(prompt) for prompt in prompts),
         importance=tuple(statistics.fmean(layer) for layer in layers),

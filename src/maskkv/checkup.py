@@ -169,10 +169,10 @@ def tried(device: str) -> Iterator[Finding]:
     """Run the project's kernels and tiny models on the device of that name, if it is a CUDA device."""
     import torch
 
-    from maskkv import checkpoint
+    from maskkv.checkpoints import weights
 
     try:
-        place = checkpoint.device_of(device)
+        place = weights.device_of(device)
     except InputError:  # The model, which cannot be put there, says so.
         return
     if place.type != "cuda":

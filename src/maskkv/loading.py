@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from maskkv import checkpoint, tokenizer_files
+from maskkv.checkpoints import tokenizer_files, weights
 from maskkv.checks import quoted
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.models.transformer import Transformer
-from maskkv.text import Text
+from maskkv.text.tokenizer import Text
 
 
 def tokenizer(folder: Path) -> Text | None:
@@ -24,7 +24,7 @@ def layer_profile(given: LayerProfile | str | Path | None, model: Transformer) -
     Raises:
         ProfileError: The profile is malformed or belongs to another model.
     """
-    fingerprint = checkpoint.fingerprint(model)
+    fingerprint = weights.fingerprint(model)
     if given is None:
         shipped = resources.files("maskkv") / "profiles"
         known = (LayerProfile.from_json(file.read_text("utf-8")) for file in shipped.iterdir())

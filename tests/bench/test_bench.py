@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskkv import checkpoint, mini, policies
+from maskkv import mini, policies
 from maskkv.bench.__main__ import check, choose, main, parser
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
 from maskkv.bench.report import summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
 from maskkv.cache import NoCache
+from maskkv.checkpoints import weights
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.plan import Shape, Workload
-from tests.checkpoints import LLADA, published, reference, write
+from tests.saved_models import LLADA, published, reference, write
 
 TINY = ["--shape", "tiny", "--prompt-length", "96", "--gen-length", "8", "--repeats", "1"]
 
@@ -117,9 +118,9 @@ def test_a_checkpoint_has_to_fit_in_the_dtype_that_it_is_loaded_in(
 ) -> None:
     narrow = {name: tensor.bfloat16() for name, tensor in published("llada", reference("llada")).items()}
     folder = write(tmp_path, LLADA, narrow)
-    monkeypatch.setattr("maskkv.precision.multiplies", lambda device, dtype: native)
+    monkeypatch.setattr("maskkv.checkpoints.precision.multiplies", lambda device, dtype: native)
     work = Workload(96, Generation(gen_length=8), policies.named("none"))
-    peak = Shape(checkpoint.read_config(folder), itemsize).peak(work)
+    peak = Shape(weights.read_config(folder), itemsize).peak(work)
     arguments = ["--model", str(folder), "--device", "cpu", "--policy", "none", *TINY[2:]]
     monkeypatch.setattr("maskkv.memory.available", lambda device: peak - 1)
     assert main(arguments) == 2

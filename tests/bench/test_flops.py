@@ -10,7 +10,7 @@ from torch import Tensor
 from maskkv.bench.flops import SegmentFlops, count_flops, step_flops
 from maskkv.bench.shapes import random_model, shape
 from maskkv.cache import Extent, Refresh
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.policies import named

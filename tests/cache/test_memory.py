@@ -10,7 +10,7 @@ from tests.reference import CONFIGS, random_model, random_prompt
 
 from maskkv import policies
 from maskkv.bench.memory import LiveBytes
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.ops import attention

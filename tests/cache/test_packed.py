@@ -8,7 +8,7 @@ from tests.reference import CONFIGS, random_model, random_prompt
 from maskkv import policies
 from maskkv.bench.memory import LiveBytes
 from maskkv.cache.evicting import LiveState
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 from maskkv.plan import Shape, Workload
 

@@ -13,7 +13,7 @@ from tests.reference import (
 
 from maskkv import policies
 from maskkv.cache import Refresh
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import maskkv
-from maskkv import checkpoint, checkup, memory, mini
+from maskkv import checkup, memory, mini
 from maskkv.api import LanguageModel
 from maskkv.bench.gpu import device, kernel_checks, model_checks
 from maskkv.bench.gpu.verdicts import Verdict
+from maskkv.checkpoints import weights
 from maskkv.checkup import Finding
 from maskkv.cli.flags import ModelFlags
 from maskkv.generation import Generation
@@ -208,7 +209,7 @@ def test_a_triton_that_does_not_import_is_broken(card, monkeypatch):
 
 def test_doctor_on_a_card_prints_all_of_it(run, card, monkeypatch):
     own = maskkv.load(device="cpu", dtype="float32")
-    unpacked = checkpoint.load(mini.folder(), "cpu", "float32")
+    unpacked = weights.load(mini.folder(), "cpu", "float32")
     there = LanguageModel(moved(unpacked), own.text, profile=own.profile)
     monkeypatch.setattr(model_checks, "tokens", nothing)
     monkeypatch.setattr(model_checks, "graphs", nothing)

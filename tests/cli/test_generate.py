@@ -275,7 +275,7 @@ def test_a_bug_is_not_taken_for_bad_input(run, monkeypatch):
 
 
 def test_an_answer_cannot_steer_a_terminal(run, tiny, monkeypatch):
-    monkeypatch.setattr("maskkv.text.Text.decode", lambda self, tokens: "a\x1b[2Jb")
+    monkeypatch.setattr("maskkv.text.tokenizer.Text.decode", lambda self, tokens: "a\x1b[2Jb")
     arguments = ("generate", "anna holds 1 .", "--model", tiny, "--budget", 4, "--gen-length", 8)
     assert run(*arguments).out == "a\x1b[2Jb\n"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

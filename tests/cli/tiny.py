@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-from maskkv import checkpoint
+from maskkv.checkpoints import weights
 from maskkv.mini import words
 from maskkv.models import llada
 from maskkv.models.transformer import Transformer
@@ -53,7 +53,7 @@ def tiny_model(seed: int) -> Transformer:
 
 def save_tiny(folder: Path, seed: int = 0) -> Path:
     """Write weights, config, tokenizer and chat template."""
-    checkpoint.save(tiny_model(seed), folder, RAW)
+    weights.save(tiny_model(seed), folder, RAW)
     numbers = {word: number for number, word in enumerate(words.VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(numbers, unk_token=words.UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

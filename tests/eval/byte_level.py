@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from maskkv import checkpoint
+from maskkv.checkpoints import weights
 from maskkv.models import llada
 from maskkv.models.transformer import Transformer
 from tests.cli.tiny import RAW
@@ -45,7 +45,7 @@ def save_byte_level(folder: Path, seed: int = 0) -> Path:
             if parameter.ndim > 1:
                 parameter.normal_(0.0, 0.3)
         model.head.weight[: len(alphabet)] = 0.0
-    checkpoint.save(model.requires_grad_(False).eval(), folder, BYTES)
+    weights.save(model.requires_grad_(False).eval(), folder, BYTES)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "<|end|>"}))
     return folder

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from maskkv import checkpoint
+from maskkv.checkpoints import weights
 from maskkv.mini import words
 from tests.cli.tiny import RAW, tiny_model
 
 
 def save_speller(folder: Path) -> Path:
     """Write weights, config and a byte-level tokenizer without a chat template."""
-    checkpoint.save(tiny_model(0), folder, RAW)
+    weights.save(tiny_model(0), folder, RAW)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = (words.EOS, words.MASK)  # ids 0 and 1, as in the config
     numbers = {token: number for number, token in enumerate((*special, *letters))}

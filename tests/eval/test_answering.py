@@ -53,7 +53,7 @@ def test_a_model_that_answers_right_scores_one(llm, unit, monkeypatch):
         prompt = tuple(sequence.canvas.tokens[: sequence.canvas.prompt_length].tolist())
         return [*llm.text.encode(right[prompt]), llm.model.config.eos_ids[0], *llm.text.encode("anna")]
 
-    monkeypatch.setattr("maskkv.sequence.RunningSequence.response", response)
+    monkeypatch.setattr("maskkv.decoding.sequence.RunningSequence.response", response)
     answers = [own for each in answer(llm, unit, study().schedule, isolated=False) for own in each.answers]
     assert {own.score for own in answers} == {1.0}
     assert {own.tokens for own in answers} == {6}  # "anna holds 1 2 3 .", and nothing behind the end

@@ -14,7 +14,7 @@ import maskkv
 from maskkv import lens, policies
 from maskkv.generation import Generation
 from maskkv.mini import sample
-from maskkv.text import Token
+from maskkv.text.tokenizer import Token
 from tests.cli.tiny import save_tiny
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>\u2028\u202e $data"

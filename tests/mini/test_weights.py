@@ -8,7 +8,7 @@ import maskkv
 from maskkv import mini
 from maskkv.errors import InputError
 from maskkv.mini import words
-from maskkv.text import Text
+from maskkv.text.tokenizer import Text
 from maskkv.training.export import config
 from maskkv.training.init import Shape
 

@@ -9,12 +9,12 @@ import transformers.models.llama.modeling_llama as llama
 import transformers.models.qwen2.modeling_qwen2 as qwen2
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.checkpoints import DREAM_7B, ILLADA_8B, LLADA_8B, TINY, both_ways, published, reference, write
+from tests.saved_models import DREAM_7B, ILLADA_8B, LLADA_8B, TINY, both_ways, published, reference, write
 from torch import Tensor
 from transformers import LlamaConfig, Qwen2Config
 
-from maskkv import checkpoint
 from maskkv.cache import NoCache
+from maskkv.checkpoints import weights
 from maskkv.errors import CheckpointError
 from maskkv.models import families
 from maskkv.models.transformer import Transformer
@@ -71,7 +71,7 @@ def test_ids_come_from_the_config_and_not_from_the_family() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_equal_those_of_transformers(family: str, kv_heads: int, tmp_path: Path) -> None:
     theirs = reference(family, kv_heads)
-    ours = checkpoint.load(write(tmp_path, config_with(family, kv_heads), published(family, theirs)), device="cpu")
+    ours = weights.load(write(tmp_path, config_with(family, kv_heads), published(family, theirs)), device="cpu")
     expected = both_ways(theirs, TOKENS)
     for chunk_rows in (1024, 37, 16, 5):
         ours._chunk_rows = chunk_rows
@@ -103,7 +103,7 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
     theirs = theirs.bfloat16()
     theirs.model.rotary_emb.inv_freq = inverse_frequencies  # a cast of the whole model takes it along
     folder = write(tmp_path, TINY[family], published(family, theirs))
-    ours = checkpoint.load(folder, device="cpu", dtype="bfloat16")
+    ours = weights.load(folder, device="cpu", dtype="bfloat16")
     positions = torch.arange(37) + 1000
 
     in_model_dtype = both_ways(theirs, TOKENS, positions).float()

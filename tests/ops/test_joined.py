@@ -5,8 +5,9 @@ import torch
 from tests import reference
 from torch import nn
 
-from maskkv import checkpoint, policies
-from maskkv.engine import Engine
+from maskkv import policies
+from maskkv.checkpoints import weights
+from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 from maskkv.ops.linear import Joined
 
@@ -39,7 +40,7 @@ def test_a_model_with_joined_projections_answers_the_same(family: str, chunk_row
     plain, joined = (reference.random_model(reference.CONFIGS[family], 3, chunk_rows) for _ in range(2))
     for layer in joined.layers:
         layer.join_projections()
-    assert checkpoint.fingerprint(joined) == checkpoint.fingerprint(plain)
+    assert weights.fingerprint(joined) == weights.fingerprint(plain)
     responses = []
     for model in (plain, joined):
         engine = Engine(model)

@@ -7,7 +7,7 @@ import torch
 from tests.reference import CONFIGS, random_model, random_prompt
 from torch import Tensor
 
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation

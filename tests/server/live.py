@@ -18,7 +18,7 @@ import uvicorn
 from openai import OpenAI
 
 from maskkv.api import LanguageModel
-from maskkv.engine import Step
+from maskkv.decoding.engine import Step
 from maskkv.mini import sample
 from maskkv.server.app import create_app
 from maskkv.server.run import Draining

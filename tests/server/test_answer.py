@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskkv import policies
-from maskkv.engine import Step
+from maskkv.decoding.engine import Step
+from maskkv.decoding.sampler import Commit
 from maskkv.generation import Generation
-from maskkv.sampler import Commit
 from maskkv.server.answer import Answer
 from maskkv.server.orders import Order
-from tests.test_stream import BYTE_TOKENS, BYTES, EOS, MASK, sure
+from tests.text.test_stream import BYTE_TOKENS, BYTES, EOS, MASK, sure
 
 # Characters of several tokens, and few letters of which stops overlap.
 IDS = st.one_of(

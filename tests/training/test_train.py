@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskkv import checkpoint
+from maskkv.checkpoints import weights
 from maskkv.mini import words
-from maskkv.text import Text
+from maskkv.text.tokenizer import Text
 from maskkv.training.init import Shape
 from maskkv.training.train import STAGES, Stage, Trainer, schedule, train
 
@@ -43,7 +43,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
 
 def test_the_folder_loads_like_any_checkpoint(finished: tuple[Trainer, list[float], Path]) -> None:
     trainer, _, out = finished
-    model = checkpoint.load(out, device="cpu")
+    model = weights.load(out, device="cpu")
     assert torch.equal(model.embed.weight, trainer.model.embed.weight)
     assert torch.equal(model.layers[2].down_proj.weight, trainer.model.layers[2].down_proj.weight)
     assert Text.load(out).has_chat_template

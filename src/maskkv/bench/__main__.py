@@ -15,14 +15,15 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from maskkv import checkpoint, memory, policies
+from maskkv import memory, policies
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Task, Timing, cost, timing
 from maskkv.bench.report import show, summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
 from maskkv.budget import Budget, pairs_of, read_budget
 from maskkv.cache import measure_importance
-from maskkv.checkpoint import DTYPES
+from maskkv.checkpoints import weights
+from maskkv.checkpoints.weights import DTYPES
 from maskkv.errors import InputError, MaskKVError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
@@ -175,10 +176,10 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
     Raises:
         InputError: It would not fit into memory.
     """
-    config = shape(options.shape or "mid") if options.model is None else checkpoint.config_of(options.model)
-    device = checkpoint.device_of(options.device)
+    config = shape(options.shape or "mid") if options.model is None else weights.config_of(options.model)
+    device = weights.device_of(options.device)
     if options.model is not None:
-        dtype = checkpoint.dtype_of(options.model, device, options.dtype or "auto")
+        dtype = weights.dtype_of(options.model, device, options.dtype or "auto")
     else:
         dtype = DTYPES[options.dtype or ("float32" if device.type == "cpu" else "bfloat16")]
     needed = max(
@@ -194,7 +195,7 @@ def make(options: argparse.Namespace, generation: Generation, cases: Sequence[Ca
             "smaller --batch-size or --dtype bfloat16 needs less; `maskkv plan` tells what fits"
         )
     if options.model is not None:
-        return checkpoint.load(options.model, device, options.dtype or "auto")
+        return weights.load(options.model, device, options.dtype or "auto")
     return random_model(config, options.seed, dtype, device)
 
 

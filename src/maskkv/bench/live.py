@@ -12,8 +12,8 @@ import torch
 
 from maskkv.bench.measure import kind
 from maskkv.bench.shapes import SHAPES, random_model, shape
-from maskkv.checkpoint import DTYPES
-from maskkv.engine import Engine
+from maskkv.checkpoints.weights import DTYPES
+from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.ops.quantised import KV_DTYPES

@@ -11,7 +11,7 @@ from maskkv.bench.flops import count_flops
 from maskkv.bench.machine import moved_bytes, synchronize
 from maskkv.bench.memory import LiveBytes
 from maskkv.cache import Refresh
-from maskkv.engine import Engine, Step
+from maskkv.decoding.engine import Engine, Step
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer

@@ -75,16 +75,17 @@ def bench(*, options: BenchFlags) -> None:
     No cache, dLLM-Cache (full) and MaskKV take turns in one process, on a random model or a checkpoint, at every
     prompt length and batch size. Prints tables and ends with one line of JSON.
     """
-    from maskkv import checkpoint, policies
+    from maskkv import policies
     from maskkv.bench.__main__ import main
     from maskkv.bench.shapes import shape
+    from maskkv.checkpoints import weights
     from maskkv.errors import InputError
     from maskkv.ops.quantised import check_kv_dtype
 
     if options.shape is not None:
         shape(options.shape)
-    if options.dtype is not None and options.dtype not in checkpoint.DTYPES:
-        raise InputError(f"--dtype {options.dtype}: expected one of {', '.join(checkpoint.DTYPES)}")
+    if options.dtype is not None and options.dtype not in weights.DTYPES:
+        raise InputError(f"--dtype {options.dtype}: expected one of {', '.join(weights.DTYPES)}")
     check_kv_dtype(options.kv_dtype or "auto")
     for name in options.policy or ():
         policies.named(name)

@@ -14,7 +14,7 @@ from maskkv.errors import InputError
 
 if TYPE_CHECKING:
     from maskkv.eviction.profile import LayerProfile
-    from maskkv.text import Text
+    from maskkv.text.tokenizer import Text
 
 DEFAULT_N = 8
 

@@ -19,7 +19,7 @@ from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
 
 if TYPE_CHECKING:
-    from maskkv.engine import Step
+    from maskkv.decoding.engine import Step
     from maskkv.result import Result
 
 Steps = Generator["Step", None, "Result"]

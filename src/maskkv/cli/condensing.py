@@ -12,8 +12,8 @@ from rich.text import Text
 from maskkv.printable import printable
 
 if TYPE_CHECKING:
-    from maskkv.engine import Step
-    from maskkv.text import Text as Tokenizer
+    from maskkv.decoding.engine import Step
+    from maskkv.text.tokenizer import Text as Tokenizer
 
 MASK = "░"
 TRAILING = 64

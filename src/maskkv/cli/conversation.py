@@ -16,7 +16,7 @@ from maskkv.generation import Generation
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
-    from maskkv.engine import Step
+    from maskkv.decoding.engine import Step
     from maskkv.result import Result
 
 COMMANDS = {

@@ -43,26 +43,27 @@ class ShapeFlags:
     @property
     def computed_in(self) -> str:
         """Return the dtype's full name."""
-        from maskkv import checkpoint
+        from maskkv.checkpoints import weights
 
-        return str(checkpoint.DTYPES[self.dtype]).removeprefix("torch.")
+        return str(weights.DTYPES[self.dtype]).removeprefix("torch.")
 
     def read(self) -> tuple[str, Shape]:
         """Return the model's name and what decides its memory; default: the bundled dLLM."""
-        from maskkv import checkpoint, mini
+        from maskkv import mini
         from maskkv.bench.shapes import shape
+        from maskkv.checkpoints import weights
         from maskkv.plan import Shape
 
         if self.model is not None and self.shape is not None:
             raise InputError("--model and --shape both name a model: give one of them")
-        if self.dtype not in checkpoint.DTYPES:
-            raise InputError(f"--dtype {self.dtype}: expected one of {', '.join(checkpoint.DTYPES)}")
-        itemsize = checkpoint.DTYPES[self.dtype].itemsize
+        if self.dtype not in weights.DTYPES:
+            raise InputError(f"--dtype {self.dtype}: expected one of {', '.join(weights.DTYPES)}")
+        itemsize = weights.DTYPES[self.dtype].itemsize
         if self.shape is not None:
             return self.shape, Shape(shape(self.shape), itemsize)
         if self.model is not None:
-            return self.model, Shape(checkpoint.config_of(self.model), itemsize)
-        return "bundled", Shape(checkpoint.read_config(mini.folder()), itemsize)
+            return self.model, Shape(weights.config_of(self.model), itemsize)
+        return "bundled", Shape(weights.read_config(mini.folder()), itemsize)
 
 
 @flagged

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from maskkv.api import LanguageModel
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.eval.benchmark import Example, Task
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
-from maskkv.sequence import RunningSequence
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from torch import Tensor
 from maskkv import policies, records
 from maskkv.api import LanguageModel
 from maskkv.cache import ImportanceProbe, NoCache
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
+from maskkv.decoding.proposals import Proposals
+from maskkv.decoding.sampler import propose
 from maskkv.errors import InputError
 from maskkv.eval.answering import fitted
 from maskkv.eval.benchmark import Task
@@ -34,8 +36,6 @@ from maskkv.models.transformer import StepCache, Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.host import on_host
 from maskkv.policies.maskkv import PromptPreference
-from maskkv.proposals import Proposals
-from maskkv.sampler import propose
 
 BENCHMARK = "observe"
 N = 1

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from maskkv import checkpoint, records
+from maskkv import records
 from maskkv.api import LanguageModel
+from maskkv.checkpoints import weights
 from maskkv.errors import InputError
 from maskkv.eval.answering import Answer, Answered
 from maskkv.eval.benchmark import Task
@@ -40,9 +41,9 @@ class Conditions:
         """Describe a loaded model and how it is run."""
         model: Record = {
             "model": name,
-            "fingerprint": checkpoint.fingerprint(llm.model),
+            "fingerprint": weights.fingerprint(llm.model),
             "dtype": str(llm.model.dtype).removeprefix("torch."),
-            "quantize": checkpoint.quantization(llm.model),
+            "quantize": weights.quantization(llm.model),
             "kv_dtype": llm.kv_dtype,
             "rope_scale": llm.rope_scale,
             "profile": None if llm.profile is None else _digest(llm.profile.importance),

@@ -14,7 +14,7 @@ from maskkv.generation import Generation
 from maskkv.lens.ladder import Ladder, climb
 from maskkv.plan import Workload
 from maskkv.result import Result
-from maskkv.text import Token
+from maskkv.text.tokenizer import Token
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskkv.api import LanguageModel
 from maskkv.cache import NoCache, measure_importance
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView

@@ -28,6 +28,9 @@ from maskkv.ops.spans import over_spans, spans
 CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
 """Rows whose token-wise intermediates are alive at a time, by kind of device: a GPU is kept waiting by fewer."""
 
+LOGIT_ROWS = 256
+"""Rows whose logits are alive at a time, unless one sequence asks for more."""
+
 
 class Sublayer(Enum):
     """Name the two terms that a layer adds to the residual stream."""

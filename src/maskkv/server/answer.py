@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from maskkv.engine import Step
+from maskkv.decoding.engine import Step
 from maskkv.server.orders import Order
-from maskkv.stream import Stream, certain, first_stop
-from maskkv.text import Text
+from maskkv.text.stream import Stream, certain, first_stop
+from maskkv.text.tokenizer import Text
 
 
 class Answer:

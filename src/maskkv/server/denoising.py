@@ -7,7 +7,7 @@ from typing import Any
 
 from maskkv.server.jobs import Kept, Progress
 from maskkv.server.orders import Order
-from maskkv.text import Text
+from maskkv.text.tokenizer import Text
 
 Fields = dict[str, Any]
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from maskkv.engine import Step
+from maskkv.decoding.engine import Step
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.plan import Need
-from maskkv.sequence import RunningSequence
 from maskkv.server.errors import ApiError
 from maskkv.server.orders import Order
 

@@ -18,7 +18,7 @@ from maskkv.server.jobs import Deadline
 from maskkv.server.orders import Order, check_model, order, turns, workload
 from maskkv.server.requests import ChatRequest
 from maskkv.server.service import Service, service
-from maskkv.text import Token
+from maskkv.text.tokenizer import Token
 
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}})
 

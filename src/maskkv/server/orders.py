@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from maskkv import policies
 from maskkv.api import LanguageModel
 from maskkv.budget import Budget, pairs_of
-from maskkv.canvas import check_prompt
 from maskkv.checks import quoted
+from maskkv.decoding.canvas import check_prompt
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation

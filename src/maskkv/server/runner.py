@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from maskkv.api import LanguageModel
-from maskkv.engine import Engine, Step
+from maskkv.decoding.engine import Engine, Step
 from maskkv.errors import InputError
 from maskkv.memory import available
 from maskkv.plan import Need, Shape, Workload

@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(llm, tmp_path, monkeypatch)
         assert model.generate_until(asked) == whole
     assert file.read_text().startswith(held)
     assert len(file.read_text().splitlines()) == 3
-    monkeypatch.setattr("maskkv.engine.Engine.step", None)  # nothing is left to do
+    monkeypatch.setattr("maskkv.decoding.engine.Engine.step", None)  # nothing is left to do
     with Journal(file) as journal:
         again = MaskKVModel(llm, known=Answers(journal))
     assert again.generate_until(asked) == whole

@@ -102,7 +102,7 @@ def test_answers_are_kept_and_not_asked_again(llm, quizzes, monkeypatch):
     first = run(llm, "bytes", study, quizzes / "out")
     assert [each["n"] for each in first] == [2, 2]
     assert len((quizzes / "out" / "lm-eval.answers.jsonl").read_text().splitlines()) == 4
-    monkeypatch.setattr("maskkv.engine.Engine.step", None)  # nothing is left to do
+    monkeypatch.setattr("maskkv.decoding.engine.Engine.step", None)  # nothing is left to do
     assert run(llm, "bytes", study, quizzes / "out") == first
 
 

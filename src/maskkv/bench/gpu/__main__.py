@@ -23,7 +23,7 @@ from maskkv.bench.gpu import checks, kernels, limits, options, pace
 from maskkv.bench.gpu.device import free_unused, name_of
 from maskkv.bench.gpu.subject import Fields, Subject
 from maskkv.bench.shapes import SHAPES
-from maskkv.checkpoint import DTYPES
+from maskkv.checkpoints.weights import DTYPES
 from maskkv.errors import InputError, MaskKVError
 from maskkv.records import append, environment, prepare_file
 

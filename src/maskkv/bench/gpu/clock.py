@@ -13,7 +13,7 @@ import torch
 from maskkv.bench.machine import Machine, synchronize
 from maskkv.bench.measure import kind
 from maskkv.cache import Refresh
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 
 EAGER = 2

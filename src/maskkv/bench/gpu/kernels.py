@@ -16,7 +16,7 @@ from maskkv.bench.gpu.clock import milliseconds, on_device, steps
 from maskkv.bench.gpu.device import free_unused
 from maskkv.bench.gpu.subject import Fields, Setup, Subject
 from maskkv.bench.machine import synchronize
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.ops.attention import attention_mass
 
 _LARGEST, _LETTERS = 10, 80

@@ -15,7 +15,7 @@ from maskkv.bench.gpu.subject import random_prompt
 from maskkv.bench.gpu.verdicts import Found, Verdict, relative_error
 from maskkv.bench.shapes import SHAPES, random_model
 from maskkv.cache import EvictingCache, Extent, NoCache, PackedCache, Refresh, SharedRefresh
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 from maskkv.mini.tasks import TASKS, sample
 from maskkv.models.config import ModelConfig

@@ -24,7 +24,7 @@ from maskkv.bench.gpu.clock import (
 from maskkv.bench.gpu.device import Peak, driver, free_unused
 from maskkv.bench.gpu.subject import Fields, Setup, Subject
 from maskkv.cache import Refresh
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 
 _LONGEST = 32

@@ -15,7 +15,7 @@ from maskkv.bench.machine import Machine, moved_bytes
 from maskkv.bench.measure import kind
 from maskkv.bench.shapes import random_model, random_tokens, shape
 from maskkv.cache import Extent, Refresh
-from maskkv.engine import Engine
+from maskkv.decoding.engine import Engine
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig

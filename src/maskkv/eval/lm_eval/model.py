@@ -15,16 +15,16 @@ from lm_eval.api.registry import register_model  # type: ignore[import-untyped]
 from lm_eval.utils import simple_parse_args_string  # type: ignore[import-untyped]
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from maskkv import checkpoint
 from maskkv.api import LanguageModel
-from maskkv.engine import Engine
+from maskkv.checkpoints import weights
+from maskkv.decoding.engine import Engine
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.errors import InputError
 from maskkv.eval.lm_eval import arguments
 from maskkv.eval.lm_eval.answers import Answer, Answers, Request, key
 from maskkv.eval.lm_eval.requests import cut, read
 from maskkv.generation import Generation
-from maskkv.sequence import RunningSequence
-from maskkv.stream import Stream, first_stop
+from maskkv.text.stream import Stream, first_stop
 
 
 @register_model("maskkv")
@@ -49,7 +49,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
         self.together = together
         self.known = Answers() if known is None else known
         self.answers: dict[str, list[Answer]] = {}
-        self._fingerprint = checkpoint.fingerprint(llm.model)
+        self._fingerprint = weights.fingerprint(llm.model)
         self._device = llm.model.device
         self._rendered: set[str] = set()
 

@@ -11,10 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.blame import Blame, let_go
 from maskkv.budget import Budget, pairs_of
 from maskkv.cache import Refresh
-from maskkv.canvas import check_prompt
+from maskkv.decoding.blame import Blame, let_go
+from maskkv.decoding.canvas import check_prompt
+from maskkv.decoding.passes import Passes
+from maskkv.decoding.proposals import Proposals
+from maskkv.decoding.sampler import Commit, guide, limited, propose
+from maskkv.decoding.sequence import RunningSequence, Settings
+from maskkv.decoding.turns import Turns
 from maskkv.errors import ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -23,11 +28,6 @@ from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.ops.host import on_host
 from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
-from maskkv.passes import Passes
-from maskkv.proposals import Proposals
-from maskkv.sampler import Commit, guide, limited, propose
-from maskkv.sequence import RunningSequence, Settings
-from maskkv.turns import Turns
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from maskkv import renderer, rendering, templates
 from maskkv.errors import CheckpointError, InputError, MaskKVError
-from maskkv.text import Text
+from maskkv.text import renderer, rendering, templates
+from maskkv.text.tokenizer import Text
 
 SPECIAL = ("<|eot|>", "<|bos|>", "<s>")
 CONTENT = "{{ messages[-1].content }}"

@@ -13,12 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from maskkv.decoding.proposals import Draws, Proposals, propose_dream, propose_llada
 from maskkv.errors import CheckpointError
 from maskkv.generation import Generation
-from maskkv.proposals import Draws, Proposals, propose_dream, propose_llada
-
-LOGIT_ROWS = 256
-"""Candidates whose logits are alive at a time, unless one sequence has more."""
+from maskkv.models.transformer import LOGIT_ROWS
 
 _STRONGEST = 1e30
 """A guidance that no logit has a say beside, and that leaves every product of it finite."""

@@ -1,6 +1,6 @@
 import torch
 
-from maskkv.canvas import Canvas
+from maskkv.decoding.canvas import Canvas
 
 MASK = 9
 

@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
-from maskkv import tokenizer_files
+from maskkv.checkpoints import tokenizer_files
+from maskkv.checkpoints.tokenizer_checks import failures
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
-from maskkv.templates import ChatTemplate, shown
-from maskkv.tokenizer_checks import failures
-from maskkv.tokenizer_words import words_per_token
+from maskkv.text.templates import ChatTemplate, shown
+from maskkv.text.words import words_per_token
 
 _BLANKS = re.compile(r"\s*")
 _FAILS = "the checkpoint's tokenizer fails on this text"

@@ -8,18 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
-from maskkv import policies
-from maskkv.cache import Refresh, measure_importance
-from maskkv.engine import Engine, Step
-from maskkv.errors import CheckpointError, InputError, ProfileError
-from maskkv.eviction.policy import Policy
-from maskkv.eviction.profile import LayerProfile
-from maskkv.generation import Generation
-from maskkv.ops.rope import ntk_scale
-from maskkv.ops.segments import Rows
-from maskkv.policies import mix
 from tests.reference import (
     CONFIGS,
     LLADA,
@@ -29,6 +17,18 @@ from tests.reference import (
     random_prompt,
     slow_run,
 )
+from torch import Tensor
+
+from maskkv import policies
+from maskkv.cache import Refresh, measure_importance
+from maskkv.decoding.engine import Engine, Step
+from maskkv.errors import CheckpointError, InputError, ProfileError
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.ops.rope import ntk_scale
+from maskkv.ops.segments import Rows
+from maskkv.policies import mix
 
 FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
 NONE, FULL, MASKKV = (policies.named(name) for name in ("none", "full", "maskkv"))

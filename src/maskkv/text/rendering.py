@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from maskkv.errors import InputError, MaskKVError
 
 _SECONDS = 20.0
-"""By the clock; where the system can, the renderer itself is held to less computing (`maskkv.renderer`)."""
+"""By the clock; where the system can, the renderer itself is held to less computing (`maskkv.text.renderer`)."""
 
 _START_SECONDS = 120.0
 """Its imports take a second on an idle machine."""
@@ -97,7 +97,7 @@ class Renderer:
             self.close()
             # -P, so that no module of the current folder is taken for one of Python's.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "maskkv.renderer"],
+                [sys.executable, "-P", "-m", "maskkv.text.renderer"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

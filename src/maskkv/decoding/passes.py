@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, ImportanceProbe, SharedRefresh
+from maskkv.decoding.replay import LivePass, capture_stream
+from maskkv.decoding.sequence import Branch, RunningSequence
 from maskkv.eviction.profile import LayerProfile
 from maskkv.models.transformer import StepCache, Transformer
 from maskkv.ops.rope import Rotation
-from maskkv.replay import LivePass, capture_stream
-from maskkv.sequence import Branch, RunningSequence
 
 
 class Passes:

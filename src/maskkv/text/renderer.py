@@ -1,7 +1,8 @@
 """A process of its own that renders chat templates: a template is a stranger's program, so it gets little to use up.
 
-`python -m maskkv.renderer` says a line when it is ready, then answers each line of JSON with one; it ends with its
-input. The parent (`maskkv.rendering`) watches the clock; the system, where it can, limits computing time and memory.
+`python -m maskkv.text.renderer` says a line when it is ready, then answers each line of JSON with one; it ends with
+its input. The parent (`maskkv.text.rendering`) watches the clock; the system, where it can, limits computing time
+and memory.
 """
 
 from __future__ import annotations

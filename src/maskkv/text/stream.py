@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from maskkv.text import Text, whole_characters
+from maskkv.text.tokenizer import Text, whole_characters
 
 
 class Stream:

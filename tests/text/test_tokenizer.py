@@ -14,7 +14,7 @@ from tokenizers.models import BPE, WordLevel
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from maskkv.errors import CheckpointError, InputError
-from maskkv.text import Text
+from maskkv.text.tokenizer import Text
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog",
@@ -447,7 +447,7 @@ def test_a_piece_is_what_one_token_stands_for(llada: Text) -> None:
 
 def test_plain_prompts_do_not_import_transformers(llada_folder: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from maskkv.text import Text; "
+        "import sys; from pathlib import Path; from maskkv.text.tokenizer import Text; "
         f"Text.load(Path({str(llada_folder)!r})).encode('fox'); sys.exit('transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0

@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.reference import CONFIGS, DREAM, LLADA
 
 from maskkv import policies
 from maskkv.cache import Refresh
+from maskkv.decoding.proposals import Proposals
+from maskkv.decoding.sampler import propose
+from maskkv.decoding.sequence import RunningSequence, Settings
 from maskkv.generation import Generation
-from maskkv.proposals import Proposals
-from maskkv.sampler import propose
-from maskkv.sequence import RunningSequence, Settings
-from tests.reference import CONFIGS, DREAM, LLADA
 
 FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
 PROMPT = [5, 6, 7, 8, 9]

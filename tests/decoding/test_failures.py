@@ -11,19 +11,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import PLACES, Asked, FaultError, Planted, Ran, planted, run
+from tests.reference import CONFIGS, RecordingTransformer, random_model, random_prompt
 
 from maskkv import policies
 from maskkv.cache import EvictingCache
 from maskkv.cache.state import LiveState
-from maskkv.engine import Engine, Step
+from maskkv.decoding.engine import Engine, Step
+from maskkv.decoding.passes import Passes
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
-from maskkv.passes import Passes
 from maskkv.policies import mix
-from maskkv.sequence import RunningSequence
-from tests.faults import PLACES, Asked, FaultError, Planted, Ran, planted, run
-from tests.reference import CONFIGS, RecordingTransformer, random_model, random_prompt
 
 MASKKV, SQUEEZE = policies.named("maskkv"), policies.named("squeezeattention")
 VICTIM = 1

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, Extent, Refresh
-from maskkv.canvas import Canvas
+from maskkv.decoding.canvas import Canvas
+from maskkv.decoding.proposals import Proposals
+from maskkv.decoding.sampler import Commit, Sampler, finished
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.ops.rope import Rotation
-from maskkv.proposals import Proposals
-from maskkv.sampler import Commit, Sampler, finished
 
 
 @dataclass(frozen=True)

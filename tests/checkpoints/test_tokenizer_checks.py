@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from maskkv import tokenizer_checks
+from maskkv.checkpoints import tokenizer_checks
 from maskkv.errors import CheckpointError, InputError
-from maskkv.text import Text
+from maskkv.text.tokenizer import Text
 
 BASE: dict[str, Any] = {
     "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
@@ -135,7 +135,8 @@ def test_a_tokenizer_s_padding_takes_no_memory(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "tokenizer.json").write_text(json.dumps({**BASE, "padding": padding}))
     program = (
-        f"from pathlib import Path; from maskkv.text import Text; print(Text.load(Path({str(tmp_path)!r})).encode('a'))"
+        "from pathlib import Path; from maskkv.text.tokenizer import Text; "
+        f"print(Text.load(Path({str(tmp_path)!r})).encode('a'))"
     )
     done = subprocess.run([sys.executable, "-c", program], timeout=300, capture_output=True, text=True)
     assert done.stdout == "[0]\n"

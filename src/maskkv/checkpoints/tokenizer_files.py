@@ -8,11 +8,12 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from maskkv import files, tokenizer_checks
+from maskkv import files
+from maskkv.checkpoints import tokenizer_checks
+from maskkv.checkpoints.tokenizer_checks import MOST_ADDED, failures
 from maskkv.errors import CheckpointError
 from maskkv.models.fields import read_json
 from maskkv.printable import brief
-from maskkv.tokenizer_checks import MOST_ADDED, failures
 
 NO_TOKENIZER = "has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from maskkv.sequence import RunningSequence
+from maskkv.decoding.sequence import RunningSequence
 
 
 class Turns:

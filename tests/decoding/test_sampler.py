@@ -6,11 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reference_sampler import Event, Model, dream, llada, make_model
 from torch import Tensor
 
-from maskkv.errors import CheckpointError
-from maskkv.generation import Generation
-from maskkv.sampler import (
+from maskkv.decoding.sampler import (
     Commit,
     Sampler,
     dream_rates,
@@ -20,7 +19,8 @@ from maskkv.sampler import (
     llada_count,
     propose,
 )
-from tests.reference_sampler import Event, Model, dream, llada, make_model
+from maskkv.errors import CheckpointError
+from maskkv.generation import Generation
 
 MASK = 3
 EOS, EOT = 4, 5

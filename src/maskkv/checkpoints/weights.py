@@ -19,7 +19,7 @@ import huggingface_hub
 import torch
 from torch import Tensor
 
-from maskkv import precision, shards
+from maskkv.checkpoints import precision, shards
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
 from maskkv.models import families

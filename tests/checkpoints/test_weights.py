@@ -9,13 +9,14 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.saved_models import LLADA, TINY, published, reference, write, write_tiny
 from torch import Tensor
 
-from maskkv import checkpoint, memory, precision
+from maskkv import memory
+from maskkv.checkpoints import precision, weights
 from maskkv.errors import CheckpointError, InputError, MaskKVError
 from maskkv.models import families
 from maskkv.models.transformer import Transformer
-from tests.checkpoints import LLADA, TINY, published, reference, write, write_tiny
 
 FAMILIES = sorted(TINY)
 WEIGHTS = "model.safetensors"
@@ -30,17 +31,17 @@ def same(one: Transformer, other: Transformer) -> bool:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(CheckpointError) as found:
-        checkpoint.load(folder, device="cpu")
+        weights.load(folder, device="cpu")
     assert "\n" not in str(found.value)
     return str(found.value)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sharded_equals_unsharded(family: str, tmp_path: Path) -> None:
-    whole = checkpoint.load(write_tiny(tmp_path / "whole", family), device="cpu")
-    sharded = checkpoint.load(write_tiny(tmp_path / "sharded", family, shards=3), device="cpu")
+    whole = weights.load(write_tiny(tmp_path / "whole", family), device="cpu")
+    sharded = weights.load(write_tiny(tmp_path / "sharded", family, shards=3), device="cpu")
     assert same(whole, sharded)
-    assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(sharded)
+    assert weights.fingerprint(whole) == weights.fingerprint(sharded)
     assert not whole.training
     assert not any(parameter.requires_grad for parameter in whole.parameters())
 
@@ -65,8 +66,8 @@ def test_a_dtype_that_is_asked_for_is_taken(
         ("bf16", torch.bfloat16), ("float16", torch.float16), (torch.float32, torch.float32),
         (torch.bfloat16, torch.bfloat16),
     ):  # fmt: skip
-        model = checkpoint.load(folder, device="cpu", dtype=asked)
-        assert dtype_of(model) == checkpoint.dtype_of(folder, "cpu", asked) == dtype
+        model = weights.load(folder, device="cpu", dtype=asked)
+        assert dtype_of(model) == weights.dtype_of(folder, "cpu", asked) == dtype
         assert torch.equal(model.state_dict()["layers.1.q_proj.weight"], tensors[QUERY].to(dtype))
 
 
@@ -85,8 +86,8 @@ def test_what_a_cpu_would_emulate_is_computed_in_float32_if_memory_allows(
     ):
         monkeypatch.setattr(precision, "multiplies", lambda device, dtype, native=native: native)
         monkeypatch.setattr(memory, "available", lambda device, free=free: free)
-        model = checkpoint.load(folder, device="cpu")
-        assert dtype_of(model) == checkpoint.dtype_of(folder, "cpu") == dtype
+        model = weights.load(folder, device="cpu")
+        assert dtype_of(model) == weights.dtype_of(folder, "cpu") == dtype
         assert torch.equal(model.state_dict()["layers.1.q_proj.weight"], tensors[QUERY].to(dtype))
 
 
@@ -94,12 +95,12 @@ def test_the_wide_weights_are_the_file_s_own_and_the_model_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, tensors = stored_as(torch.bfloat16, tmp_path / "narrow")
-    exactly = checkpoint.load(write(tmp_path / "wide", LLADA, {name: each.float() for name, each in tensors.items()}))
-    narrow = checkpoint.load(folder, "cpu", "bf16")
+    exactly = weights.load(write(tmp_path / "wide", LLADA, {name: each.float() for name, each in tensors.items()}))
+    narrow = weights.load(folder, "cpu", "bf16")
     monkeypatch.setattr(precision, "multiplies", lambda device, dtype: False)
-    model = checkpoint.load(folder, "cpu")
+    model = weights.load(folder, "cpu")
     assert same(model, exactly)
-    assert checkpoint.fingerprint(model) == checkpoint.fingerprint(narrow) == checkpoint.fingerprint(exactly)
+    assert weights.fingerprint(model) == weights.fingerprint(narrow) == weights.fingerprint(exactly)
 
 
 def test_a_dtype_is_told_of_files_that_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +110,11 @@ def test_a_dtype_is_told_of_files_that_are_not_here(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name, **options: str(tmp_path / name))
     for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(precision, "multiplies", lambda device, dtype, native=native: native)
-        assert checkpoint.dtype_of("owner/model", "cpu") == dtype
+        assert weights.dtype_of("owner/model", "cpu") == dtype
 
 
 def test_weights_are_mapped_and_not_copied(tmp_path: Path) -> None:
-    model = checkpoint.load(write_tiny(tmp_path, "llada"), device="cpu")
+    model = weights.load(write_tiny(tmp_path, "llada"), device="cpu")
     maps = Path("/proc/self/maps")
     if not maps.exists():
         pytest.skip("needs /proc")
@@ -128,9 +129,9 @@ def test_weights_are_mapped_and_not_copied(tmp_path: Path) -> None:
 def test_a_tied_head_is_the_embedding_even_where_the_file_repeats_it(tmp_path: Path) -> None:
     theirs = reference("illada")
     tensors = published("illada", theirs)
-    once = checkpoint.load(write(tmp_path / "once", TINY["illada"], tensors), device="cpu")
+    once = weights.load(write(tmp_path / "once", TINY["illada"], tensors), device="cpu")
     twice = tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}
-    repeated = checkpoint.load(write(tmp_path / "twice", TINY["illada"], twice), device="cpu")
+    repeated = weights.load(write(tmp_path / "twice", TINY["illada"], twice), device="cpu")
     assert same(once, repeated)
     assert once.head.weight.data_ptr() == once.embed.weight.data_ptr()
 
@@ -183,9 +184,9 @@ def test_weights_too_large_for_fp16_are_refused(tmp_path: Path) -> None:
     tensors = published("llada", reference("llada"))
     tensors[QUERY][0, 0] = 1e6
     folder = write(tmp_path, LLADA, tensors)
-    checkpoint.load(folder, device="cpu")
+    weights.load(folder, device="cpu")
     with pytest.raises(CheckpointError, match=f"{QUERY} holds NaN or infinite values as float16"):
-        checkpoint.load(folder, device="cpu", dtype="fp16")
+        weights.load(folder, device="cpu", dtype="fp16")
 
 
 def test_a_lost_shard_is_named(tmp_path: Path) -> None:
@@ -263,7 +264,7 @@ def test_a_link_to_a_file_is_one(tmp_path: Path) -> None:
     for name in ("config.json", WEIGHTS):
         (folder / name).rename(tmp_path / name)
         (folder / name).symlink_to(tmp_path / name)
-    checkpoint.load(folder, device="cpu")
+    weights.load(folder, device="cpu")
 
 
 def test_a_file_that_is_too_large_to_read_is_refused(tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_a_size_that_the_files_do_not_have_is_refused_before_it_is_allocated(fie
 
 @pytest.mark.parametrize("source", ["x" * 5000, "a/b\nc", "a\0b"])
 def test_a_name_that_nothing_can_have_is_refused(source: str) -> None:
-    for find in (checkpoint.resolve, checkpoint.config_of, lambda name: checkpoint.dtype_of(name, "cpu")):
+    for find in (weights.resolve, weights.config_of, lambda name: weights.dtype_of(name, "cpu")):
         with pytest.raises(CheckpointError, match="is not a folder, nor a hub id") as found:
             find(source)
         assert str(found.value).isprintable()
@@ -334,7 +335,7 @@ def test_a_dtype_is_not_told_of_what_is_no_checkpoint(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path, "llada", shards=2)
     (folder / INDEX).unlink()
     with pytest.raises(CheckpointError, match=f"has neither {WEIGHTS} nor {INDEX}"):
-        checkpoint.dtype_of(folder, "cpu")
+        weights.dtype_of(folder, "cpu")
 
 
 def test_an_id_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +344,7 @@ def test_an_id_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert "is not a folder, nor a hub id (owner/name)" in refusal(Path("/no/such/folder"))
 
 
-@pytest.mark.parametrize("find", [checkpoint.resolve, checkpoint.config_of])
+@pytest.mark.parametrize("find", [weights.resolve, weights.config_of])
 def test_an_empty_name_is_not_the_current_folder(
     find: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,8 +361,8 @@ def test_the_hub_s_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_tiny(repo / "snapshots" / commit, "dream", shards=2)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
-    assert checkpoint.resolve("owner/model") == repo / "snapshots" / commit
-    assert checkpoint.load("owner/model", device="cpu").config.family == "dream"
+    assert weights.resolve("owner/model") == repo / "snapshots" / commit
+    assert weights.load("owner/model", device="cpu").config.family == "dream"
 
 
 def test_only_data_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +376,7 @@ def test_only_data_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert checkpoint.resolve("owner/model") == tmp_path
+    assert weights.resolve("owner/model") == tmp_path
     files = ["config.json", "model-00001-of-00002.safetensors", INDEX, "tokenizer.json", "merges.txt", "vocab.json"]
     others = ["modeling_llada.py", "pytorch_model.bin", "model.pt", "README.md", "original/consolidated.pth"]
     for call in asked:
@@ -395,26 +396,26 @@ def test_only_data_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_unknown_devices_and_dtypes_are_bad_input(options: dict[str, str], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
-        checkpoint.load(write_tiny(tmp_path, "llada"), **options)
+        weights.load(write_tiny(tmp_path, "llada"), **options)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("max_shard_size", ["5GB", 8_000])
 def test_what_is_saved_is_loaded_again(family: str, max_shard_size: int | str, tmp_path: Path) -> None:
-    model = checkpoint.load(write_tiny(tmp_path / "first", family), device="cpu")
-    checkpoint.save(model, tmp_path / "second", TINY[family], max_shard_size)
+    model = weights.load(write_tiny(tmp_path / "first", family), device="cpu")
+    weights.save(model, tmp_path / "second", TINY[family], max_shard_size)
     assert (tmp_path / "second" / INDEX).exists() == (max_shard_size == 8_000)
-    assert same(model, checkpoint.load(tmp_path / "second", device="cpu"))
+    assert same(model, weights.load(tmp_path / "second", device="cpu"))
     assert {path.suffix for path in (tmp_path / "second").iterdir()} == {".json", ".safetensors"}
 
 
 def test_saving_over_the_files_that_a_model_is_mapped_from(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path, "llada")
-    model = checkpoint.load(folder, device="cpu")
+    model = weights.load(folder, device="cpu")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for max_shard_size in (8_000, "5GB"):
-        checkpoint.save(model, folder, LLADA, max_shard_size)
-        after = checkpoint.load(folder, device="cpu").state_dict()
+        weights.save(model, folder, LLADA, max_shard_size)
+        after = weights.load(folder, device="cpu").state_dict()
         assert all(torch.equal(before[name], after[name]) for name in before)
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", WEIGHTS]
@@ -423,7 +424,7 @@ def test_saving_over_the_files_that_a_model_is_mapped_from(tmp_path: Path) -> No
 def test_a_config_that_does_not_describe_the_model_is_not_saved(tmp_path: Path) -> None:
     model = Transformer(families.read_config(LLADA))
     with pytest.raises(MaskKVError, match="does not describe the model"):
-        checkpoint.save(model, tmp_path, LLADA | {"rope_theta": 1.0})
+        weights.save(model, tmp_path, LLADA | {"rope_theta": 1.0})
     assert not list(tmp_path.iterdir())
 
 
@@ -431,26 +432,26 @@ def test_a_fingerprint_does_not_depend_on_how_a_bf16_file_is_loaded(tmp_path: Pa
     theirs = reference("llada", scale=0.02).bfloat16()
     theirs.model.embed_tokens.weight.mul_(1e-4)  # fp16 holds such numbers with few bits or none
     folder = write(tmp_path, LLADA, published("llada", theirs))
-    prints = {checkpoint.fingerprint(checkpoint.load(folder, "cpu", dtype)) for dtype in ("bf16", "fp16", "fp32")}
+    prints = {weights.fingerprint(weights.load(folder, "cpu", dtype)) for dtype in ("bf16", "fp16", "fp32")}
     assert len(prints) == 1
     assert re.fullmatch("[0-9a-f]{16}", prints.pop())
 
 
 @pytest.mark.parametrize("name", ["embed.weight", "layers.1.q_proj.weight", "layers.0.mlp_norm.weight", "head.weight"])
 def test_a_fingerprint_tells_models_of_one_shape_apart(name: str, tmp_path: Path) -> None:
-    model = checkpoint.load(write_tiny(tmp_path / "one", "llada"), device="cpu")
-    mine = checkpoint.fingerprint(model)
-    assert mine == checkpoint.fingerprint(model)
-    assert mine != checkpoint.fingerprint(checkpoint.load(write_tiny(tmp_path / "two", "llada", seed=1), device="cpu"))
+    model = weights.load(write_tiny(tmp_path / "one", "llada"), device="cpu")
+    mine = weights.fingerprint(model)
+    assert mine == weights.fingerprint(model)
+    assert mine != weights.fingerprint(weights.load(write_tiny(tmp_path / "two", "llada", seed=1), device="cpu"))
     dict(model.named_parameters())[name].mul_(1.02)
-    assert mine != checkpoint.fingerprint(model)
+    assert mine != weights.fingerprint(model)
 
 
 def test_a_fingerprint_tells_configs_apart(tmp_path: Path) -> None:
     tensors = published("llada", reference("llada"))
     stretched = LLADA | {"rope_theta": 20000.0}
     prints = {
-        checkpoint.fingerprint(checkpoint.load(write(tmp_path / str(number), raw, tensors), device="cpu"))
+        weights.fingerprint(weights.load(write(tmp_path / str(number), raw, tensors), device="cpu"))
         for number, raw in enumerate((LLADA, stretched, LLADA | {"mask_token_id": 62}))
     }
     assert len(prints) == 3

@@ -22,7 +22,7 @@ from typing import Any
 
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
-from maskkv.rendering import Message, OutOfTimeError, renderer
+from maskkv.text.rendering import Message, OutOfTimeError, renderer
 
 _FIRST_MARK, _MARKS = 0xDC00, 0x400
 """Halves of surrogate pairs: no valid text holds one, and two second halves never make a pair."""

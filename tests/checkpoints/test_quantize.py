@@ -4,25 +4,26 @@ import sys
 
 import pytest
 import torch
+from tests.cli.tiny import tiny_model
 
-from maskkv import checkpoint, policies
-from maskkv.engine import Engine
+from maskkv import policies
+from maskkv.checkpoints import weights
+from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
 from maskkv.generation import Generation
-from tests.cli.tiny import tiny_model
 
 pytest.importorskip("torchao")
 
 
 def test_layers_have_8_bit_weights_and_the_rest_its_own() -> None:
     model, exact = tiny_model(0), tiny_model(0).state_dict()
-    before = checkpoint.fingerprint(model)
-    checkpoint.quantize(model, None)
-    assert checkpoint.fingerprint(model) == before
-    assert checkpoint.quantization(model) is None
-    checkpoint.quantize(model, "int8")
-    assert checkpoint.quantization(model) == "int8"
-    assert checkpoint.fingerprint(model) != before, "it is another model"
+    before = weights.fingerprint(model)
+    weights.quantize(model, None)
+    assert weights.fingerprint(model) == before
+    assert weights.quantization(model) is None
+    weights.quantize(model, "int8")
+    assert weights.quantization(model) == "int8"
+    assert weights.fingerprint(model) != before, "it is another model"
     for name, weight in model.state_dict().items():
         if name.startswith("layers") and weight.ndim == 2:
             assert weight.qdata.dtype == torch.int8
@@ -46,14 +47,14 @@ def test_the_engine_runs_on_them() -> None:
         return model.layers[0].q_proj(model.embed(torch.tensor(tokens)))
 
     exact = rows()
-    checkpoint.quantize(model, "int8")
+    weights.quantize(model, "int8")
     off = (rows() - exact).abs().max()
     assert 0 < off < 0.02 * exact.abs().max()
 
 
 def test_what_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="quantize 'int4': expected int8"):
-        checkpoint.quantize(tiny_model(0), "int4")
+        weights.quantize(tiny_model(0), "int4")
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(InputError, match=r"quantize needs torchao: pip install 'maskkv\[quantize\]'"):
-        checkpoint.quantize(tiny_model(0), "int8")
+        weights.quantize(tiny_model(0), "int8")

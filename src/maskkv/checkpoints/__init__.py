@@ -1,0 +1,1 @@
+"""Published models on disk: their files, checked before anything reads them."""

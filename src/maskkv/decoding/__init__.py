@@ -1,0 +1,1 @@
+"""The denoising loop: from token ids to token ids, step by step."""
