@@ -34,7 +34,7 @@ LLADA = ModelConfig(
     qkv_bias=False,
     rope_dtype="float32",
     trained_length=4096,
-    lookback=0,
+    logit_shift=0,
     mask_id=60,
     eos_ids=(59, 58),
     pad_id=59,
@@ -49,7 +49,7 @@ DREAM = replace(
     qkv_bias=True,
     rope_dtype="model",
     norm_eps=1e-6,
-    lookback=1,
+    logit_shift=1,
     mask_id=57,
 )
 CONFIGS = {"llada": LLADA, "dream": DREAM}
@@ -130,7 +130,7 @@ class SlowEviction:
     """None: every layer the same."""
     head_base: float | None = 0.1
     """None: every head the same."""
-    edge: int = 1
+    boundary_layers: int = 1
     revote: bool = True
 
 
@@ -237,7 +237,7 @@ class SlowBranch:
         importance: Sequence[float] | None,
     ) -> None:
         self.model = model
-        self.first_live = prompt_length - model.config.lookback
+        self.first_live = prompt_length - model.config.logit_shift
         self.prompt_length = prompt_length
         self.end = prompt_length + generation.gen_length
         self.generation = generation
@@ -337,7 +337,7 @@ class SlowBranch:
         if eviction.layer_base is None:
             return [eviction.budget * kv_heads] * layers
         assert self.importance is not None
-        edges = [i for i in range(layers) if i < eviction.edge or i >= layers - eviction.edge]
+        edges = [i for i in range(layers) if i < eviction.boundary_layers or i >= layers - eviction.boundary_layers]
         middle = [i for i in range(layers) if i not in edges]
         sums = [sum(self.importance[i] for i in group) for group in (edges, middle)]
         shares = [0.0] * layers
@@ -386,7 +386,7 @@ def slow_run(
         for own, branch in zip(prompts, branches, strict=True):
             tokens = own + canvas[P:]
             h = branch.step(tokens, masked, len(steps)) if cached else dict(enumerate(slow.run(tokens)[0]))
-            seen.append([h[row - config.lookback] for row in candidates])
+            seen.append([h[row - config.logit_shift] for row in candidates])
         logits = [[slow.logits(x) for x in rows] for rows in seen]
         guided = logits[0]
         if generation.cfg_scale:

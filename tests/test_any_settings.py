@@ -175,7 +175,7 @@ def check_sampler(number: int) -> None:
             tokens = [*asked.prompt, *canvas]
             rotation = model.rotation(torch.arange(len(tokens)))
             every = model.logits(model(torch.tensor(tokens), rotation, NoCache()))
-            first = len(asked.prompt) - config.lookback
+            first = len(asked.prompt) - config.logit_shift
             return every[first : first + len(canvas)].float()
 
         sampler = reference_sampler.llada if generation.alg is None else reference_sampler.dream
@@ -237,9 +237,9 @@ def assert_obeys(model: Transformer, asked: Asked, own: Run) -> None:
         assert step.finished == over(tokens, config.eos_ids if generation.stop_at_eos else (), generation.gen_length)
         assert step.finished == (step is own.steps[-1]) or asked.leaves is not None
         assert_on_time(asked, step, own.steps[index - 1] if index else None)
-    limit = generation.num_steps * (2 if generation.doubt is not None else 1)
+    limit = generation.num_steps * (2 if generation.min_confidence is not None else 1)
     assert len(own.steps) <= limit
-    if not generation.confidence_decides and generation.alg is None and generation.doubt is None:
+    if not generation.confidence_decides and generation.alg is None and generation.min_confidence is None:
         whole = generation.block_length * generation.num_blocks // generation.num_steps
         assert all(whole <= len(step.positions) <= whole + 1 for step in own.steps)
 
@@ -265,16 +265,16 @@ def assert_on_time(asked: Asked, step: Step, before: Step | None) -> None:
     if before is None or due or put_off(generation, before):
         assert step.refresh is Refresh.PROMPT
     else:
-        assert step.refresh is live or (generation.drift is not None and step.refresh is Refresh.PROMPT)
+        assert step.refresh is live or (generation.value_drift is not None and step.refresh is Refresh.PROMPT)
 
 
 def put_off(generation: Generation, step: Step) -> bool:
     """Tell whether a step doubted, and so committed nothing."""
     surest = step.commit.proposals.surest
-    if generation.doubt is None or step.refresh is Refresh.PROMPT:
+    if generation.min_confidence is None or step.refresh is Refresh.PROMPT:
         return False
     assert surest is not None
-    doubted = float(surest.max()) < generation.doubt
+    doubted = float(surest.max()) < generation.min_confidence
     assert not (doubted and step.positions)
     return doubted
 
@@ -282,7 +282,7 @@ def put_off(generation: Generation, step: Step) -> bool:
 def assert_spends(example: Example, asked: Asked, own: Run) -> None:
     """Check what is kept after every step: exactly the budget, by layer and by head."""
     config = example.model.config
-    evictable = len(asked.prompt) - config.lookback
+    evictable = len(asked.prompt) - config.logit_shift
     budget, evicts = asked.budget, asked.policy.scorer is not None
     for step, kept in zip(own.steps, own.kept, strict=True):
         if not asked.policy.cached:
@@ -316,7 +316,7 @@ def assert_alone(example: Example, asked: Asked, own: Run) -> None:
 
 def assert_refreshed_at_every_step_is_no_cache(example: Example, asked: Asked) -> None:
     """Check that a prompt read in every step leaves nothing to the cache, whatever is evicted from it."""
-    rules = {"one_pass": False, "doubt": None, "drift": None}
+    rules = {"one_pass": False, "min_confidence": None, "value_drift": None}
     generation = replace(asked.generation, prompt_interval=1, **rules)
     every = replace(asked, generation=generation, joins=0, leaves=None)
 
@@ -457,7 +457,7 @@ def rule(chance: Random) -> dict[str, Any]:
         "stop_at_eos": chance.random() < 0.5,
         "cfg_scale": chance.choice([0.0, 0.0, 0.0, chance.uniform(0.1, 3), chance.choice(EXTREMES)]),
     }
-    which = chance.choice(["clock", "clock", "one_pass", "doubt", "drift"])
+    which = chance.choice(["clock", "clock", "one_pass", "min_confidence", "value_drift"])
     if which == "one_pass":
         options["one_pass"] = True
     elif which != "clock":
@@ -480,7 +480,7 @@ def a_policy(chance: Random) -> Policy:
         "kernel": chance.choice([1, 3, 7, 201]),
         "protect_window": True,
         "layer_base": chance.choice([0.0, 1.0, chance.random()]),
-        "edge": chance.randint(1, 4),
+        "boundary_layers": chance.randint(1, 4),
         "head_base": chance.choice([0.0, 1.0, chance.random()]),
         "revote": False,
     }
@@ -519,14 +519,14 @@ def slow_eviction(chance: Random, layers: int) -> SlowEviction | None:
         importance=chance.choice([None, tuple(chance.uniform(0.01, 1) for _ in range(layers))]),
         layer_base=chance.choice([None, 0.4, chance.random()]),
         head_base=chance.choice([None, 0.1, chance.random()]),
-        edge=chance.randint(1, 2),
+        boundary_layers=chance.randint(1, 2),
         revote=chance.random() < 0.8,
     )
 
 
 def without_a_middle(eviction: SlowEviction | None, model: Transformer) -> SlowEviction | None:
     """Give every layer the same where all of them are edges."""
-    if eviction is None or model.config.num_layers > 2 * eviction.edge:
+    if eviction is None or model.config.num_layers > 2 * eviction.boundary_layers:
         return eviction
     return replace(eviction, layer_base=None)
 
@@ -539,7 +539,7 @@ def as_policy(eviction: SlowEviction) -> Policy:
         whole,
         layer_budget=uniform.layer_budget
         if eviction.layer_base is None
-        else BoundaryAware(eviction.layer_base, eviction.edge),
+        else BoundaryAware(eviction.layer_base, eviction.boundary_layers),
         head_budget=uniform.head_budget if eviction.head_base is None else PromptPreference(eviction.head_base),
     )
 

@@ -88,13 +88,13 @@ def test_the_end_token_and_what_follows_have_no_confidence(llm, monkeypatch):
         ({"prompt_interval": 5}, 4),
         ({"prompt_interval": 16}, 1),
         ({"one_pass": True}, 1),
-        ({"doubt": 1.0}, 16),
+        ({"min_confidence": 1.0}, 16),
     ],
     ids=str,
 )
 def test_passes_over_the_prompt_are_counted(llm, changes, passes):
     settings = {"gen_length": 16, "block_length": 8, "prompt_interval": 4, "stop_at_eos": False}
-    if "one_pass" in changes or "doubt" in changes:
+    if "one_pass" in changes or "min_confidence" in changes:
         settings.pop("prompt_interval")
     assert llm.generate_ids(IDS, **settings | changes).prompt_passes == passes
 

@@ -209,7 +209,9 @@ def make(**fields: Any) -> Any:
     return Generation(**{"alg": "maskgit_plus", **fields})
 
 
-@pytest.mark.parametrize("rules", [{"one_pass": True, "doubt": 0.5}, {"drift": 0.1, "doubt": 0.5}])
+@pytest.mark.parametrize(
+    "rules", [{"one_pass": True, "min_confidence": 0.5}, {"value_drift": 0.1, "min_confidence": 0.5}]
+)
 def test_one_rule_says_when_the_prompt_is_read_again(rules: dict[str, float]) -> None:
     with pytest.raises(InputError, match="give one of them"):
         Generation(**rules)

@@ -73,7 +73,9 @@ TOGETHER: dict[str, list[Asked]] = {
         {"alg": "origin", "temperature": 0.7},
     ),
     "clocks": [
-        *alike({"doubt": 0.4}, {"drift": 0.05}, {"drift": 9.0, "cfg_scale": 0.5}, {"one_pass": True}),
+        *alike(
+            {"min_confidence": 0.4}, {"value_drift": 0.05}, {"value_drift": 9.0, "cfg_scale": 0.5}, {"one_pass": True}
+        ),
         *alike({"transfer_ratio": 0.0}, {"transfer_ratio": 1.0}, {"cfg_scale": 1.0}),
         (20, {"cfg_scale": 1.0}, NONE, None),
         (20, {}, NONE, None),
@@ -195,8 +197,8 @@ def steady(own: RecordingTransformer, asked: list[Asked], **options: object) -> 
 RULES = [
     {},
     {"temperature": 0.7, "remasking": "random", "confidence_eos_eot_inf": True, "logits_eos_inf": True},
-    {"doubt": 1e-9},
-    {"drift": 9.0},
+    {"min_confidence": 1e-9},
+    {"value_drift": 9.0},
     {"alg": "entropy", "temperature": 0.7, "top_p": 0.9, "top_k": 9, "alg_temp": 0.1},
 ]
 
@@ -212,7 +214,7 @@ def test_a_step_waits_for_the_device_a_few_times_at_most(rules: list[dict[str, o
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_layer_meets_the_host_between_refreshes(dtype: torch.dtype, kv_dtype: str) -> None:
     """Only what is given to the model goes to the device, the tokens; in a graph not even they."""
-    asked = [(20, {"drift": 9.0, "cfg_scale": 1.0}, MASKKV, 3)]
+    asked = [(20, {"value_drift": 9.0, "cfg_scale": 1.0}, MASKKV, 3)]
     for _, _, in_pass in steady(model("dream", dtype), asked, kv_dtypes=[kv_dtype]):
         assert not in_pass.syncs
         assert list(in_pass.copies.values()) == [1]
@@ -257,7 +259,7 @@ def test_a_replayed_graph_does_what_the_pass_does(family: str, dtype: torch.dtyp
     """To the last bit, over prompt refreshes, and with sequences that finish at their own time."""
     schedule = {"gen_length": 12, "block_length": 4, "prompt_interval": 6, "response_interval": 2}
     asked = [
-        *((20, {**schedule, "drift": drift}, MASKKV, 3) for drift in (0.05, 9.0)),
+        *((20, {**schedule, "value_drift": drift}, MASKKV, 3) for drift in (0.05, 9.0)),
         (9, {**schedule, "cfg_scale": 1.0}, FULL, None),
         (9, {**schedule, "gen_length": 8, "transfer_ratio": 0.0}, SNAPKV, 2),
     ]

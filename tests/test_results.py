@@ -81,7 +81,7 @@ def shown(way: demo.Way, task: str) -> Record:
         each
         for each in (*measured(DEMO), *(measured(LONG) if way == demo.Way("full") else ()))
         if (each["task"], each["policy"], each["budget"]) == (task, repr(variant.policy), variant.budget)
-        and each["schedule"]["doubt"] == way.doubt  # type: ignore[index]
+        and each["schedule"]["min_confidence"] == way.min_confidence  # type: ignore[index]
     )
     return found
 

@@ -9,7 +9,7 @@ from maskkv.ops.selection import Selection
 
 
 def attending(
-    weights: Tensor, *, kv_heads: int, masked: list[bool], lookback: int = 0, block_length: int | None = None
+    weights: Tensor, *, kv_heads: int, masked: list[bool], logit_shift: int = 0, block_length: int | None = None
 ) -> LayerView:
     """Make a view in which row i of query head h reads pair j in proportion to `weights[h, i, j]`."""
     pairs = weights.shape[2]
@@ -22,7 +22,7 @@ def attending(
         keys=keys,
         values=torch.ones_like(keys),
         queries=lambda span: queries[span],
-        evictable=pairs - len(masked) - lookback,
+        evictable=pairs - len(masked) - logit_shift,
         masked=torch.tensor(masked),
         block_length=block_length,
     )

@@ -41,9 +41,9 @@ class Generation:
     """Fraction of the response's rows that is recomputed between refreshes."""
     one_pass: bool = False
     """Read the prompt in the first step only, whatever `prompt_interval` says."""
-    doubt: float | None = None
+    min_confidence: float | None = None
     """Read the prompt again, instead of committing, when no candidate is this sure; replaces `prompt_interval`."""
-    drift: float | None = None
+    value_drift: float | None = None
     """Read the prompt again once the live rows' values have moved this far since; replaces `prompt_interval`.
 
     A step moves them by one minus their mean cosine with the step before, over live rows and layers past the first.
@@ -92,11 +92,11 @@ class Generation:
     @property
     def by_the_clock(self) -> bool:
         """Tell whether the prompt is read again every `prompt_interval` steps, and not by another rule."""
-        return not self.one_pass and self.doubt is None and self.drift is None
+        return not self.one_pass and self.min_confidence is None and self.value_drift is None
 
     @property
     def num_steps(self) -> int:
-        """Return the largest number of steps that the response may take, those that `doubt` puts off not counted."""
+        """Return the most steps that the response may take, those that `min_confidence` puts off not counted."""
         return self.gen_length if self.steps is None or self.confidence_decides else self.steps
 
     def _check_values(self) -> None:
@@ -109,7 +109,7 @@ class Generation:
         for name in ("temperature", "cfg_scale", "alg_temp"):
             check_real(name, getattr(self, name), 0.0)
         check_real("transfer_ratio", self.transfer_ratio, 0.0, 1.0)
-        for name in ("doubt", "threshold"):
+        for name in ("min_confidence", "threshold"):
             if getattr(self, name) is not None:
                 check_real(name, getattr(self, name), 0.0, 1.0)
         if self.factor is not None:
@@ -123,9 +123,11 @@ class Generation:
         check_one_of("remasking", self.remasking, get_args(Remasking))
         if self.alg is not None:
             check_one_of("alg", self.alg, get_args(Algorithm))
-        if self.drift is not None:
-            check_real("drift", self.drift, 0.0, above=True)
-        rules = [name for name in ("one_pass", "doubt", "drift") if getattr(self, name) not in (None, False)]
+        if self.value_drift is not None:
+            check_real("value_drift", self.value_drift, 0.0, above=True)
+        rules = [
+            name for name in ("one_pass", "min_confidence", "value_drift") if getattr(self, name) not in (None, False)
+        ]
         if len(rules) > 1:
             raise InputError(f"{' and '.join(rules)} are rules for when the prompt is read again: give one of them")
 

@@ -114,7 +114,7 @@ class Shape:
         if not work.policy.cached:
             return 0
         config = self.config
-        live = config.lookback + work.generation.gen_length
+        live = config.logit_shift + work.generation.gen_length
         live_pair = 2 * config.num_kv_heads * config.head_dim * self.itemsize
         outputs = 2 * config.hidden_size * self.itemsize
         return work.branches * (self._kept(work) + config.num_layers * live * (live_pair + outputs))
@@ -122,7 +122,7 @@ class Shape:
     def _kept(self, work: Workload) -> int:
         """Count the pairs kept of one prompt."""
         config = self.config
-        evictable = work.prompt_length - config.lookback
+        evictable = work.prompt_length - config.logit_shift
         kept = evictable if work.pairs is None else min(evictable, work.pairs)
         exact, stored = config.head_dim * self.itemsize, config.head_dim + _SCALE
         return config.num_layers * kept * 2 * config.num_kv_heads * (exact if work.kv_dtype == "auto" else stored)
@@ -134,7 +134,7 @@ class Shape:
         """
         config, budget = self.config, work.pairs
         layers, heads = config.num_layers, config.num_kv_heads
-        evictable = work.prompt_length - config.lookback
+        evictable = work.prompt_length - config.logit_shift
         if budget is None or not work.policy.needs_importance(budget, evictable):
             return 0
 
@@ -166,7 +166,7 @@ class Shape:
         choosing = self._choosing(work) + (stream if rows <= self.chunk_rows else 0) if evicts else 0
         computing = self._computing(rows) + stream
         # Of the last layer only live rows are computed.
-        layers, live = config.num_layers, config.lookback + work.generation.gen_length
+        layers, live = config.num_layers, config.logit_shift + work.generation.gen_length
         before = self._waiting(work, layers - 1) + max(choosing, computing)
         last = self._waiting(work, layers) + self._computing(live)
         return stream + pairs + rotation + rows * _INT64 + max(before, last)

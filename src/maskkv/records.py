@@ -17,6 +17,7 @@ from pathlib import Path
 
 from maskkv.errors import InputError
 from maskkv.json_lines import Record, is_cut_off, parse, spell
+from maskkv.renamed import current
 
 PATIENCE_S = 10.0
 """How long a short piece of writing waits for another one."""
@@ -163,7 +164,7 @@ def update(file: Path, change: Callable[[list[Record]], list[Record]]) -> list[R
 
 
 def read(file: Path) -> Iterator[Record]:
-    """Yield the records of a JSONL file; none if there is no such file.
+    """Yield the records of a JSONL file, under today's names; none if there is no such file.
 
     A last line that was cut off while it was written is left out; one that lacks only its newline is a record.
 
@@ -182,7 +183,7 @@ def read(file: Path) -> Iterator[Record]:
             record = parse(line)
         except ValueError as error:
             raise InputError(f"{file}, line {number}: {error}; expected one a line") from None
-        yield record
+        yield current(record)
 
 
 def _replace(file: Path, content: bytes) -> None:

@@ -16,7 +16,7 @@ from maskkv.models.config import ModelConfig
 from maskkv.policies import named
 
 TINY = shape("tiny")
-EXTENT = Extent(prompt_length=192, lookback=0, gen_length=16)
+EXTENT = Extent(prompt_length=192, logit_shift=0, gen_length=16)
 GENERATION = Generation(gen_length=16, block_length=4, response_interval=2, prompt_interval=4, stop_at_eos=False)
 BUDGET = 12
 
@@ -34,7 +34,7 @@ def counted(config: ModelConfig, policy: str, budget: int | None, steps: int) ->
 
 def predicted(config: ModelConfig, refresh: Refresh | None, candidates: int, kept: int) -> int:
     pairs = [kept * config.num_kv_heads] * config.num_layers
-    extent = replace(EXTENT, lookback=config.lookback)
+    extent = replace(EXTENT, logit_shift=config.logit_shift)
     return step_flops(
         config, extent, refresh, layer_pairs=pairs, transfer_ratio=GENERATION.transfer_ratio, candidates=candidates
     )
@@ -47,9 +47,9 @@ def test_the_fused_attention_of_the_cpu_counts() -> None:
     assert flops == 2 * (2 * 3) * (5 * 7 * 8) * 2
 
 
-@pytest.mark.parametrize(("kv_heads", "lookback"), [(4, 0), (2, 0), (2, 1)])
-def test_maskkv_costs_its_live_rows_and_kept_pairs(kv_heads: int, lookback: int) -> None:
-    config = replace(TINY, num_kv_heads=kv_heads, lookback=lookback)
+@pytest.mark.parametrize(("kv_heads", "logit_shift"), [(4, 0), (2, 0), (2, 1)])
+def test_maskkv_costs_its_live_rows_and_kept_pairs(kv_heads: int, logit_shift: int) -> None:
+    config = replace(TINY, num_kv_heads=kv_heads, logit_shift=logit_shift)
     kinds = [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PARTIAL, Refresh.PROMPT]
     steps = counted(config, "maskkv", BUDGET, steps=5)
     assert [refresh for refresh, _ in steps] == kinds
@@ -75,7 +75,7 @@ def test_a_layer_by_hand() -> None:
     config = replace(
         TINY, num_layers=1, hidden_size=2, num_heads=2, num_kv_heads=1, head_dim=1, mlp_size=3, vocab_size=5
     )
-    extent = Extent(prompt_length=10, lookback=0, gen_length=4)
+    extent = Extent(prompt_length=10, logit_shift=0, gen_length=4)
     flops = step_flops(config, extent, Refresh.RESPONSE, layer_pairs=[6], transfer_ratio=0.25, candidates=1)
     # q 2×2, k 2×1, v 2×1, o 2×2, MLP 3 × 2×3 weights; 4 rows of 2 heads read 6 + 4 pairs; one row of logits.
     assert flops == 2 * 4 * (4 + 2 + 2 + 4 + 18) + 4 * (4 * 2) * (6 + 4) * 1 + 2 * 2 * 5

@@ -136,19 +136,21 @@ def test_stretched_positions(family: str) -> None:
 
 @FAMILIES
 @pytest.mark.parametrize(
-    ("layer_base", "head_base", "edge"), [(None, None, 1), (0.4, None, 1), (None, 0.1, 1), (0.0, 0.7, 2)]
+    ("layer_base", "head_base", "boundary_layers"), [(None, None, 1), (0.4, None, 1), (None, 0.1, 1), (0.0, 0.7, 2)]
 )
-def test_every_mix_of_budgets(family: str, layer_base: float | None, head_base: float | None, edge: int) -> None:
+def test_every_mix_of_budgets(
+    family: str, layer_base: float | None, head_base: float | None, boundary_layers: int
+) -> None:
     policy = Policy(
         name="mixed",
         paper="-",
         scorer=Votes("mask"),
-        layer_budget=UniformLayers() if layer_base is None else BoundaryAware(layer_base, edge),
+        layer_budget=UniformLayers() if layer_base is None else BoundaryAware(layer_base, boundary_layers),
         head_budget=UniformHeads() if head_base is None else PromptPreference(head_base),
     )
     importance = (0.5, 0.1, 0.2, 0.7)[: CONFIGS[family].num_layers]
-    eviction = SlowEviction(4, importance, layer_base, head_base, edge)
-    if family == "llada" and edge == 2:
+    eviction = SlowEviction(4, importance, layer_base, head_base, boundary_layers)
+    if family == "llada" and boundary_layers == 2:
         # Three layers have no middle then: every layer gets the same.
         eviction = SlowEviction(4, importance, None, head_base)
     assert_engine_agrees(family, schedule(5, 2, 0.25), policy, eviction)
@@ -157,7 +159,7 @@ def test_every_mix_of_budgets(family: str, layer_base: float | None, head_base: 
 @FAMILIES
 @pytest.mark.parametrize("transfer_ratio", [0.0, 0.25, 1.0])
 def test_a_prompt_of_one_token(family: str, transfer_ratio: float) -> None:
-    """On a model with lookback this prompt has nothing to evict, and all its rows are live."""
+    """On a model with logit_shift this prompt has nothing to evict, and all its rows are live."""
     generation = schedule(6, 3, transfer_ratio)
     assert_engine_agrees(family, generation, MASKKV, SlowEviction(1), prompt_length=1)
 

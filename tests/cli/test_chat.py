@@ -119,7 +119,7 @@ def test_policy_and_budget_change_in_between(chat, llm):
         ("/file {tmp}/unknown.txt", "does not know: 'platypus'"),
         ("/policy nope", "unknown policy 'nope'"),
         ("/policy os:system", "a policy of your own is given when the chat starts, by --policy"),
-        ("/policy maskkv(edge=x)", "expected a whole number"),
+        ("/policy maskkv(boundary_layers=x)", "expected a whole number"),
         ("/budget 0", "budget 0: expected at least 1 pair"),
         ("/budget many", "budget 'many': expected pairs, as in 256, or a part of the prompt, as in 5%"),
         ("anna \udcff", "line 1 of standard input is not UTF-8 text"),

@@ -101,9 +101,9 @@ def test_every_setting_has_a_flag_that_arrives(refused, tiny, monkeypatch):
     sets = [
         common | {"remasking": "random", "confidence_eos_eot_inf": True},
         common | {"alg": "entropy", "alg_temp": 0.1, "eps": 0.01, "top_p": 0.9, "top_k": 5},
-        {"threshold": 0.9, "doubt": 0.6},
+        {"threshold": 0.9, "min_confidence": 0.6},
         {"factor": 0.5, "one_pass": True},
-        {"drift": 0.2},
+        {"value_drift": 0.2},
     ]
     assert {name for each in sets for name in each} == {field.name for field in fields(Generation)}
     got, llm = [], maskkv.load(tiny)

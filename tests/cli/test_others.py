@@ -83,7 +83,7 @@ def test_demo_counts_every_way_within_80_columns(run, tiny):
     ran = run("demo", "--model", tiny, "--length", 60, "--questions", 3)
     assert (ran.status, ran.err) == (0, "")
     assert all(len(line) <= 80 for line in ran.out.splitlines())
-    ways = ["full", "maskkv 5 %", "maskkv 5 %, doubt", "maskkv 25 %, doubt"]
+    ways = ["full", "maskkv 5 %", "maskkv 5 %, re-read", "maskkv 25 %, re-read"]
     # A random model answers nothing, and no record is about it: 2 short answers, 1 long one.
     assert counts(ran.out) == [
         (kind, way, right, interval, "-")
@@ -140,11 +140,11 @@ def test_demo_asks_for_short_and_long_answers_in_turn(asked):
 
 
 def test_demo_budget_is_a_part_of_the_prompt(asked):
-    assert [str(way) for way in asked("--percent", 30)[1]] == ["full", "maskkv 30 %", "maskkv 30 %, doubt"]
+    assert [str(way) for way in asked("--percent", 30)[1]] == ["full", "maskkv 30 %", "maskkv 30 %, re-read"]
     assert demo.Way("maskkv", 5.0).variant(1024).budget == 51
     assert demo.Way("maskkv", 0.01).variant(300).budget == 1
     assert demo.Way("full").variant(300).budget is None
-    assert demo.Way("maskkv", 5.0, 0.5).schedule.doubt == 0.5
+    assert demo.Way("maskkv", 5.0, 0.5).schedule.min_confidence == 0.5
 
 
 @pytest.mark.parametrize("flags", [("--length", 1000), ("--quantize", "int8"), ("--model", "x")])
@@ -184,7 +184,7 @@ def test_bench_has_the_options_of_the_module():
         gen_length=2,
         policy=["full"],
         budget=["3", "5%"],
-        doubt=0.5,
+        min_confidence=0.5,
         kv_dtype="int8",
         compile=True,
         repeats=5,
@@ -195,8 +195,8 @@ def test_bench_has_the_options_of_the_module():
     parsed = vars(parser().parse_args(options.arguments()))
     assert parsed == {
         "shape": "mini", "model": None, "device": "auto", "dtype": None, "prompt_length": [1, 8], "batch_size": [2],
-        "gen_length": 2, "policy": ["full"], "budget": ["3", "5%"], "prompt_interval": None, "doubt": 0.5,
-        "drift": None, "kv_dtype": "int8", "compile": True, "repeats": 5, "none_steps": 6, "seed": 7,
+        "gen_length": 2, "policy": ["full"], "budget": ["3", "5%"], "prompt_interval": None, "min_confidence": 0.5,
+        "value_drift": None, "kv_dtype": "int8", "compile": True, "repeats": 5, "none_steps": 6, "seed": 7,
         "json_out": Path("f"),
     }  # fmt: skip
     assert BenchFlags().arguments() == []
@@ -211,7 +211,7 @@ def test_bench_has_the_options_of_the_module():
         (("--policy", "magic"), "unknown policy 'magic'"),
         (("--batch-size", 0), "--batch-size 0: expected at least 1"),
         (("--model", "x", "--shape", "mid"), "give one of them"),
-        (("--doubt", 0.5, "--drift", 0.5), "give one of them"),
+        (("--min-confidence", 0.5, "--value-drift", 0.5), "give one of them"),
     ],
 )
 def test_bench_refuses_in_one_line(refused, args, says):

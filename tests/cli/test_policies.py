@@ -26,7 +26,9 @@ def test_lists_every_policy_with_its_parts_in_words(run):
 
 
 def test_words_say_the_parameters():
-    mixed = policies.mix(policies.named("maskkv"), layer_base=0.25, edge=2, head_base=0.3, kernel=5, tally="max")
+    mixed = policies.mix(
+        policies.named("maskkv"), layer_base=0.25, boundary_layers=2, head_base=0.3, kernel=5, tally="max"
+    )
     assert str(mixed.scorer) == "max A_ij, i in mask, max-pooled over 5"
     assert str(mixed.layer_budget) == "0.25 evenly, 0.75 to first and last 2 layers and to the middle by their Σ I_l"
     assert str(mixed.head_budget) == "0.3 evenly, 0.7 by P_h"

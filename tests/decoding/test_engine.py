@@ -111,7 +111,7 @@ def test_a_budget_of_the_whole_prompt_is_full_bit_for_bit(family: str, excess: i
     evicting, full = run(model, prompt, settings, MASKKV, 25 + excess), run(model, prompt, settings, FULL)
     assert_same(evicting, full, bitwise=True)
     assert evicting.kept == full.kept
-    evictable = 25 - model.config.lookback
+    evictable = 25 - model.config.logit_shift
     assert full.kept == [[list(range(evictable))] * model.config.num_kv_heads] * model.config.num_layers
     assert_same(run(model, prompt, settings, MASKKV, None), full, bitwise=True)
 
@@ -179,9 +179,9 @@ def test_a_sequence_among_others_is_itself_alone(family: str) -> None:
 @FAMILIES
 def test_only_live_rows_run_between_prompt_refreshes(family: str) -> None:
     model = random_model(CONFIGS[family])
-    lookback = model.config.lookback
+    logit_shift = model.config.logit_shift
     run(model, random_prompt(model.config, 30), generation(prompt_interval=4), FULL)
-    live, every = 8 + lookback, 38
+    live, every = 8 + logit_shift, 38
     assert model.rows_run == [every, live, live, live, every, live, live, live]
 
 
@@ -289,13 +289,13 @@ def test_cache_bytes_are_the_kept_pairs_and_the_response_features(family: str, g
     budgets = {engine.add(random_prompt(config, 30), settings, MASKKV, b): b for b in (1, 5, 29)}
     full = engine.add(random_prompt(config, 30), settings, FULL)
     none = engine.add(random_prompt(config, 30), settings, NONE)
-    live, branches, pair = 8 + config.lookback, 1 + guided, 2 * config.head_dim * 4
+    live, branches, pair = 8 + config.logit_shift, 1 + guided, 2 * config.head_dim * 4
     layers, heads = config.num_layers, config.num_kv_heads
     features = layers * 2 * live * config.hidden_size * 4
     for _ in range(3):
         engine.step()
         for number, budget in budgets.items():
-            kept = layers * heads * min(budget, 30 - config.lookback)
+            kept = layers * heads * min(budget, 30 - config.logit_shift)
             assert sum(len(rows) for layer in engine[number].kept() for rows in layer) == kept
             expected = branches * ((kept + layers * heads * live) * pair + features)
             assert engine[number].cache_bytes == expected
@@ -399,7 +399,7 @@ def test_each_layer_keeps_what_its_own_importance_in_the_profile_gives(family: s
 AWAITING = [
     MASKKV,
     mix(MASKKV, head_budget="adakv", layer_base=0.1),
-    mix(MASKKV, head_budget="uniform", edge=2),
+    mix(MASKKV, head_budget="uniform", boundary_layers=2),
     mix(MASKKV, kernel=3, revote=False, layer_base=0.0),
     policies.named("squeezeattention"),
     mix(policies.named("squeezeattention"), head_budget="maskkv"),
@@ -543,11 +543,11 @@ def test_steps_describe_what_happened() -> None:
 
 @FAMILIES
 def test_the_prompt_is_read_again_once_the_values_have_moved(family: str) -> None:
-    """What `drift` adds up is what the values of consecutive steps say, and reaching it brings a refresh."""
+    """What `value_drift` adds up is what the values of consecutive steps say, and reaching it brings a refresh."""
     model = random_model(CONFIGS[family], seed=2)
     prompt = random_prompt(model.config, 20)
     watched = Engine(model)
-    number = watched.add(prompt, generation(drift=1e9, response_interval=2), FULL)
+    number = watched.add(prompt, generation(value_drift=1e9, response_interval=2), FULL)
     values, moved = [], []
     for _ in range(4):
         watched.step()
@@ -562,12 +562,12 @@ def test_the_prompt_is_read_again_once_the_values_have_moved(family: str) -> Non
         for pair in pairwise(values)
     ]
     assert moved == pytest.approx([0, steps[0], sum(steps[:2]), sum(steps)], abs=1e-5)
-    seen = run(model, prompt, generation(drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
+    seen = run(model, prompt, generation(value_drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
     refreshes = [step.refresh for step in seen.steps[:4]]
     assert refreshes == [Refresh.PROMPT, Refresh.PARTIAL, Refresh.RESPONSE, Refresh.PROMPT]
     # From there on it is counted anew.
     again = Engine(model)
-    number = again.add(prompt, generation(drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
+    number = again.add(prompt, generation(value_drift=sum(steps[:2]) - 1e-4, response_interval=2), FULL)
     for step in range(4):
         again.step()
         assert (float(again[number].moved[0]) == 0) == (step in (0, 3))
@@ -585,7 +585,7 @@ def test_the_prompt_is_read_again_once_the_values_have_moved(family: str) -> Non
         ("alg_temp", (0.0, 2.0)),
         ("top_p", (None, 0.3)),
         ("top_k", (None, 2)),
-        ("doubt", (None, 0.99)),
+        ("min_confidence", (None, 0.99)),
     ],
 )
 def test_sequences_that_differ_in_one_setting_do_not_share_it(name: str, values: tuple[Any, Any]) -> None:
@@ -636,8 +636,8 @@ def test_prompts_take_turns_and_tokens_stay(family: str, most: int) -> None:
         (prompts[0], generation(prompt_interval=4), MASKKV, 3),
         (prompts[0], generation(prompt_interval=4), FULL, None),
         (prompts[1], generation(prompt_interval=4, cfg_scale=0.5), MASKKV, 4),
-        (prompts[2], generation(prompt_interval=2, drift=0.01), MASKKV, 5),
-        (prompts[3], generation(doubt=0.9), MASKKV, 5),
+        (prompts[2], generation(prompt_interval=2, value_drift=0.01), MASKKV, 5),
+        (prompts[3], generation(min_confidence=0.9), MASKKV, 5),
         (prompts[4], generation(), NONE, None),
     ]
     alone = [run(model, *own) for own in asked]

@@ -64,8 +64,8 @@ def four(family: str, **changes: Any) -> list[Asked]:
     options = [
         {"temperature": 0.8, "seed": 3},
         {"temperature": 0.8, "seed": 3},
-        {"alg": "entropy", "temperature": 0.7, "alg_temp": 0.3, "drift": 0.05},
-        {"cfg_scale": 0.5, "doubt": 0.3},
+        {"alg": "entropy", "temperature": 0.7, "alg_temp": 0.3, "value_drift": 0.05},
+        {"cfg_scale": 0.5, "min_confidence": 0.3},
     ]
     kept = [MASKKV, MASKKV, SQUEEZE, mix(MASKKV, revote=False)]
     return [
@@ -241,7 +241,7 @@ SCHEDULES = st.fixed_dictionaries(
         "cfg_scale": st.sampled_from([0.0, 0.0, 0.7]),
     }
 )
-RULES = [{}, {}, {"one_pass": True}, {"doubt": 0.4}, {"drift": 0.05}]
+RULES = [{}, {}, {"one_pass": True}, {"min_confidence": 0.4}, {"value_drift": 0.05}]
 SAMPLING = [
     {},
     {"temperature": 0.8},

@@ -30,19 +30,19 @@ def decide(running: RunningSequence, positions: list[int], tokens: list[int]) ->
 @FAMILIES
 def test_rows_of_the_next_pass(family: str) -> None:
     """Between prompt refreshes the pass starts at the first live row; Dream reads logits a row before the token."""
-    lookback = CONFIGS[family].lookback
+    logit_shift = CONFIGS[family].logit_shift
     running = sequence(family, prompt_interval=3, response_interval=2)
     seen = []
     for index in range(5):
         running.index = index
         seen.append((running.refresh, running.first_row(), running.logit_rows().tolist()))
-    whole = [row - lookback for row in (5, 6, 7, 8)]
+    whole = [row - logit_shift for row in (5, 6, 7, 8)]
     assert seen == [
         (Refresh.PROMPT, 0, whole),
-        (Refresh.PARTIAL, 5 - lookback, [0, 1, 2, 3]),
-        (Refresh.RESPONSE, 5 - lookback, [0, 1, 2, 3]),
+        (Refresh.PARTIAL, 5 - logit_shift, [0, 1, 2, 3]),
+        (Refresh.RESPONSE, 5 - logit_shift, [0, 1, 2, 3]),
         (Refresh.PROMPT, 0, whole),
-        (Refresh.RESPONSE, 5 - lookback, [0, 1, 2, 3]),
+        (Refresh.RESPONSE, 5 - logit_shift, [0, 1, 2, 3]),
     ]
 
 
@@ -53,7 +53,7 @@ def test_without_a_cache_every_pass_is_whole(family: str) -> None:
     decide(running, [0, 2], [1, 1])
     assert running.refresh is None
     assert running.first_row() == 0
-    assert running.logit_rows().tolist() == [row - CONFIGS[family].lookback for row in (6, 8)]
+    assert running.logit_rows().tolist() == [row - CONFIGS[family].logit_shift for row in (6, 8)]
 
 
 def test_guidance_has_a_second_branch_of_masks() -> None:
@@ -134,7 +134,7 @@ def logits_of(confidences: list[float]) -> torch.Tensor:
 
 
 def test_in_doubt_the_prompt_is_read_again_before_anything_is_committed() -> None:
-    running = sequence(doubt=0.9, prompt_interval=1, response_interval=2)
+    running = sequence(min_confidence=0.9, prompt_interval=1, response_interval=2)
     committed, refreshes = [], []
     for confidences in ([0.6] * 4, [0.95, 0.6, 0.6], [0.6, 0.7], [0.6, 0.7], [0.95]):
         refreshes.append(running.refresh)
@@ -144,7 +144,7 @@ def test_in_doubt_the_prompt_is_read_again_before_anything_is_committed() -> Non
 
 
 def test_nobody_doubts_without_a_cache() -> None:
-    running = sequence(policy="none", doubt=1.0)
+    running = sequence(policy="none", min_confidence=1.0)
     assert len(running.commit(proposed(running, [0.6] * 4)).positions) == 1
     assert running.refresh is None
 

@@ -41,7 +41,7 @@ def test_the_published_configs_are_read() -> None:
     assert (llada.num_kv_heads, dream.num_kv_heads, illada.num_kv_heads) == (32, 4, 8)
     assert (llada.trained_length, dream.trained_length, illada.trained_length) == (4096, 2048, 8192)
     assert (llada.rope_dtype, dream.rope_dtype, illada.rope_dtype) == ("float32", "model", "model")
-    assert (llada.lookback, dream.lookback, illada.lookback) == (0, 1, 0)
+    assert (llada.logit_shift, dream.logit_shift, illada.logit_shift) == (0, 1, 0)
     assert (llada.norm_eps, dream.norm_eps, llada.rope_theta, dream.rope_theta) == (1e-5, 1e-6, 5e5, 1e6)
 
 

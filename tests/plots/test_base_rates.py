@@ -68,7 +68,7 @@ def test_other_policies_are_left_out():
         ([rated(0.1, 0.4, [1.0])], "there is no sweep"),
         ([rated(0.1, 0.4, [1.0]), rated(0.2, 0.5, [1.0])], "there is no sweep"),
         (
-            [rated(0.1, 0.4, [1.0]), rated(0.2, 0.4, [1.0], **{"edge=1": "edge=2"})],
+            [rated(0.1, 0.4, [1.0]), rated(0.2, 0.4, [1.0], **{"boundary_layers=1": "boundary_layers=2"})],
             "differ in more than their base rates",
         ),
     ],

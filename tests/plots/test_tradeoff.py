@@ -6,7 +6,14 @@ from maskkv.errors import InputError
 from maskkv.plots import draw
 from tests.plots.pictures import cell, clashes, legend
 
-PLAIN = {"prompt_interval": 50, "one_pass": False, "doubt": None, "drift": None, "threshold": None, "steps": None}
+PLAIN = {
+    "prompt_interval": 50,
+    "one_pass": False,
+    "min_confidence": None,
+    "value_drift": None,
+    "threshold": None,
+    "steps": None,
+}
 
 
 def measured(scores, passes, task="multi-key", policy="maskkv", budget=16, steps=8.0, **schedule):
@@ -23,20 +30,20 @@ def test_a_rule_is_a_series_in_order_of_its_passes():
     records = [
         measured([1.0, 1.0], 6.0, prompt_interval=4),
         measured([0.0, 1.0], 1.0),
-        measured([1.0, 1.0], 3.0, doubt=0.8),
+        measured([1.0, 1.0], 3.0, min_confidence=0.8),
         measured([0.0, 0.0], 1.0, one_pass=True),
     ]
     figure = draw("schedule", records)
     (axis,) = figure.axes
     assert lines(axis) == [([1.0, 6.0], [50.0, 100.0]), ([3.0], [100.0]), ([1.0], [0.0])]
-    assert legend(figure) == ["maskkv 16: prompt_interval", "maskkv 16: doubt", "maskkv 16: one_pass"]
+    assert legend(figure) == ["maskkv 16: prompt_interval", "maskkv 16: min_confidence", "maskkv 16: one_pass"]
 
 
 def test_means_are_over_tasks_of_the_same_schedule():
     records = [
-        measured([1.0], 2.0, "x", doubt=0.8),
-        measured([0.0], 4.0, "y", doubt=0.8),
-        measured([1.0], 9.0, "x", doubt=0.9),
+        measured([1.0], 2.0, "x", min_confidence=0.8),
+        measured([0.0], 4.0, "y", min_confidence=0.8),
+        measured([1.0], 9.0, "x", min_confidence=0.9),
     ]
     figure = draw("schedule", records)
     assert [axis.get_title() for axis in figure.axes] == ["x", "y", "mean of 2 tasks"]
@@ -44,7 +51,9 @@ def test_means_are_over_tasks_of_the_same_schedule():
 
 
 def test_without_a_schedule_of_all_tasks_their_mean_stays_empty():
-    figure = draw("schedule", [measured([1.0], 2.0, "x", doubt=0.8), measured([0.0], 4.0, "y", doubt=0.9)])
+    figure = draw(
+        "schedule", [measured([1.0], 2.0, "x", min_confidence=0.8), measured([0.0], 4.0, "y", min_confidence=0.9)]
+    )
     assert [len(lines(axis)) for axis in figure.axes] == [1, 1, 0]
 
 
@@ -56,7 +65,7 @@ def test_parallel_decoding_is_drawn_over_steps():
 
 
 def test_schedules_that_differ_in_more_are_refused():
-    records = [measured([1.0], 1.0), measured([1.0], 1.0, transfer_ratio=0.5, doubt=0.8)]
+    records = [measured([1.0], 1.0), measured([1.0], 1.0, transfer_ratio=0.5, min_confidence=0.8)]
     with pytest.raises(InputError, match=r"differ in schedule.transfer_ratio .*choose with --where"):
         draw("schedule", records)
 
@@ -69,7 +78,7 @@ def test_records_that_do_not_count_passes_are_left_out():
 
 
 def test_nothing_is_printed_over_anything():
-    rules = [{"prompt_interval": 4}, {"doubt": 0.8}, {"drift": 0.1}, {"one_pass": True}]
+    rules = [{"prompt_interval": 4}, {"min_confidence": 0.8}, {"value_drift": 0.1}, {"one_pass": True}]
     records = [
         measured([0.0, 1.0], passes, task, budget=budget, **rule)
         for task in ("long-value", "multi-question-first")

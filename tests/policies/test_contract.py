@@ -26,13 +26,13 @@ NUM_LAYERS, KV_HEADS, PROMPT, RESPONSE = 4, 3, 37, 8
 IMPORTANCE = (0.9, 0.05, 0.3, 0.45)
 
 
-def view_of(layer: int, *, lookback: int = 0, tie: bool = False) -> LayerView:
+def view_of(layer: int, *, logit_shift: int = 0, tie: bool = False) -> LayerView:
     generator = torch.Generator().manual_seed(layer)
     rows = PROMPT + RESPONSE
     queries = torch.randn(rows, 2 * KV_HEADS, 8, generator=generator) * (0 if tie else 2)
     keys, values = torch.randn(2, rows, KV_HEADS, 8, generator=generator) * (0 if tie else 1)
     masked = torch.arange(RESPONSE) % 3 > 0
-    return LayerView(layer, NUM_LAYERS, keys, values, lambda span: queries[span], PROMPT - lookback, masked)
+    return LayerView(layer, NUM_LAYERS, keys, values, lambda span: queries[span], PROMPT - logit_shift, masked)
 
 
 def test_the_files_are_the_names() -> None:
@@ -66,22 +66,22 @@ def test_frozen_and_hashable(name: str) -> None:
 
 
 @EVICTING
-@pytest.mark.parametrize("lookback", [0, 1])
+@pytest.mark.parametrize("logit_shift", [0, 1])
 @pytest.mark.parametrize("tie", [False, True])
 @pytest.mark.parametrize("budget", [1, 2, 16, 33, 35])
-def test_spends_exactly_its_budget(name: str, lookback: int, tie: bool, budget: int) -> None:
-    policy, evictable = named(name), PROMPT - lookback
+def test_spends_exactly_its_budget(name: str, logit_shift: int, tie: bool, budget: int) -> None:
+    policy, evictable = named(name), PROMPT - logit_shift
     pairs = policy.layer_pairs(
         budget, num_layers=NUM_LAYERS, kv_heads=KV_HEADS, evictable=evictable, importance=IMPORTANCE
     )
     assert sum(pairs) == budget * KV_HEADS * NUM_LAYERS
     for layer, own in enumerate(pairs):
-        view = view_of(layer, lookback=lookback, tie=tie)
+        view = view_of(layer, logit_shift=logit_shift, tie=tie)
         keep = keeping(policy, view, own)
         assert keep.dtype == torch.bool
         assert keep.shape == (KV_HEADS, evictable)
         assert int(keep.sum()) == own
-        assert torch.equal(keep, keeping(policy, view_of(layer, lookback=lookback, tie=tie), own))
+        assert torch.equal(keep, keeping(policy, view_of(layer, logit_shift=logit_shift, tie=tie), own))
 
 
 @EVERY

@@ -134,7 +134,7 @@ def test_the_most_that_maskkv_gives() -> None:
     """Of 32 layers, β = 0.4: 0.4 + 0.6 × 32 / 2 in the first and last, 0.4 + 0.6 × 32 / 30 in the middle."""
     most = BoundaryAware().most(ModelView(32, 16, 100, ()))
     assert most == pytest.approx([10.0, *[1.04] * 30, 10.0])
-    assert BoundaryAware(edge=2).most(ModelView(4, 16, 100, ())) == [1.0] * 4
+    assert BoundaryAware(boundary_layers=2).most(ModelView(4, 16, 100, ())) == [1.0] * 4
 
 
 AWAITING = [

@@ -60,7 +60,7 @@ def test_layer_budgets_eq_8_13() -> None:
 
 def test_two_boundary_layers_at_each_end() -> None:
     """Six layers: boundary 0.5+0.1+0.2+0.2, middle 0.6+0.4; β=0: half of all to each group."""
-    shares = BoundaryAware(layer_base=0.0, edge=2)(layers(0.5, 0.1, 0.6, 0.4, 0.2, 0.2))
+    shares = BoundaryAware(layer_base=0.0, boundary_layers=2)(layers(0.5, 0.1, 0.6, 0.4, 0.2, 0.2))
     assert shares == pytest.approx([0.125, 0.125, 0.25, 0.25, 0.125, 0.125])
 
 
@@ -113,7 +113,7 @@ def test_keep_eq_16() -> None:
 def test_defaults_are_the_papers() -> None:
     assert (
         Votes("mask"),
-        BoundaryAware(layer_base=0.4, edge=1),
+        BoundaryAware(layer_base=0.4, boundary_layers=1),
         PromptPreference(head_base=0.1),
         True,
     ) == (maskkv.POLICY.scorer, maskkv.POLICY.layer_budget, maskkv.POLICY.head_budget, maskkv.POLICY.revote)

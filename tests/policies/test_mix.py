@@ -31,7 +31,7 @@ TABLES: dict[str, tuple[dict[str, Any], tuple[object, object, object]]] = {
     ),
     "2: + boundary-aware": (
         {"policy": "mask-voting", "layer_budget": "maskkv"},
-        (MASKS, BoundaryAware(layer_base=0.4, edge=1), EVEN_HEADS),
+        (MASKS, BoundaryAware(layer_base=0.4, boundary_layers=1), EVEN_HEADS),
     ),
     "2: + AdaKV": (
         {"policy": "mask-voting", "head_budget": "adakv"},
@@ -79,10 +79,10 @@ PARTS: dict[str, tuple[str, dict[str, Any], Policy]] = {
         {"protect_window": True},
         replace(named("pyramidkv"), scorer=ObservationWindow(protect_window=True)),
     ),
-    "layer_base and edge": (
+    "layer_base and boundary_layers": (
         "maskkv",
-        {"layer_base": 0.2, "edge": 2},
-        replace(named("maskkv"), layer_budget=BoundaryAware(layer_base=0.2, edge=2)),
+        {"layer_base": 0.2, "boundary_layers": 2},
+        replace(named("maskkv"), layer_budget=BoundaryAware(layer_base=0.2, boundary_layers=2)),
     ),
     "head_base": ("adakv", {"head_base": 0.5}, replace(named("adakv"), head_budget=TopOfLayer(head_base=0.5))),
     "a parameter of an exchanged part": (
@@ -127,7 +127,7 @@ def test_nothing_asked_is_the_policy_itself() -> None:
         ("snapkv", {"head_base": 0.1}, r"the head budget of 'snapkv' is UniformHeads\(\), which has no head_base"),
         ("snapkv", {"head_base": 0.1}, "that of these has: adakv, maskkv"),
         ("pyramidkv", {"layer_base": 0.1}, "has no layer_base; that of these has: maskkv"),
-        ("knorm", {"edge": 2}, "has no edge; that of these has: maskkv"),
+        ("knorm", {"boundary_layers": 2}, "has no boundary_layers; that of these has: maskkv"),
         ("full", {"voters": "mask"}, "policy 'full' evicts nothing: voters=mask needs a policy that does"),
         ("none", {"revote": False}, "evicts nothing"),
     ],
@@ -144,5 +144,5 @@ def test_parts_that_are_no_dataclasses_have_no_parameters() -> None:
         def __call__(self, view: object) -> list[float]:
             return [1.0]
 
-    with pytest.raises(InputError, match="has no edge"):
-        mix(replace(named("knorm"), scorer=ShortKeys(), layer_budget=Own()), edge=2)
+    with pytest.raises(InputError, match="has no boundary_layers"):
+        mix(replace(named("knorm"), scorer=ShortKeys(), layer_budget=Own()), boundary_layers=2)

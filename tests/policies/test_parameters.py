@@ -6,7 +6,7 @@ from maskkv.errors import InputError
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
 
 
-@pytest.mark.parametrize("changes", [{"layer_base": -0.1}, {"layer_base": 1.1}, {"edge": 0}])
+@pytest.mark.parametrize("changes", [{"layer_base": -0.1}, {"layer_base": 1.1}, {"boundary_layers": 0}])
 def test_boundary_aware_refuses(changes):
     with pytest.raises(InputError, match="expected"):
         BoundaryAware(**changes)

@@ -139,11 +139,11 @@ def head_shares(name: str, layer: SlowLayer, ranks: list[list[tuple[float, float
 RESTATED = [name for name in names() if name not in ("full", "none", "random")]
 
 
-@pytest.mark.parametrize("lookback", [0, 1])
+@pytest.mark.parametrize("logit_shift", [0, 1])
 @pytest.mark.parametrize("budget", [3, 17, 45])
 @pytest.mark.parametrize("name", RESTATED)
-def test_keeps_the_same_pairs(name: str, budget: int, lookback: int) -> None:
-    policy, evictable = named(name), PROMPT - lookback
+def test_keeps_the_same_pairs(name: str, budget: int, logit_shift: int) -> None:
+    policy, evictable = named(name), PROMPT - logit_shift
     totals = policy.layer_pairs(
         budget, num_layers=LAYERS, kv_heads=KV_HEADS, evictable=evictable, importance=IMPORTANCE
     )

@@ -9,7 +9,7 @@ from maskkv.policies import Changes, mix, named, resolve
 @pytest.mark.parametrize(
     ("base", "changes"),
     [
-        ("maskkv", {"tally": "max", "edge": 2}),
+        ("maskkv", {"tally": "max", "boundary_layers": 2}),
         ("maskkv", {"layer_budget": "uniform", "head_budget": "adakv", "voters": "mask-part:1/4"}),
         ("maskkv", {"layer_base": 0.25, "head_base": 1.0, "revote": False}),
         ("snapkv", {"kernel": 3, "protect_window": True}),
@@ -26,7 +26,7 @@ def test_the_name_of_a_mixed_policy_makes_it_again(base: str, changes: Changes) 
     [
         ("maskkv()", "expected NAME=VALUE"),
         ("maskkv(talley=max)", "NAME one of layer_budget"),
-        ("maskkv(edge=two)", "edge=two: expected a whole number"),
+        ("maskkv(boundary_layers=two)", "boundary_layers=two: expected a whole number"),
         ("maskkv(head_base=much)", "head_base=much: expected a number"),
         ("maskkv(revote=no)", "expected True or False"),
         ("maskkv(tally=most)", "most"),

@@ -13,12 +13,12 @@ from maskkv.eviction.view import LayerView
 from maskkv.policies import adakv, pyramidkv, snapkv, squeezeattention
 
 
-def worked_view(lookback: int = 0) -> LayerView:
+def worked_view(logit_shift: int = 0) -> LayerView:
     """Eight prompt rows and two masks; the last two prompt rows look at pairs 1 and 3. Rows sum to 16."""
     weights = torch.ones(1, 10, 10)
     weights[0, 6] = torch.tensor([1.0, 5, 1, 1, 1, 1, 1, 1, 2, 2])
     weights[0, 7] = torch.tensor([1.0, 1, 1, 3, 1, 1, 1, 1, 3, 3])
-    return attending(weights, kv_heads=1, masked=[True, True], lookback=lookback)
+    return attending(weights, kv_heads=1, masked=[True, True], logit_shift=logit_shift)
 
 
 def test_max_pooled_votes_of_the_window() -> None:
@@ -46,9 +46,9 @@ def test_a_protected_window_comes_first_and_lends_no_votes() -> None:
 
 
 def test_a_live_prompt_row_votes_and_is_nobodys_to_keep() -> None:
-    scores = ObservationWindow(window=2, kernel=3)(worked_view(lookback=1))
+    scores = ObservationWindow(window=2, kernel=3)(worked_view(logit_shift=1))
     assert ranking(scores) == [[1, 0, 2, 3, 4, 5, 6]]
-    protected = ObservationWindow(window=2, kernel=3, protect_window=True)(worked_view(lookback=1))
+    protected = ObservationWindow(window=2, kernel=3, protect_window=True)(worked_view(logit_shift=1))
     assert ranking(protected) == [[6, 1, 0, 2, 3, 4, 5]]
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cli.tiny import save_tiny
-from tests.text.test_tokenizer import llada_tokenizer
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
 import maskkv
 from maskkv.text.stream import Stream, certain, first_stop
 from maskkv.text.tokenizer import Text
+from tests.cli.tiny import save_tiny
+from tests.text.test_tokenizer import llada_tokenizer
 
 MASK, EOS = 10_000, 10_001
 BYTES = Text(llada_tokenizer())

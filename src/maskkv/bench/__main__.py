@@ -60,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
     add("--policy", action="append", help="beside none; repeatable (default: full maskkv)")
     add("--budget", action="append", help="pairs per KV head and layer, or 5%% of each length (default: 64 256)")
     add("--prompt-interval", type=int, help="steps from one prompt refresh to the next (default: 50)")
-    add("--doubt", type=float, help="read the prompt again when no candidate is this sure")
-    add("--drift", type=float, help="read the prompt again once the values have moved this far")
+    add("--min-confidence", type=float, help="read the prompt again when no candidate is this sure")
+    add("--value-drift", type=float, help="read the prompt again once the values have moved this far")
     add("--kv-dtype", default="auto", choices=KV_DTYPES, help="what kept pairs are stored in (default: auto)")
     add("--compile", action="store_true", help="compile the layers")
     add("--repeats", type=int, default=3, help="measurements of every policy (default: 3)")
@@ -147,7 +147,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def schedule(options: argparse.Namespace) -> Generation:
     """Return how responses are made; they do not stop early, so that all take equally many steps."""
-    given = {name: getattr(options, name) for name in ("prompt_interval", "doubt", "drift")}
+    given = {name: getattr(options, name) for name in ("prompt_interval", "min_confidence", "value_drift")}
     chosen = {name: value for name, value in given.items() if value is not None}
     return Generation(gen_length=options.gen_length, stop_at_eos=False, **chosen)
 

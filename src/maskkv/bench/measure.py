@@ -96,7 +96,7 @@ def cost(task: Task, case: Case) -> Cost:
     """Count one step of each kind, the prompt refresh when there is a cache to be replaced."""
     generation = task.generation
     if case.cached:
-        clock = {"one_pass": False, "doubt": None, "drift": None}
+        clock = {"one_pass": False, "min_confidence": None, "value_drift": None}
         generation = replace(generation, prompt_interval=3, response_interval=2, **clock)  # type: ignore[arg-type]
     engine = task.open(case, generation)
     flops: dict[str, int] = {}

@@ -42,19 +42,19 @@ class Extent:
     """
 
     prompt_length: int
-    lookback: int
+    logit_shift: int
     gen_length: int
     block_length: int | None = None
 
     @property
     def live(self) -> int:
         """Return the number of live rows."""
-        return self.lookback + self.gen_length
+        return self.logit_shift + self.gen_length
 
     @property
     def evictable(self) -> int:
         """Return the number of prompt pairs that a policy may drop."""
-        return self.prompt_length - self.lookback
+        return self.prompt_length - self.logit_shift
 
 
 class EvictingCache:

@@ -37,6 +37,9 @@ DTYPES = {
     "float16": torch.float16, "fp16": torch.float16,
 }  # fmt: skip
 _SAMPLES = 256
+_HASHED_AS = {"logit_shift": "lookback"}
+"""Names of a config's fields in fingerprints: those of the first profiles, which must go on telling their models."""
+
 _SMALL = 2.0**-12
 
 
@@ -273,7 +276,8 @@ def fingerprint(model: Transformer) -> str:
     A hash of the config and of evenly spaced samples of every tensor. It does not depend on device or sharding,
     nor on whether a bf16 file was loaded as bf16, fp16 or fp32; with its weights in 8 bits it is another model.
     """
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(model.config), sort_keys=True).encode())
+    config = {_HASHED_AS.get(name, name): value for name, value in dataclasses.asdict(model.config).items()}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     samples = []
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {list(tensor.shape)}\n".encode())

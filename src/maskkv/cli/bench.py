@@ -41,8 +41,10 @@ class BenchFlags:
         ),
     ] = None
     prompt_interval: Annotated[int | None, typer.Option(help="Steps between prompt refreshes; default: 50.")] = None
-    doubt: Annotated[float | None, typer.Option(help="Read the prompt again when no candidate is this sure.")] = None
-    drift: Annotated[
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Read the prompt again when no candidate is this sure.")
+    ] = None
+    value_drift: Annotated[
         float | None, typer.Option(help="Read the prompt again once the response's values have moved this far.")
     ] = None
     kv_dtype: Annotated[

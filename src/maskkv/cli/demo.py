@@ -30,7 +30,7 @@ LENGTH = 1024
 PERCENT = 5.0
 HOLDING = 25.0
 """The budget, in percent, that holds long answers too."""
-DOUBT = 0.95
+MIN_CONFIDENCE = 0.95
 RECORDED_N = 200
 MOST_QUESTIONS = 1000
 FIRST_DOCUMENT = 100_000
@@ -43,21 +43,21 @@ TOGETHER = 4
 class Way:
     """Say how questions are answered: a policy, its budget in percent of the prompt, and when the prompt is read again.
 
-    `doubt` None is the paper's schedule.
+    `min_confidence` None is the paper's schedule.
     """
 
     policy: str
     percent: float | None = None
-    doubt: float | None = None
+    min_confidence: float | None = None
 
     def __str__(self) -> str:
         budget = "" if self.percent is None else f" {self.percent:g} %"
-        return self.policy + budget + ("" if self.doubt is None else ", doubt")
+        return self.policy + budget + ("" if self.min_confidence is None else ", re-read")
 
     @property
     def schedule(self) -> Generation:
         """Return the schedule of every answer."""
-        return Generation(gen_length=8, doubt=self.doubt)
+        return Generation(gen_length=8, min_confidence=self.min_confidence)
 
     def variant(self, prompt_length: int) -> Variant:
         """Return the policy and the budget in pairs."""
@@ -72,19 +72,19 @@ NONE = Way("none")
 LEGEND = f"""
 Intervals are Wilson's; one in twenty misses the truth by chance. "recorded" is
 what {RECORDED_N} other documents gave. "full" and "maskkv" without more run on the
-paper's schedule; "doubt" is what we recommend here: the prompt is read again
-when no candidate is {DOUBT:.0%} sure (--doubt {DOUBT:g}). "sure" is the probability of
-the answer's least sure token when it was decided; a wrong one can be sure, too."""
+paper's schedule; "re-read" is what we recommend here: the prompt is read again
+when no candidate is {MIN_CONFIDENCE:.0%} sure (--min-confidence {MIN_CONFIDENCE:g}). "sure" is the probability
+of the answer's least sure token when it was decided; a wrong one can be sure."""
 
 RECORDED = {
     ("multi-key", Way("full")): 0.735,
     ("multi-key", Way("maskkv", PERCENT)): 0.51,
-    ("multi-key", Way("maskkv", PERCENT, DOUBT)): 0.93,
-    ("multi-key", Way("maskkv", HOLDING, DOUBT)): 0.93,
+    ("multi-key", Way("maskkv", PERCENT, MIN_CONFIDENCE)): 0.93,
+    ("multi-key", Way("maskkv", HOLDING, MIN_CONFIDENCE)): 0.93,
     ("long-value", Way("full")): 0.805,
     ("long-value", Way("maskkv", PERCENT)): 0.095,
-    ("long-value", Way("maskkv", PERCENT, DOUBT)): 0.47,
-    ("long-value", Way("maskkv", HOLDING, DOUBT)): 0.77,
+    ("long-value", Way("maskkv", PERCENT, MIN_CONFIDENCE)): 0.47,
+    ("long-value", Way("maskkv", HOLDING, MIN_CONFIDENCE)): 0.77,
 }
 """The parts of `RECORDED_N` other documents of 1,024 tokens answered right: results/demo, results/retention."""
 
@@ -133,8 +133,8 @@ def demo(
 
 def compared(percent: float) -> list[Way]:
     """List the ways that are counted: what the paper does, and what holds on the bundled model."""
-    paper, doubting = [Way("full"), Way("maskkv", percent)], [Way("maskkv", percent, DOUBT)]
-    return list(dict.fromkeys([*paper, *doubting, Way("maskkv", max(HOLDING, percent), DOUBT)]))
+    paper, ours = [Way("full"), Way("maskkv", percent)], [Way("maskkv", percent, MIN_CONFIDENCE)]
+    return list(dict.fromkeys([*paper, *ours, Way("maskkv", max(HOLDING, percent), MIN_CONFIDENCE)]))
 
 
 def _first(llm: LanguageModel, task: MiniTask) -> tuple[str, Example]:

@@ -12,7 +12,7 @@ import typer
 
 from maskkv.budget import Budget, read_budget
 from maskkv.checks import MOST, quoted
-from maskkv.cli import refusals
+from maskkv.cli import old_flags, refusals
 from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
 
@@ -37,8 +37,8 @@ GENERATION_HELP = {
     "response_interval": "Steps from one refresh of the response's cache to the next.",
     "transfer_ratio": "Part of the response's rows recomputed between refreshes, 0 to 1.",
     "one_pass": "Read the prompt in the first step only.",
-    "doubt": "Read the prompt again, instead of committing, when no candidate is this sure.",
-    "drift": "Read the prompt again once the response's values have moved this far since.",
+    "min_confidence": "Read the prompt again, instead of committing, when no candidate is this sure.",
+    "value_drift": "Read the prompt again once the response's values have moved this far since.",
     "threshold": "Commit every mask that is at least this sure.",
     "factor": "Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this.",
     "stop_at_eos": "Stop when everything before an end token is committed.",
@@ -173,7 +173,7 @@ class PolicyFlags:
     layer_base: Annotated[
         float | None, typer.Option(metavar="BETA", help="Part of the pairs that all layers share evenly, 0 to 1.")
     ] = None
-    edge: Annotated[int | None, typer.Option(metavar="N", help="Boundary layers at each end.")] = None
+    boundary_layers: Annotated[int | None, typer.Option(metavar="N", help="Boundary layers at each end.")] = None
     head_base: Annotated[
         float | None, typer.Option(metavar="ALPHA", help="Part of a layer's pairs that its heads share evenly, 0 to 1.")
     ] = None
@@ -245,6 +245,7 @@ def flagged(function: Command) -> Command:
         debug = given["debug"] if asks else given.pop("debug")
         try:
             _check_sizes(given)
+            old_flags.take(given)
             built = {
                 name: left_out.built(kind, {each: given.pop(each) for each in _names(kind, left_out)})
                 for name, (kind, left_out) in grouped.items()
@@ -291,6 +292,8 @@ def _flags(kind: Any, left_out: Without) -> Iterator[inspect.Parameter]:
         annotation = hints[field.name]
         if kind is Generation:
             annotation = Annotated[annotation, typer.Option(help=GENERATION_HELP[field.name])]
-        yield inspect.Parameter(
+        flag = inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
         )
+        yield flag
+        yield from old_flags.hidden(flag)

@@ -23,7 +23,7 @@ _STRONGEST = 1e30
 
 _RULE = (
     *("temperature", "remasking", "confidence_eos_eot_inf", "logits_eos_inf"),
-    *("alg", "alg_temp", "top_p", "top_k", "doubt"),
+    *("alg", "alg_temp", "top_p", "top_k", "min_confidence"),
 )
 """The settings of a response that decide how logits become proposals."""
 
@@ -161,7 +161,7 @@ def _propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ voca
         proposals = propose_llada(wide, generation, first._eos_ids, draws)
     else:
         proposals = propose_dream(wide, generation, draws)
-    if generation.doubt is not None:
+    if generation.min_confidence is not None:
         proposals = replace(proposals, surest=wide.softmax(-1).amax(-1))
     return proposals.split(counts)
 

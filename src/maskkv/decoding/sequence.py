@@ -57,7 +57,7 @@ class RunningSequence:
         generation = settings.generation
         self.settings = settings
         self.config = config
-        self.extent = Extent(len(prompt), config.lookback, generation.gen_length, generation.block_length)
+        self.extent = Extent(len(prompt), config.logit_shift, generation.gen_length, generation.block_length)
         self.canvas = Canvas(prompt, generation.gen_length, config.mask_id)
         self.sampler = Sampler(generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device)
         self.branches: tuple[Branch, ...] = ()
@@ -132,7 +132,7 @@ class RunningSequence:
             settings.budget,
             generation.transfer_ratio,
             kv_dtype=settings.kv_dtype,
-            watched=generation.drift is not None,
+            watched=generation.value_drift is not None,
         )
 
     @property
@@ -171,12 +171,12 @@ class RunningSequence:
     def logit_rows(self) -> Int[Tensor, " candidates"]:
         """Return the rows, counted in the next pass, that predict the positions which may be committed in it."""
         candidates = self.sampler.candidates(self.canvas.masked)
-        return candidates + self.extent.prompt_length - self.config.lookback - self.first_row()
+        return candidates + self.extent.prompt_length - self.config.logit_shift - self.first_row()
 
     @property
     def moved(self) -> list[Float[Tensor, ""]]:
         """Return how far the live rows' values have moved since the prompt was read, per branch, if it matters."""
-        if self.settings.generation.drift is None:
+        if self.settings.generation.value_drift is None:
             return []
         return [branch.cache.moved for branch in self.branches if branch.cache is not None]
 
@@ -198,14 +198,14 @@ class RunningSequence:
         return commit
 
     def _doubted(self, proposals: Proposals) -> bool:
-        doubt = self.settings.generation.doubt
-        if doubt is None or proposals.surest is None or self.reads_everything:
+        min_confidence = self.settings.generation.min_confidence
+        if min_confidence is None or proposals.surest is None or self.reads_everything:
             return False
-        return float(proposals.surest.max()) < doubt
+        return float(proposals.surest.max()) < min_confidence
 
     def _drifted(self, moved: Sequence[float]) -> bool:
-        drift = self.settings.generation.drift
-        return drift is not None and any(each > drift for each in moved)
+        value_drift = self.settings.generation.value_drift
+        return value_drift is not None and any(each > value_drift for each in moved)
 
     @property
     def finished(self) -> bool:

@@ -69,7 +69,7 @@ def inspect(
     answers = zip_longest(llm.said(evicted.tokens), llm.said(full.tokens))
     return Inspection(
         tokens=list(tokens),
-        evictable=len(ids) - llm.model.config.lookback,
+        evictable=len(ids) - llm.model.config.logit_shift,
         policy=policy.name,
         budget=work.pairs,
         prompt_interval=generation.prompt_interval,

@@ -10,7 +10,7 @@ from typing import Literal
 class ModelConfig:
     """Describe a checkpoint: its shape, its numerics and its special tokens.
 
-    `rope_dtype` is the dtype q and k are rotated in: `"float32"` (LLaDA) or `"model"` (Dream). `lookback` is how
+    `rope_dtype` is the dtype q and k are rotated in: `"float32"` (LLaDA) or `"model"` (Dream). `logit_shift` is how
     many rows before a token its logits are read (Dream: 1), hence how many last prompt rows stay live.
     """
 
@@ -27,7 +27,7 @@ class ModelConfig:
     qkv_bias: bool
     rope_dtype: Literal["float32", "model"]
     trained_length: int
-    lookback: int
+    logit_shift: int
     mask_id: int
     eos_ids: tuple[int, ...]
     """Every token that ends a response; the first one is the tokenizer's end of sequence."""

@@ -73,7 +73,7 @@ def read_config(raw: Raw) -> ModelConfig:
         qkv_bias=True,
         rope_dtype="model",
         trained_length=min(TRAINED_LENGTH, fields.positions(raw, "max_position_embeddings")),
-        lookback=1,
+        logit_shift=1,
         mask_id=fields.token(raw, "mask_token_id", vocab),
         eos_ids=eos,
         pad_id=fields.token(raw, "pad_token_id", vocab),

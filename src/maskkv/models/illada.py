@@ -61,7 +61,7 @@ def read_config(raw: Raw) -> ModelConfig:
         qkv_bias=False,
         rope_dtype="model",
         trained_length=fields.positions(raw, "max_position_embeddings"),
-        lookback=0,
+        logit_shift=0,
         mask_id=_MASK if unnamed else fields.token(raw, "mask_token_id", vocab),
         eos_ids=fields.tokens(raw, "eos_token_id", vocab),
         pad_id=fields.token(raw, "pad_token_id", vocab),

@@ -80,7 +80,7 @@ def read_config(raw: Raw) -> ModelConfig:
         qkv_bias=False,
         rope_dtype="float32" if fields.flag(raw, "rope_full_precision") else "model",
         trained_length=fields.positions(raw, "max_sequence_length"),
-        lookback=0,
+        logit_shift=0,
         mask_id=fields.token(raw, "mask_token_id", vocab),
         eos_ids=eos,
         pad_id=fields.token(raw, "pad_token_id", vocab),

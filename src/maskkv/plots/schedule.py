@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from maskkv.json_lines import Record
 from maskkv.plots.tradeoff import draw_tradeoff
 
-RULES = ("one_pass", "doubt", "drift")
+RULES = ("one_pass", "min_confidence", "value_drift")
 CLOCK = "prompt_interval"
 
 

@@ -13,6 +13,7 @@ from maskkv import records
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
 from maskkv.printable import printable
+from maskkv.renamed import RENAMED, spelled_now
 
 MISSING = object()
 LARGEST = 1e100
@@ -71,7 +72,8 @@ def where(records: Iterable[Record], conditions: Sequence[str]) -> list[Record]:
         name, equals, value = condition.partition("=")
         if not equals or not name:
             raise InputError(f"{condition!r} is no condition: expected FIELD=VALUE, as in length=1024")
-        allowed.setdefault(name, set()).add(value)
+        now = ".".join(RENAMED.get(part, part) for part in name.split("."))
+        allowed.setdefault(now, set()).add(spelled_now(value))
     return [
         record for record in records if all(_spelled(look_up(record, name)) in some for name, some in allowed.items())
     ]

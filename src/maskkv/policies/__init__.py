@@ -15,6 +15,7 @@ from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
+from maskkv.renamed import spelled_now
 
 
 def names() -> list[str]:
@@ -48,12 +49,12 @@ MIXED = re.compile(r"(?P<base>[^()]+)\((?P<changes>[^()]*)\)")
 def resolve(spelling: str) -> Policy:
     """Return a policy by its name, or a user's own by `module:NAME`, from the current directory or installed.
 
-    Either may be followed by changes in parentheses, as in the names that `mix` gives: `maskkv(tally=max, edge=2)`.
+    Either may be followed by changes in parentheses, as in the names that `mix` gives: `maskkv(tally=max, kernel=3)`.
     The module is imported, so its code runs: only for spellings of the user at the keyboard, never of a request.
     """
     mixed = MIXED.fullmatch(spelling)
     if mixed is not None:
-        return mix(resolve(mixed["base"]), **_changes(mixed["changes"]))
+        return mix(resolve(mixed["base"]), **_changes(spelled_now(mixed["changes"])))
     if ":" not in spelling:
         return named(spelling)
     spelt = SPELLING.fullmatch(spelling)
@@ -91,7 +92,7 @@ class Changes(TypedDict, total=False):
     kernel: int | None
     protect_window: bool | None
     layer_base: float | None
-    edge: int | None
+    boundary_layers: int | None
     head_base: float | None
     revote: bool | None
 
@@ -103,7 +104,7 @@ PARAMETERS = {
     "kernel": "scorer",
     "protect_window": "scorer",
     "layer_base": "layer_budget",
-    "edge": "layer_budget",
+    "boundary_layers": "layer_budget",
     "head_base": "head_budget",
 }
 """The part of a policy that a parameter belongs to."""
@@ -143,7 +144,7 @@ def _changes(text: str) -> Changes:
 
 def _value(name: str, value: str) -> object:
     for kind, names_, what in (
-        (int, ("kernel", "edge"), "a whole number"),
+        (int, ("kernel", "boundary_layers"), "a whole number"),
         (float, ("layer_base", "head_base"), "a number"),
     ):
         if name in names_:

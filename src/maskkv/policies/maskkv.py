@@ -19,24 +19,24 @@ from maskkv.eviction.view import LayerView, ModelView
 class BoundaryAware:
     """Give every layer a base, and split the rest between boundary and middle layers (Eq. 8–13).
 
-    `layer_base` is the paper's β, `edge` how many layers at each end are the boundary (S_bound). The two groups
-    share the rest in proportion to their summed importance, evenly inside a group.
+    `layer_base` is the paper's β, `boundary_layers` how many layers at each end are the boundary (S_bound). The two
+    groups share the rest in proportion to their summed importance, evenly inside a group.
     """
 
     needs_importance: ClassVar[bool] = True
 
     layer_base: float = 0.4
-    edge: int = 1
+    boundary_layers: int = 1
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         if not 0 <= self.layer_base <= 1:
             raise InputError(f"layer_base {self.layer_base}: expected a share from 0 to 1")
-        if self.edge < 1:
-            raise InputError(f"edge {self.edge}: expected at least 1 layer at each end")
+        if self.boundary_layers < 1:
+            raise InputError(f"boundary_layers {self.boundary_layers}: expected at least 1 layer at each end")
 
     def __str__(self) -> str:
-        ends = "first and last layer" if self.edge == 1 else f"first and last {self.edge} layers"
+        ends = "first and last layer" if self.boundary_layers == 1 else f"first and last {self.boundary_layers} layers"
         return f"{self.layer_base:g} evenly, {1 - self.layer_base:g} to {ends} and to the middle by their Σ I_l"
 
     def __call__(self, view: ModelView) -> list[float]:
@@ -45,7 +45,7 @@ class BoundaryAware:
         if importance is None:
             raise ValueError("boundary-aware layer budgets need the layers' importance")
         boundary = self._boundary(num_layers)
-        at_boundary = sum(value for value, edge in zip(importance, boundary, strict=True) if edge)
+        at_boundary = sum(value for value, at_end in zip(importance, boundary, strict=True) if at_end)
         total = sum(importance)
         if total == 0 or all(boundary):
             return [1.0] * num_layers
@@ -53,7 +53,7 @@ class BoundaryAware:
             True: (1 - self.layer_base) * at_boundary / total / sum(boundary),
             False: (1 - self.layer_base) * (total - at_boundary) / total / (num_layers - sum(boundary)),
         }
-        return [self.layer_base / num_layers + rest[edge] for edge in boundary]
+        return [self.layer_base / num_layers + rest[at_end] for at_end in boundary]
 
     def most(self, view: ModelView) -> list[float]:
         """Return each layer's share if the layers of the other group had no importance at all."""
@@ -61,10 +61,12 @@ class BoundaryAware:
         if all(boundary):
             return [1.0] * view.num_layers
         size = {True: sum(boundary), False: view.num_layers - sum(boundary)}
-        return [self.layer_base + (1 - self.layer_base) * view.num_layers / size[edge] for edge in boundary]
+        return [self.layer_base + (1 - self.layer_base) * view.num_layers / size[at_end] for at_end in boundary]
 
     def _boundary(self, num_layers: int) -> list[bool]:
-        return [layer < self.edge or layer >= num_layers - self.edge for layer in range(num_layers)]
+        return [
+            layer < self.boundary_layers or layer >= num_layers - self.boundary_layers for layer in range(num_layers)
+        ]
 
 
 @dataclass(frozen=True)

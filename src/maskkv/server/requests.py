@@ -166,8 +166,8 @@ class AnswerRequest(_Strict):
     response_interval: int | None = Field(default=None, ge=1, le=_MOST)
     transfer_ratio: float | None = Field(default=None, ge=0, le=1)
     one_pass: bool | None = None
-    doubt: float | None = Field(default=None, ge=0, le=1)
-    drift: float | None = Field(default=None, gt=0)
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+    value_drift: float | None = Field(default=None, gt=0)
     threshold: float | None = Field(default=None, ge=0, le=1)
     factor: float | None = Field(default=None, gt=0)
     stop_at_eos: bool | None = None

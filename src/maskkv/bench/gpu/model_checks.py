@@ -27,7 +27,7 @@ DISTINCT = 16
 _TINY = replace(SHAPES["tiny"], vocab_size=512, mask_id=511, eos_ids=(510,), pad_id=510, rope_theta=100.0)
 FAMILIES = {
     "llada": _TINY,
-    "dream": replace(_TINY, family="dream", lookback=1, qkv_bias=True, rope_dtype="model"),
+    "dream": replace(_TINY, family="dream", logit_shift=1, qkv_bias=True, rope_dtype="model"),
 }
 """Both have two query heads to a KV head; positions tell near rows apart, or many would become the same token."""
 GENERATION = Generation(gen_length=32, prompt_interval=12, response_interval=5, stop_at_eos=False)
@@ -88,8 +88,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"confidence_eos_eot_inf": True, "logits_eos_inf": True},
     {"threshold": 0.9},
     {"factor": 1.0},
-    {"doubt": 0.5},
-    {"drift": 0.05},
+    {"min_confidence": 0.5},
+    {"value_drift": 0.05},
     {"cfg_scale": 1.0},
     {"alg": "entropy", "temperature": 0.5, "top_p": 0.9, "top_k": 20, "alg_temp": 0.2},
     {"alg": "topk_margin"},
@@ -182,7 +182,7 @@ def live_rows(
 ) -> tuple[Float[Tensor, "live hidden"], Float[Tensor, "live hidden"]]:
     """Return the live rows of a response refresh that follows a prompt refresh, and of a pass over everything."""
     config, device = model.config, model.device
-    extent = Extent(prompt_length, config.lookback, GENERATION.gen_length)
+    extent = Extent(prompt_length, config.logit_shift, GENERATION.gen_length)
     masks = [config.mask_id] * GENERATION.gen_length
     rows = torch.tensor([*random_prompt(config, prompt_length, 0), *masks], device=device)
     rotation = model.rotation(torch.arange(len(rows), device=device))

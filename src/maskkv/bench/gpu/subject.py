@@ -144,7 +144,7 @@ class Subject:
 
     def _flops(self, setup: Setup, refresh: Refresh | None) -> int:
         config = self.config
-        extent = Extent(setup.prompt_length, config.lookback, self.gen_length, setup.generation.block_length)
+        extent = Extent(setup.prompt_length, config.logit_shift, self.gen_length, setup.generation.block_length)
         pairs = named(setup.policy).layer_pairs(
             self.budget_of(setup.policy),
             num_layers=config.num_layers,
