@@ -23,6 +23,7 @@ from torch import Tensor
 from maskkv import policies
 from maskkv.cache import NoCache, Refresh
 from maskkv.checkpoints import weights
+from maskkv.checks import KV_DTYPES
 from maskkv.decoding.engine import Engine, Step
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
@@ -30,7 +31,6 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.eviction.view import TALLIES
 from maskkv.generation import Algorithm, Generation
 from maskkv.models.transformer import Transformer
-from maskkv.ops.quantised import KV_DTYPES
 from maskkv.policies import mix
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
 from tests import reference_sampler

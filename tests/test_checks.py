@@ -2,7 +2,7 @@
 
 import pytest
 
-from maskkv.checks import check_one_of, check_real, check_whole, quoted, whole
+from maskkv.checks import check_kv_dtype, check_one_of, check_real, check_rope_scale, check_whole, quoted, whole
 from maskkv.errors import InputError
 
 
@@ -33,3 +33,16 @@ def test_what_is_out_of_range_is_refused_whatever_its_size(check, says):
     with pytest.raises(InputError) as refused:
         check()
     assert str(refused.value).startswith(says)
+
+
+def test_what_kept_pairs_may_be_stored_in():
+    assert check_kv_dtype("int8") == "int8"
+    with pytest.raises(InputError, match="kv_dtype 'int4': expected one of auto, int8, fp8"):
+        check_kv_dtype("int4")
+
+
+def test_what_rope_may_be_stretched_by():
+    assert check_rope_scale(1.5) == 1.5
+    for wrong in (0.5, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=f"rope_scale {wrong}: expected a factor of at least 1"):
+            check_rope_scale(wrong)

@@ -13,6 +13,7 @@ from maskkv import memory, policies
 from maskkv.api import LanguageModel
 from maskkv.cache import PackedCache, Refresh
 from maskkv.calibrate import importance
+from maskkv.checks import KV_DTYPES
 from maskkv.decoding.engine import Engine
 from maskkv.eval.observe import Observation, observe
 from maskkv.eviction.policy import Policy
@@ -20,7 +21,6 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.lens.ladder import Ladder, climb
 from maskkv.ops import ragged
-from maskkv.ops.quantised import KV_DTYPES
 from maskkv.text.tokenizer import Text
 from tests.emulated import Counts, moved, pretended
 from tests.emulated_graphs import Graph

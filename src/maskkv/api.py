@@ -18,7 +18,7 @@ from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
 from maskkv.checkpoints import weights
 from maskkv.checkpoints.tokenizer_files import NO_TOKENIZER
-from maskkv.checks import quoted
+from maskkv.checks import check_kv_dtype, check_rope_scale, quoted
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
 from maskkv.decoding.sequence import RunningSequence
@@ -28,8 +28,6 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
-from maskkv.ops.quantised import check_kv_dtype
-from maskkv.ops.rope import check_rope_scale
 from maskkv.plan import Shape, Workload, check_fits
 from maskkv.result import Result
 from maskkv.text.tokenizer import Text, Token, check_text

@@ -7,6 +7,8 @@ import operator
 
 from maskkv.errors import InputError
 
+KV_DTYPES = ("auto", "int8", "fp8")
+"""What kept pairs may be stored in; `auto` is the model's own dtype."""
 MOST = 2**63 - 1
 """The largest whole number that anything is told, as far as a tensor of them goes."""
 _LONGEST = 80
@@ -63,3 +65,17 @@ def check_one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     """Raise InputError unless a value is one of some words."""
     if not isinstance(value, str) or value not in known:
         raise InputError(f"{name} must be one of {', '.join(known)}, not {quoted(value)}")
+
+
+def check_kv_dtype(kv_dtype: str) -> str:
+    """Return what kept pairs are to be stored in; InputError if it is not one of `KV_DTYPES`."""
+    if kv_dtype not in KV_DTYPES:
+        raise InputError(f"kv_dtype {quoted(kv_dtype)}: expected one of {', '.join(KV_DTYPES)}")
+    return kv_dtype
+
+
+def check_rope_scale(rope_scale: float) -> float:
+    """Return a factor on RoPE's theta; InputError if it is not a finite number of at least 1."""
+    if not is_finite(rope_scale) or rope_scale < 1:
+        raise InputError(f"rope_scale {quoted(rope_scale)}: expected a factor of at least 1")
+    return rope_scale

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from maskkv.budget import Budget, check_budget, pairs_of
 from maskkv.cache.state import NARROWED
+from maskkv.checks import check_kv_dtype
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import CHUNK_ROWS, LOGIT_ROWS, Transformer
 from maskkv.ops.attention import TILE_ELEMENTS
-from maskkv.ops.quantised import check_kv_dtype
 
 _FP32, _INT32, _INT64 = 4, 4, 8
 _SCALE = 2

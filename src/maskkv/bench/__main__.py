@@ -24,12 +24,12 @@ from maskkv.budget import Budget, pairs_of, read_budget
 from maskkv.cache import measure_importance
 from maskkv.checkpoints import weights
 from maskkv.checkpoints.weights import DTYPES
+from maskkv.checks import KV_DTYPES
 from maskkv.errors import InputError, MaskKVError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.stretch import notice
 from maskkv.models.transformer import Transformer
-from maskkv.ops.quantised import KV_DTYPES
 from maskkv.plan import Shape, Workload
 from maskkv.printable import printable
 from maskkv.records import append, environment, prepare_file

@@ -13,10 +13,10 @@ import torch
 from maskkv.bench.measure import kind
 from maskkv.bench.shapes import SHAPES, random_model, shape
 from maskkv.checkpoints.weights import DTYPES
+from maskkv.checks import KV_DTYPES
 from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
-from maskkv.ops.quantised import KV_DTYPES
 from maskkv.policies import named
 
 BUDGETS = (4, 8, 16, 24, 32, 64, 128, None)

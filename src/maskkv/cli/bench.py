@@ -81,8 +81,8 @@ def bench(*, options: BenchFlags) -> None:
     from maskkv.bench.__main__ import main
     from maskkv.bench.shapes import shape
     from maskkv.checkpoints import weights
+    from maskkv.checks import check_kv_dtype
     from maskkv.errors import InputError
-    from maskkv.ops.quantised import check_kv_dtype
 
     if options.shape is not None:
         shape(options.shape)

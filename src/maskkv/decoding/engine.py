@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maskkv.budget import Budget, pairs_of
 from maskkv.cache import Refresh
+from maskkv.checks import KV_DTYPES, check_kv_dtype
 from maskkv.decoding.blame import Blame, let_go
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.passes import Passes
@@ -27,7 +28,6 @@ from maskkv.generation import Generation
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.ops.host import on_host
-from maskkv.ops.quantised import KV_DTYPES, check_kv_dtype
 
 
 @dataclass(frozen=True)

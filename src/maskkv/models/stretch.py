@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from maskkv.checks import check_rope_scale
 from maskkv.models.config import ModelConfig
-from maskkv.ops.rope import check_rope_scale, ntk_scale
+from maskkv.ops.rope import ntk_scale
 
 
 def stretch(config: ModelConfig, length: int, asked: float | None = None) -> float:

@@ -12,24 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import BFloat16, Float, Int, Shaped
 from torch import Tensor
 
-from maskkv.checks import quoted
-from maskkv.errors import InputError
 from maskkv.ops.attention import HALF
 from maskkv.ops.segments import Bucket, BucketedAttention, Buckets, Read, Rows, attend_packed
 from maskkv.ops.selection import Selection
 
 CODES = {"int8": (torch.int8, 127.0), "fp8": (torch.float8_e4m3fn, 448.0)}
 """For each name the dtype of the codes and the largest one."""
-
-KV_DTYPES = ("auto", *CODES)
-"""What kept pairs may be stored in; `auto` is the model's own dtype."""
-
-
-def check_kv_dtype(kv_dtype: str) -> str:
-    """Return `kv_dtype` if there is such a one, else raise InputError."""
-    if kv_dtype not in KV_DTYPES:
-        raise InputError(f"kv_dtype {quoted(kv_dtype)}: expected one of {', '.join(KV_DTYPES)}")
-    return kv_dtype
 
 
 @dataclass

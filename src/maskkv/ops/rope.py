@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.checks import is_finite, quoted
-from maskkv.errors import InputError
 from maskkv.ops.fused import fused
 
 
@@ -76,10 +74,3 @@ def ntk_scale(head_dim: int, theta: float, trained_length: int, length: int) -> 
         return 1.0
     critical = 2 * math.ceil(head_dim / 2 * math.log(trained_length / (2 * math.pi), theta))
     return float(max(1, math.ceil((length / (2 * math.pi)) ** (head_dim / critical) / theta)))
-
-
-def check_rope_scale(rope_scale: float) -> float:
-    """Return a factor on `theta` if it is one, else raise InputError."""
-    if not is_finite(rope_scale) or rope_scale < 1:
-        raise InputError(f"rope_scale {quoted(rope_scale)}: expected a factor of at least 1")
-    return rope_scale
