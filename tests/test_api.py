@@ -8,16 +8,18 @@ import pytest
 import torch
 
 import maskkv
-from maskkv import api, loading, policies
+from maskkv import api, policies
 from maskkv import calibrate as calibration
 from maskkv.calibrate import calibrate
-from maskkv.checkpoints import weights
+from maskkv.checkpoints import profiles, weights
 from maskkv.decoding import sequence
 from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 from maskkv.mini import sample, words
 from maskkv.models.stretch import stretch
+from maskkv.result import finish
 from maskkv.text.tokenizer import Text
 from tests.cli.tiny import save_tiny, tiny_model
 from tests.reference import DREAM, SlowModel, random_model, random_prompt
@@ -59,14 +61,11 @@ def test_result_adds_up(llm):
 
 
 def test_confidences_are_those_of_the_tokens_when_they_were_decided(llm):
-    steps, decided = llm.stream_ids(IDS, SHORT), {}
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as stop:
-            result = stop.value
-            break
-        decided |= zip(step.positions, step.confidences, strict=True)
+    decided = {}
+    result = finish(
+        llm.stream_ids(IDS, SHORT),
+        lambda step: decided.update(zip(step.positions, step.confidences, strict=True)),
+    )
     assert result.confidences == [decided[place] for place in range(16)]
     assert all(0 < each <= 1 for each in result.confidences)
 
@@ -148,13 +147,8 @@ def test_text_ends_at_the_first_end_token(llm):
 
 
 def test_steps_of_the_stream_make_up_the_result(llm):
-    steps, stream = [], llm.stream(SAMPLE.content, SHORT)
-    while True:
-        try:
-            steps.append(next(stream))
-        except StopIteration as stop:
-            result = stop.value
-            break
+    steps = []
+    result = finish(llm.stream(SAMPLE.content, SHORT), steps.append)
     response = dict(pair for step in steps for pair in zip(step.positions, step.tokens, strict=True))
     assert [response[position] for position in range(16)] == result.tokens
     assert [step.index for step in steps] == list(range(result.steps))
@@ -341,7 +335,7 @@ def test_logits_are_stretched_only_if_asked(folder):
     assert torch.equal(plain, llm.logits(ids, rope_scale=1.0))
     # None is what `generate` does: as the length needs, or as the model was loaded.
     assert torch.equal(stretched, llm.logits(ids, rope_scale=None))
-    loaded = api.LanguageModel(model, None, rope_scale=scale)
+    loaded = api.LanguageModel(model, None, loading=Loading(rope_scale=scale))
     assert torch.equal(loaded.logits(ids[:9], rope_scale=None), llm.logits(ids[:9], rope_scale=scale))
     assert torch.equal(loaded.logits(ids[:9]), llm.logits(ids[:9]))
 
@@ -399,14 +393,14 @@ def test_the_shipped_profile_of_this_very_model_is_taken(folder, tmp_path, monke
     shipped = tmp_path / "profiles"
     shipped.mkdir()
     (shipped / "another.json").write_text(replace(own, fingerprint="0" * 16).to_json(), encoding="utf-8")
-    monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(profiles.resources, "files", lambda package: tmp_path)
     assert maskkv.load(folder).profile is None
     (shipped / "own.json").write_text(own.to_json(), encoding="utf-8")
     assert maskkv.load(folder).profile == own
 
 
 def test_every_shipped_profile_is_readable():
-    for file in (loading.resources.files("maskkv") / "profiles").iterdir():
+    for file in (profiles.resources.files("maskkv") / "profiles").iterdir():
         assert LayerProfile.from_json(file.read_text(encoding="utf-8")).n > 0
 
 

@@ -13,12 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv import loading, memory, mini, policies
+from maskkv import memory, mini, policies
 from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
-from maskkv.checkpoints import weights
-from maskkv.checkpoints.tokenizer_files import NO_TOKENIZER
-from maskkv.checks import check_kv_dtype, check_rope_scale, quoted
+from maskkv.checkpoints import profiles, tokenizer_files, weights
+from maskkv.checks import quoted
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
 from maskkv.decoding.sequence import RunningSequence
@@ -26,11 +25,12 @@ from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.plan import Shape, Workload, check_fits
-from maskkv.result import Result
-from maskkv.text.tokenizer import Text, Token, check_text
+from maskkv.result import Result, finish
+from maskkv.text.tokenizer import Text, Token, before_end, check_text
 
 Message = dict[str, str]
 """One turn of a chat: `role` and `content`."""
@@ -46,7 +46,8 @@ class LanguageModel:
     """Answer prompts with a diffusion language model; `load` makes one.
 
     `policy` and `budget` are defaults that every call may override; so is each field of `Generation`, given by name.
-    Without a tokenizer (`text` None) it answers token ids only, and the text of its results is empty.
+    `loading` says how the model was loaded: its `rope_scale` and `kv_dtype` hold for every sequence. Without a
+    tokenizer (`text` None) it answers token ids only, and the text of its results is empty.
     """
 
     def __init__(
@@ -57,16 +58,16 @@ class LanguageModel:
         policy: str | Policy = "maskkv",
         budget: Budget = None,
         profile: LayerProfile | None = None,
-        rope_scale: float | None = None,
-        kv_dtype: str = "auto",
+        loading: Loading | None = None,
     ) -> None:
         self.model = model
         self._text = text
         self.policy = policies.given(policy)
         self.budget = check_budget(budget)
         self.profile = profile
-        self.rope_scale = None if rope_scale is None else check_rope_scale(rope_scale)
-        self.kv_dtype = check_kv_dtype(kv_dtype)
+        self.loading = Loading() if loading is None else loading
+        self.rope_scale = self.loading.rope_scale
+        self.kv_dtype = self.loading.kv_dtype
 
     @property
     def has_text(self) -> bool:
@@ -77,7 +78,7 @@ class LanguageModel:
     def text(self) -> Text:
         """Return the tokenizer; CheckpointError if the model came without."""
         if self._text is None:
-            raise CheckpointError(f"this model {NO_TOKENIZER}; it answers token ids only")
+            raise CheckpointError(f"this model {tokenizer_files.NO_TOKENIZER}; it answers token ids only")
         return self._text
 
     def generate(
@@ -131,13 +132,7 @@ class LanguageModel:
         **settings: Any,
     ) -> Result:
         """Answer a prompt of token ids."""
-        steps = self.stream_ids(prompt, generation, policy=policy, budget=budget, **settings)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
+        return finish(self.stream_ids(prompt, generation, policy=policy, budget=budget, **settings))
 
     def stream_ids(
         self,
@@ -159,8 +154,14 @@ class LanguageModel:
         )
         self.check_fits(work)
         engine = Engine(self.model, self.profile)
-        number = engine.add(ids, work.generation, work.policy, work.pairs, self.rope_scale, self.kv_dtype)
+        number = self.add_to(engine, ids, work.generation, work.policy, work.pairs)
         return self._run(engine, number)
+
+    def add_to(
+        self, engine: Engine, prompt: Sequence[int], generation: Generation, policy: Policy, budget: Budget
+    ) -> int:
+        """Add a sequence to an engine, stretched and stored as this model was loaded; return its number there."""
+        return engine.add(prompt, generation, policy, budget, self.rope_scale, self.kv_dtype)
 
     def logits(self, ids: Sequence[int], rope_scale: float | None = 1.0) -> Float[Tensor, "length vocab"]:
         """Return the logits of every row, with nothing masked, cached or (unless told) stretched: the reference.
@@ -189,8 +190,7 @@ class LanguageModel:
 
     def said(self, response: Sequence[int]) -> list[int]:
         """Return the tokens of a response up to its first end token."""
-        ends = (index for index, token in enumerate(response) if token in self.model.config.eos_ids)
-        return list(response[: next(ends, len(response))])
+        return before_end(response, self.model.config.eos_ids)
 
     def check_fits(self, work: Workload) -> None:
         """Raise InputError if a response would need more memory than is free."""
@@ -260,25 +260,25 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
         ProfileError: The profile is malformed or belongs to another model.
         InputError: The policy is unknown, or an argument is out of range.
     """
+    loading = Loading(model, device, dtype, rope_scale, profile, kv_dtype, quantize, compile)
+    return load_model(loading, policy=policy, budget=budget)
+
+
+def load_model(loading: Loading, *, policy: str | Policy = "maskkv", budget: Budget = None) -> LanguageModel:
+    """Do what `load` does, for callers that hold its options as a `Loading`."""
     chosen = policies.resolve(policy) if isinstance(policy, str) else policies.given(policy)
-    # What only the last line takes is looked at before gigabytes are read.
-    check_budget(budget)
-    check_kv_dtype(kv_dtype)
-    if rope_scale is not None:
-        check_rope_scale(rope_scale)
-    folder = weights.resolve(mini.folder() if model is None else model)
-    text = loading.tokenizer(folder)
-    transformer = weights.load(folder, device=device, dtype=dtype)
+    check_budget(budget)  # before gigabytes are read
+    folder = weights.resolve(mini.folder() if loading.model is None else loading.model)
+    text = Text.load(folder) if tokenizer_files.present(folder) else None
+    model = weights.load(folder, device=loading.device, dtype=loading.dtype)
     # A profile belongs to the weights as they are in the files.
-    known = loading.layer_profile(profile, transformer)
-    weights.quantize(transformer, quantize)
-    if compile:
-        transformer.compile_rows()
+    profile = profiles.find(loading.profile, model)
+    weights.quantize(model, loading.quantize)
+    if loading.compile:
+        model.compile_rows()
     else:
-        transformer.pack_weights()
-    return LanguageModel(
-        transformer, text, policy=chosen, budget=budget, profile=known, rope_scale=rope_scale, kv_dtype=kv_dtype
-    )
+        model.pack_weights()
+    return LanguageModel(model, text, policy=chosen, budget=budget, profile=profile, loading=loading)
 
 
 def _generation(generation: Generation | None, settings: dict[str, Any]) -> Generation:

@@ -1,8 +1,13 @@
-"""What is told of a response once it is complete."""
+"""What is told of a response once it is complete, and how to wait for that."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TypeVar
+
+Seen = TypeVar("Seen")
+Returned = TypeVar("Returned")
 
 
 @dataclass(frozen=True)
@@ -32,3 +37,14 @@ class Result:
     kv_dtype: str
     prompt_passes: int
     confidences: list[float]
+
+
+def finish(steps: Generator[Seen, None, Returned], watch: Callable[[Seen], None] = lambda step: None) -> Returned:
+    """Run a generator to its end, tell `watch` each step that it yields, and return what it returns."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            returned: Returned = stop.value
+            return returned
+        watch(step)

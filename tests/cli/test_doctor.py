@@ -19,7 +19,6 @@ from maskkv.bench.gpu import device, kernel_checks, model_checks
 from maskkv.bench.gpu.verdicts import Verdict
 from maskkv.checkpoints import weights
 from maskkv.checkup import Finding
-from maskkv.cli.flags import ModelFlags
 from maskkv.generation import Generation
 from maskkv.ops import fused, linear
 from tests.emulated import CUDA, moved, pretended
@@ -213,7 +212,7 @@ def test_doctor_on_a_card_prints_all_of_it(run, card, monkeypatch):
     there = LanguageModel(moved(unpacked), own.text, profile=own.profile)
     monkeypatch.setattr(model_checks, "tokens", nothing)
     monkeypatch.setattr(model_checks, "graphs", nothing)
-    monkeypatch.setattr(ModelFlags, "load", lambda flags: there)
+    monkeypatch.setattr("maskkv.cli.doctor.load", lambda loading: there)
     ran = run("doctor", "--device", "cuda", "--json")
     assert (ran.status, ran.err) == (0, "")
     found = {each.pop("about"): each for each in json.loads(ran.out)}
@@ -241,7 +240,7 @@ def test_doctor_says_in_one_line_what_nobody_expected(run, monkeypatch):
     def load(*given, **settings):
         raise RuntimeError("CUDA error: out of luck\nCompile with TORCH_USE_CUDA_DSA")
 
-    monkeypatch.setattr("maskkv.api.load", load)
+    monkeypatch.setattr("maskkv.api.load_model", load)
     ran = run("doctor", "--json")
     assert (ran.status, ran.err) == (1, "")
     assert json.loads(ran.out)[-1] == {

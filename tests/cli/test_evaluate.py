@@ -128,7 +128,7 @@ def test_what_cannot_be_measured_is_refused(refused, tiny, tmp_path, args, says)
 
 
 def test_records_that_cannot_be_written_are_refused_before_a_model_is_loaded(refused, monkeypatch, tmp_path):
-    monkeypatch.setattr("maskkv.api.load", None)
+    monkeypatch.setattr("maskkv.api.load_model", None)
     (tmp_path / "file").write_text("", encoding="utf-8")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         assert f"cannot write records to {folder}" in refused("eval", "mini", "--out", folder)
@@ -190,6 +190,6 @@ def test_percent_is_a_part_of_each_tasks_length(run, tiny, tmp_path):
 
 @pytest.mark.parametrize("name", ["longbench", "lm-eval"])
 def test_percent_is_refused_where_prompts_have_lengths_of_their_own(refused, monkeypatch, name):
-    monkeypatch.setattr("maskkv.api.load", None)
+    monkeypatch.setattr("maskkv.api.load_model", None)
     says = f"budget 5%: the prompts of {name} have lengths of their own, give pairs as in 256"
     assert refused("eval", name, "--tasks", "x", "--budget", "5%") == says

@@ -7,8 +7,9 @@ from dataclasses import fields
 import pytest
 
 import maskkv
-from maskkv.cli.flags import GENERATION_HELP
+from maskkv.cli.flags import GENERATION_HELP, LOADING_FLAGS
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 from maskkv.mini import sample
 
 SAMPLE = sample("multi-key", 120, 3)
@@ -112,7 +113,7 @@ def test_every_setting_has_a_flag_that_arrives(refused, tiny, monkeypatch):
         got.append(generation)
         raise maskkv.InputError("enough")
 
-    monkeypatch.setattr("maskkv.api.load", lambda *args, **options: llm)
+    monkeypatch.setattr("maskkv.api.load_model", lambda *args, **options: llm)
     monkeypatch.setattr(maskkv.LanguageModel, "stream_ids", stream)
     for each in sets:
         flags = [flag for name, value in each.items() for flag in as_flag(name, value)]
@@ -131,18 +132,19 @@ def test_help_explains_every_setting(run):
     shown = run("generate", "--help")
     assert shown.status == 0
     assert list(GENERATION_HELP) == [field.name for field in fields(Generation)]
-    for name in GENERATION_HELP:
+    assert list(LOADING_FLAGS) == [field.name for field in fields(Loading)]
+    for name in (*GENERATION_HELP, *LOADING_FLAGS):
         assert f"--{name.replace('_', '-')} " in shown.out
 
 
 def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
-    got = {}
+    got = []
 
-    def load(*args, **options):
-        got.update(options, model=args)
+    def load(loading):
+        got.append(loading)
         raise maskkv.InputError("enough")
 
-    monkeypatch.setattr("maskkv.api.load", load)
+    monkeypatch.setattr("maskkv.api.load_model", load)
     flags = {
         "--device": "cpu",
         "--dtype": "bf16",
@@ -152,11 +154,11 @@ def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
         "--quantize": "int8",
         "--model": "a/b",
     }
-    run("generate", "anna", *(part for pair in flags.items() for part in pair))
-    assert got == {
-        "model": ("a/b",), "device": "cpu", "dtype": "bf16", "rope_scale": 2.5, "profile": tmp_path / "p.json",
-        "kv_dtype": "int8", "quantize": "int8", "compile": False,
-    }  # fmt: skip
+    run("generate", "anna", *(part for pair in flags.items() for part in pair), "--compile")
+    run("generate", "anna")
+    given = Loading("a/b", "cpu", "bf16", 2.5, tmp_path / "p.json", "int8", "int8", compile=True)
+    assert got == [given, Loading()]
+    assert all(getattr(given, field.name) != field.default for field in fields(Loading))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
 )
 def test_bad_input_is_refused_in_one_line_before_a_model_is_loaded(refused, monkeypatch, tmp_path, args, says):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("maskkv.api.load", None)
+    monkeypatch.setattr("maskkv.api.load_model", None)
     assert says in refused("generate", *args)
 
 
@@ -261,7 +263,7 @@ def test_too_little_memory_is_said_in_one_line(refused, monkeypatch, error):
     def load(*args, **options):
         raise error
 
-    monkeypatch.setattr("maskkv.api.load", load)
+    monkeypatch.setattr("maskkv.api.load_model", load)
     assert "out of memory: a shorter prompt" in refused("generate", "anna")
 
 
@@ -269,7 +271,7 @@ def test_a_bug_is_not_taken_for_bad_input(run, monkeypatch):
     def load(*args, **options):
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("maskkv.api.load", load)
+    monkeypatch.setattr("maskkv.api.load_model", load)
     with pytest.raises(RuntimeError, match="no such luck"):
         run("generate", "anna")
 

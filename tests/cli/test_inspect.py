@@ -75,7 +75,7 @@ def test_html_is_one_file_and_says_so(run, tiny, doc, tmp_path):
 )
 def test_bad_input_is_refused_before_a_model_is_loaded(refused, monkeypatch, doc, args, says):
     monkeypatch.chdir(doc.parent)
-    monkeypatch.setattr("maskkv.api.load", None)
+    monkeypatch.setattr("maskkv.api.load_model", None)
     assert says in refused("inspect", *args)
 
 

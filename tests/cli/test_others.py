@@ -12,7 +12,6 @@ from maskkv.bench.__main__ import parser
 from maskkv.calibrate import calibrate
 from maskkv.cli import demo
 from maskkv.cli.bench import BenchFlags
-from maskkv.cli.flags import ModelFlags
 from maskkv.eviction.profile import LayerProfile
 from maskkv.mini import sample, tasks
 from tests.cli.tiny import save_tiny
@@ -66,7 +65,7 @@ def test_a_profile_of_another_model_is_refused(run, refused, tiny, tmp_path):
 )
 def test_calibrate_refuses_before_a_model_is_loaded(refused, monkeypatch, tmp_path, args, says):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("maskkv.api.load", None)
+    monkeypatch.setattr("maskkv.api.load_model", None)
     assert says in refused("calibrate", *args)
 
 
@@ -113,7 +112,7 @@ def asked(run, monkeypatch):
     def asked(*args):
         seen = []
         with monkeypatch.context() as patch:
-            patch.setattr(ModelFlags, "load", lambda flags: None)
+            patch.setattr(demo, "load", lambda loading: None)
             patch.setattr(demo, "_first", lambda llm, task: None)
             patch.setattr(demo, "_show_example", lambda llm, asked, ways, tell: None)
             patch.setattr(demo, "_count", lambda llm, tasks, ways: seen.extend((tasks, ways)))

@@ -88,6 +88,6 @@ def test_the_installed_program_finds_it_too(tiny, own):
 
 
 def test_a_policy_that_cannot_be_imported_is_refused_before_a_model_is_loaded(refused, monkeypatch, own):
-    monkeypatch.setattr("maskkv.api.load", None)
+    monkeypatch.setattr("maskkv.api.load_model", None)
     said = refused("generate", "anna", "--policy", "my_polices:POLICY")
     assert said.startswith("policy 'my_polices:POLICY': cannot import my_polices from the current directory or the ")

@@ -261,5 +261,5 @@ def test_an_error_is_a_line_and_no_page(refused):
     ids=lambda value: str(value)[:30],
 )
 def test_numbers_without_end_are_refused_at_once(refused, monkeypatch, args, says):
-    monkeypatch.setattr("maskkv.api.load", None)
+    monkeypatch.setattr("maskkv.api.load_model", None)
     assert says in refused(*args)

@@ -3,14 +3,14 @@
 import pytest
 
 import maskkv
-from maskkv.eval.workers import Source
+from maskkv.loading import Loading
 from tests.cli.tiny import save_tiny
 from tests.eval.spelling import save_speller
 
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory):
-    return Source(str(save_tiny(tmp_path_factory.mktemp("tiny"))))
+    return Loading(str(save_tiny(tmp_path_factory.mktemp("tiny"))))
 
 
 @pytest.fixture(scope="session")

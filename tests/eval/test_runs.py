@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 import maskkv
-from maskkv import policies, records
+from maskkv import api, policies, records
 from maskkv.errors import InputError
 from maskkv.eval import cells, runs, store
 from maskkv.eval.answering import Answer
 from maskkv.eval.store import Held
-from maskkv.eval.workers import Source
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 from tests.cli.tiny import save_tiny
 from tests.eval.examples import study, task
 
@@ -88,12 +88,12 @@ def test_all_processes_compute_in_the_dtype_of_the_first(llm, source, tmp_path, 
     monkeypatch.setattr(runs, "side_by_side", lambda units, source, *others: given.append(source) or iter(()))
     runs.run(llm, source, study(), tmp_path, jobs=2)
     assert given == [replace(source, dtype="torch.float32")]
-    assert given[0].load().model.dtype == llm.model.dtype
+    assert api.load_model(given[0]).model.dtype == llm.model.dtype
 
 
 def test_an_error_in_a_process_is_raised_here(llm, source, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "TOGETHER", 3)
-    elsewhere = Source("no-such/model")
+    elsewhere = Loading("no-such/model")
     with pytest.raises(maskkv.CheckpointError, match="no-such/model"):
         runs.run(llm, elsewhere, study(), tmp_path, jobs=2)
 
@@ -135,10 +135,10 @@ def test_more_documents_and_variants_ask_only_what_is_missing(llm, source, tmp_p
 
 
 def test_another_model_is_measured_anew_in_the_same_folder(llm, source, tmp_path, tmp_path_factory):
-    other = Source(str(save_tiny(tmp_path_factory.mktemp("other"), seed=1)))
+    other = Loading(str(save_tiny(tmp_path_factory.mktemp("other"), seed=1)))
     small = study(tasks=(task(numbers=range(5, 6)),))
     runs.run(llm, source, small, tmp_path)
-    runs.run(other.load(), other, small, tmp_path)
+    runs.run(api.load_model(other), other, small, tmp_path)
     assert len(list(records.read(tmp_path / "mini.jsonl"))) == 2 * 3
 
 
@@ -161,7 +161,7 @@ def test_kept_pairs_in_8_bits_are_measured_beside_the_exact_ones(source, tmp_pat
     found = {}
     for kv_dtype in ("auto", "int8"):
         chosen = replace(source, kv_dtype=kv_dtype)
-        found[kv_dtype] = runs.run(chosen.load(), chosen, small, tmp_path)
+        found[kv_dtype] = runs.run(api.load_model(chosen), chosen, small, tmp_path)
     assert len(list(records.read(tmp_path / "mini.jsonl"))) == 2 * 3
     for exact, rounded in zip(found["auto"], found["int8"], strict=True):
         assert (exact["kv_dtype"], rounded["kv_dtype"]) == ("auto", "int8")

@@ -16,6 +16,7 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.policies import named
+from maskkv.text.tokenizer import before_end
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,7 @@ def timing(task: Task, case: Case, most: int | None = None) -> Timing:
 
 
 def _said(task: Task, engine: Engine, number: int) -> int:
-    response = engine[number].response()
-    ends = (index for index, token in enumerate(response) if token in task.model.config.eos_ids)
-    return next(ends, len(response))
+    return len(before_end(engine[number].response(), task.model.config.eos_ids))
 
 
 def _advance(engine: Engine, done: list[Step]) -> None:

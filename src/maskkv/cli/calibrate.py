@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskkv.cli import documents, terminal
-from maskkv.cli.flags import ModelFlags, flagged
+from maskkv.cli.flags import flagged, load
 from maskkv.cli.stretched import Notice
 from maskkv.errors import InputError
+from maskkv.loading import Loading
 
 if TYPE_CHECKING:
     from maskkv.eviction.profile import LayerProfile
@@ -31,7 +32,7 @@ def calibrate(
     file: Annotated[
         list[str] | None, typer.Option(metavar="DOC", help="Measure on this UTF-8 text; may be given several times.")
     ] = None,
-    model: ModelFlags,
+    loading: Loading,
 ) -> None:
     """Measure how much each layer does.
 
@@ -45,14 +46,14 @@ def calibrate(
 
     texts = [documents.read(source) for source in file or ()]
     generated = [] if file else calibrate.documents(n or DEFAULT_N, length)
-    llm = model.load()
+    llm = load(loading)
     prompts = [_generated_ids(llm.text, each) for each in generated] + [
         documents.encoded(each, llm.text.encode)[:length] for each in texts
     ]
-    name = "bundled" if model.model is None else Path(model.model).name if Path(model.model).is_dir() else model.model
+    name = "bundled" if loading.model is None else loading.name
     Notice(llm)(max(map(len, prompts), default=0) + gen_length)
     with terminal.waiting(f"measuring {len(prompts)} prompts"):
-        profile = calibrate.calibrate(llm.model, name, prompts, gen_length, model.rope_scale)
+        profile = calibrate.calibrate(llm.model, name, prompts, gen_length, loading.rope_scale)
     _show(profile)
     if out is None:
         terminal.put(profile.to_json().rstrip())

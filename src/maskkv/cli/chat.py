@@ -13,14 +13,15 @@ import typer
 
 from maskkv.cli import refusals, streams, terminal
 from maskkv.cli.conversation import Conversation
-from maskkv.cli.flags import Debug, ModelFlags, PolicyFlags, flagged
+from maskkv.cli.flags import Debug, PolicyFlags, flagged, load
 from maskkv.cli.generate import pairs_per_head, sureness
 from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
+from maskkv.loading import Loading
+from maskkv.result import Result, finish
 
 if TYPE_CHECKING:
     from maskkv.decoding.engine import Step
-    from maskkv.result import Result
 
 Steps = Generator["Step", None, "Result"]
 
@@ -36,7 +37,7 @@ class ChatFlags:
 def chat(
     *,
     begin: ChatFlags,
-    model: ModelFlags,
+    loading: Loading,
     policy: PolicyFlags,
     generation: Generation,
     debug: Debug = False,
@@ -47,10 +48,10 @@ def chat(
     each line of standard input is a message, and answers are all that goes to standard output.
     """
     policy.chosen()
-    conversation = Conversation(model.load(), generation, policy)
+    conversation = Conversation(load(loading), generation, policy)
     opening = None if begin.file is None else conversation.attach(begin.file)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        terminal.put(f"{model.model or 'the bundled dLLM'}, {conversation.settings}; /help lists the commands")
+        terminal.put(f"{loading.model or 'the bundled dLLM'}, {conversation.settings}; /help lists the commands")
         if opening is not None:
             terminal.put(opening)
         _talk(conversation, debug)
@@ -88,7 +89,7 @@ def _show(conversation: Conversation, steps: Steps) -> None:
     response = Condensing(conversation.llm.text, conversation.generation.gen_length)
     try:
         with Live(get_renderable=lambda: response.shown(console), console=console, transient=True):
-            result = _finished(steps, response.step)
+            result = finish(steps, response.step)
     except KeyboardInterrupt:
         terminal.put("stopped: message and answer are forgotten")
         return
@@ -120,7 +121,7 @@ def _answer_lines(conversation: Conversation, debug: bool) -> bool:
             line = _decoded(raw, number)
             if line.strip() == "/quit":
                 break
-            _turn(conversation, line, lambda steps: terminal.put(_finished(steps).text), terminal.note)
+            _turn(conversation, line, lambda steps: terminal.put(finish(steps).text), terminal.note)
         except Exception as error:
             _forgive(error, debug)
             fine = False
@@ -161,12 +162,3 @@ def _forgive(error: Exception, debug: bool) -> None:
     if debug:
         refusals.trace(error)
     refusals.report(message)
-
-
-def _finished(steps: Steps, watch: Callable[[Step], None] = lambda _: None) -> Result:
-    while True:
-        try:
-            watch(next(steps))
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result

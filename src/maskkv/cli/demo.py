@@ -11,12 +11,13 @@ import typer
 from rich.filesize import decimal
 
 from maskkv.cli import terminal
-from maskkv.cli.flags import ModelFlags, flagged
+from maskkv.cli.flags import flagged, load
 from maskkv.cli.generate import sureness
 from maskkv.cli.sample import make
 from maskkv.cli.stretched import Notice
 from maskkv.errors import InputError
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
@@ -102,7 +103,7 @@ def demo(
     questions: Annotated[
         int, typer.Option(min=1, max=MOST_QUESTIONS, help="How many, each about a document of its own.")
     ] = 24,
-    model: ModelFlags,
+    loading: Loading,
 ) -> None:
     """Count right answers about long documents on a few percent of their KV pairs.
 
@@ -120,10 +121,10 @@ def demo(
     for task in tasks:
         for number in task.numbers:
             make(task.name, length, number)  # what cannot be made is refused before anything is answered
-    llm = model.load()
+    llm = load(loading)
     examples = [_first(llm, task) for task in tasks]  # nor is anything said of what a model cannot read
     tell = Notice(llm)
-    recorded = RECORDED if length == LENGTH and model == ModelFlags() else {}
+    recorded = RECORDED if length == LENGTH and loading == Loading() else {}
     terminal.put(f"{questions} generated documents of at most {length:,} tokens, each with a question.\n")
     for example in examples:
         _show_example(llm, example, [NONE, *compared(percent)], tell)

@@ -10,8 +10,9 @@ import typer
 
 from maskkv.checkup import Finding, guarded, machine
 from maskkv.cli import terminal
-from maskkv.cli.flags import Json, ModelFlags, flagged
+from maskkv.cli.flags import Json, flagged, load
 from maskkv.cli.sample import make
+from maskkv.loading import Loading
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
@@ -21,13 +22,13 @@ STYLES = {True: None, False: "red", None: "dim"}
 
 
 @flagged
-def doctor(*, model: ModelFlags, as_json: Json = False) -> None:
+def doctor(*, loading: Loading, as_json: Json = False) -> None:
     """Report versions, extras, devices and memory, and try kernels and a model.
 
     Exits with 1 if something is broken. On CUDA every kernel is compared with plain torch, and a tiny model's tokens
     with the CPU's. The hub is asked only for a --model that is not on this machine.
     """
-    findings = [*machine(model.device), *guarded(model.model or "bundled dLLM", _try(model))]
+    findings = [*machine(loading.device), *guarded(_name(loading), _try(loading))]
     if as_json:
         terminal.put_json([asdict(finding) for finding in findings])
     else:
@@ -39,19 +40,23 @@ def doctor(*, model: ModelFlags, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _try(model: ModelFlags) -> Iterator[Finding]:
+def _name(loading: Loading) -> str:
+    return str(loading.model or "bundled dLLM")
+
+
+def _try(loading: Loading) -> Iterator[Finding]:
     """Load the model and let it answer: the bundled one a question, another one a few tokens of anything."""
-    llm = model.load()
+    llm = load(loading)
     config = llm.model.config
     size = sum(parameter.numel() for parameter in llm.model.parameters())
     dtype = str(llm.model.dtype).removeprefix("torch.")
     kind = f"{config.family}, {size / 1e6:,.1f} M parameters, {dtype} on {llm.model.device}"
-    yield Finding(model.model or "bundled dLLM", kind)
+    yield Finding(_name(loading), kind)
     if not llm.has_text:
         yield Finding("tokenizer", "none: it answers token ids only")
     told = "none: a prompt's first pass tells" if llm.profile is None else f"of {llm.profile.n} prompts"
     yield Finding("layer profile", told)
-    yield _question(llm) if model.model is None else _tokens(llm)
+    yield _question(llm) if loading.model is None else _tokens(llm)
 
 
 def _question(llm: LanguageModel) -> Finding:

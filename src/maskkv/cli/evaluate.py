@@ -12,11 +12,12 @@ import typer
 
 from maskkv import records
 from maskkv.cli import lm_eval, observe, terminal
-from maskkv.cli.flags import ModelFlags, PolicyFlags, Without, flagged
+from maskkv.cli.flags import PolicyFlags, Without, flagged, load
 from maskkv.cli.stretched import Notice
 from maskkv.cli.variants import VariantFlags
 from maskkv.errors import InputError
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
@@ -181,7 +182,7 @@ def evaluate(
     examples: ExampleFlags,
     variants: VariantFlags,
     running: RunFlags,
-    model: ModelFlags,
+    loading: Loading,
     mixing: Annotated[PolicyFlags, Without("policy", "budget")],
     schedule: Annotated[Generation, Without(gen_length=_room)],
 ) -> None:
@@ -191,13 +192,10 @@ def evaluate(
     example share the first pass over its prompt. `observe` scores nothing: it records what queries read, for figures.
     """
     from maskkv.eval import runs
-    from maskkv.eval.workers import Source
 
     for name in benchmarks:
         if name not in BENCHMARKS:
             raise InputError(f"unknown benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
-    profile = None if model.profile is None else str(model.profile)
-    source = Source(**{**vars(model), "profile": profile})
     if OBSERVE in benchmarks and (variants, mixing, running) != (VariantFlags(), PolicyFlags(), RunFlags(running.out)):
         raise InputError("observe watches a model without a cache, in one process: no flags but of examples and --out")
     if LM_EVAL in benchmarks:
@@ -205,9 +203,9 @@ def evaluate(
     variants.check(benchmarks)
     chosen = variants.variants(mixing, length=1)
     records.prepare(running.out)
-    llm = model.load()
+    llm = load(loading)
     if OBSERVE in benchmarks:
-        observe.observe(llm, source.name, examples.tasks(OBSERVE, llm), schedule, running.out)
+        observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
     studies = [
         runs.Study(tasks, variants.variants(mixing, length), schedule, running.isolated, running.part())
         for name in dict.fromkeys(benchmarks)
@@ -217,10 +215,10 @@ def evaluate(
     tell = Notice(llm)
     for study in studies:
         with terminal.progress(study.benchmark, 1) as advance:
-            found = runs.run(llm, source, study, running.out, running.jobs, _Progress(study.benchmark, advance, tell))
+            found = runs.run(llm, loading, study, running.out, running.jobs, _Progress(study.benchmark, advance, tell))
         _report(study, found, running)
     if LM_EVAL in benchmarks:
-        _print_all(lm_eval.run(llm, source.name, examples.harness(chosen, schedule, running), running.out), running)
+        _print_all(lm_eval.run(llm, loading.name, examples.harness(chosen, schedule, running), running.out), running)
 
 
 class _Progress:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import typer
@@ -15,6 +14,7 @@ from maskkv.checks import MOST, quoted
 from maskkv.cli import old_flags, refusals
 from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 
 if TYPE_CHECKING:
     from maskkv import policies
@@ -54,62 +54,31 @@ GENERATION_HELP = {
 """What each field of `Generation` means; a field without an entry here breaks the command line's start."""
 
 
-@dataclass(frozen=True)
-class ModelFlags:
-    """Say which model is loaded, and how."""
+LOADING_FLAGS = {
+    "model": typer.Option(metavar="ID", help="Hub id or local folder; default: the bundled dLLM."),
+    "device": typer.Option(help="auto, cpu, cuda or cuda:N."),
+    "dtype": typer.Option(
+        help="auto (the checkpoint's own; float32 on a CPU that would emulate it, if memory allows), float32, bfloat16 "
+        "or float16."
+    ),
+    "rope_scale": typer.Option(help="Stretch RoPE by this factor; default: as the length needs."),
+    "profile": typer.Option(
+        help="Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt's own."
+    ),
+    "kv_dtype": typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."),
+    "quantize": typer.Option(help="int8: store the layers' weights in 8 bits (needs `maskkv[quantize]`)."),
+    "compile": typer.Option("--compile", help="Compile what the layers do to each row: slower to start, faster steps."),
+}
+"""The flag of each field of `Loading`; a field without an entry here breaks the command line's start."""
 
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Hub id or local folder; default: the bundled dLLM."),
-    ] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="auto (the checkpoint's own; float32 on a CPU that would emulate it, if memory allows), float32, "
-            "bfloat16 or float16."
-        ),
-    ] = "auto"
-    rope_scale: Annotated[
-        float | None,
-        typer.Option(help="Stretch RoPE by this factor; default: as the length needs."),
-    ] = None
-    profile: Annotated[
-        Path | None,
-        typer.Option(
-            help="Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt's own.",
-        ),
-    ] = None
 
-    kv_dtype: Annotated[
-        str,
-        typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."),
-    ] = "auto"
-    quantize: Annotated[
-        str | None,
-        typer.Option(help="int8: store the layers' weights in 8 bits (needs `maskkv[quantize]`)."),
-    ] = None
-    compile: Annotated[
-        bool,
-        typer.Option("--compile", help="Compile what the layers do to each row: slower to start, faster steps."),
-    ] = False
+def load(loading: Loading) -> LanguageModel:
+    """Load a model, and say so while it takes."""
+    from maskkv import api
+    from maskkv.cli import terminal
 
-    def load(self) -> LanguageModel:
-        """Load the model."""
-        from maskkv import api
-        from maskkv.cli import terminal
-
-        with terminal.waiting(f"loading {self.model or 'the bundled dLLM'}"):
-            return api.load(
-                self.model,
-                device=self.device,
-                dtype=self.dtype,
-                rope_scale=self.rope_scale,
-                profile=self.profile,
-                kv_dtype=self.kv_dtype,
-                quantize=self.quantize,
-                compile=self.compile,
-            )
+    with terminal.waiting(f"loading {loading.model or 'the bundled dLLM'}"):
+        return api.load_model(loading)
 
 
 @dataclass(frozen=True)
@@ -292,8 +261,16 @@ def _flags(kind: Any, left_out: Without) -> Iterator[inspect.Parameter]:
         annotation = hints[field.name]
         if kind is Generation:
             annotation = Annotated[annotation, typer.Option(help=GENERATION_HELP[field.name])]
+        elif kind is Loading:
+            annotation = Annotated[_first(annotation), LOADING_FLAGS[field.name]]
         flag = inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
         )
         yield flag
         yield from old_flags.hidden(flag)
+
+
+def _first(hint: Any) -> Any:
+    """Return the first of the types that a field may have, or None where it may be None: a flag has one type."""
+    types = get_args(hint)
+    return types[0] | None if type(None) in types else hint

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
 from maskkv.cli import documents, terminal
 from maskkv.cli.documents import PromptFlags
-from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
+from maskkv.cli.flags import Json, PolicyFlags, flagged, load
 from maskkv.cli.stretched import Notice
 from maskkv.generation import Generation
-
-if TYPE_CHECKING:
-    from maskkv.result import Result
+from maskkv.loading import Loading
+from maskkv.result import Result, finish
 
 
 @flagged
 def generate(
     *,
     prompt: PromptFlags,
-    model: ModelFlags,
+    loading: Loading,
     policy: PolicyFlags,
     generation: Generation,
     as_json: Json = False,
@@ -33,17 +31,12 @@ def generate(
     """
     text = prompt.prompt()
     chosen = policy.chosen()
-    llm = model.load()
+    llm = load(loading)
     ids = documents.encoded(text, partial(llm.prompt_ids, raw=prompt.raw))
     Notice(llm)(len(ids) + generation.gen_length)
     steps = llm.stream_ids(ids, generation, policy=chosen, budget=policy.budget_for(chosen))
     with terminal.progress("denoising", generation.num_steps) as advance:
-        while True:
-            try:
-                advance(next(steps).index + 1)
-            except StopIteration as stop:
-                result: Result = stop.value
-                break
+        result = finish(steps, lambda step: advance(step.index + 1))
     if as_json:
         terminal.put_json(asdict(result))
     else:

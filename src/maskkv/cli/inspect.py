@@ -11,10 +11,11 @@ import typer
 
 from maskkv.cli import documents, terminal
 from maskkv.cli.documents import STDIN, PromptFlags
-from maskkv.cli.flags import Json, ModelFlags, PolicyFlags, flagged
+from maskkv.cli.flags import Json, PolicyFlags, flagged, load
 from maskkv.cli.stretched import Notice
 from maskkv.errors import InputError
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 from maskkv.printable import printable
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def inspect(
     *,
     asked: QuestionFlags,
     shown: LensFlags,
-    model: ModelFlags,
+    loading: Loading,
     policy: PolicyFlags,
     generation: Generation,
     as_json: Json = False,
@@ -68,7 +69,7 @@ def inspect(
         raise InputError(f"policy {chosen.name!r} evicts nothing: there is something to see with one that does")
     if shown.page is not None and not shown.page.absolute().parent.is_dir():
         raise InputError(f"there is no folder {shown.page.parent} to write {shown.page.name} to")
-    llm = model.load()
+    llm = load(loading)
     shown.check(llm.model.config)
     from maskkv import lens
     from maskkv.cli import shaded

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from maskkv.cli import terminal
-from maskkv.cli.flags import ModelFlags, flagged
+from maskkv.cli.flags import flagged, load
 from maskkv.errors import InputError
+from maskkv.loading import Loading
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ServeFlags:
 
 
 @flagged
-def serve(*, model: ModelFlags, options: ServeFlags) -> None:
+def serve(*, loading: Loading, options: ServeFlags) -> None:
     """Serve a model over HTTP, as OpenAI's API does.
 
     Every option can also come from a variable: --max-queue from MASKKV_MAX_QUEUE. Keys: MASKKV_API_KEY, or
@@ -63,7 +64,5 @@ def serve(*, model: ModelFlags, options: ServeFlags) -> None:
 
     settings = ServerSettings.read({name: value for name, value in asdict(options).items() if value is not None})
     policies.named(settings.policy)
-    name = BUNDLED if model.model is None else model.model
-    if Path(name).is_dir():
-        name = Path(name).resolve().name
-    run(model.load(), name, settings, ready=lambda url: terminal.put(f"serving {name} on {url}"))
+    name = BUNDLED if loading.model is None else loading.name
+    run(load(loading), name, settings, ready=lambda url: terminal.put(f"serving {name} on {url}"))

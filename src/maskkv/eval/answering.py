@@ -114,8 +114,8 @@ def _together(
     running = {}
     for (number, index), variant in _pairs(examples, variants):
         example = examples[number]
-        settings = (fitted(schedule, example), variant.policy, variant.budget, llm.rope_scale, llm.kv_dtype)
-        running[engine.add(example.prompt, *settings)] = (number, index)
+        made = fitted(schedule, example)
+        running[llm.add_to(engine, example.prompt, made, variant.policy, variant.budget)] = (number, index)
     found = {}
     while running:
         for step in engine.step():

@@ -7,7 +7,7 @@ A benchmark is a file (or folder) of `maskkv.eval`. It has
 2. a function that lists the tasks for what a user chose: lengths, seeds, files.
 
 `maskkv.cli.evaluate` calls that function when the benchmark's name is given. Variants, batches, processes, shards,
-resumption, records and tables are the framework's: `runs.run(llm, source, study, folder, …)` takes any tasks. See
+resumption, records and tables are the framework's: `runs.run(llm, loading, study, folder, …)` takes any tasks. See
 `maskkv.eval.mini` for the shortest example.
 """
 

@@ -14,10 +14,11 @@ from maskkv.eval import cells, store
 from maskkv.eval.answering import Answered, Unit, Variant, answer, fitted
 from maskkv.eval.benchmark import Task
 from maskkv.eval.store import Conditions, Held, Key
-from maskkv.eval.workers import Source, side_by_side
+from maskkv.eval.workers import side_by_side
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
+from maskkv.loading import Loading
 
 TOGETHER = 16
 """Sequences that denoise side by side; more only where one example has more variants than that."""
@@ -58,7 +59,7 @@ def variants(policies: Sequence[Policy], budgets: Sequence[int]) -> list[Variant
 
 def run(
     llm: LanguageModel,
-    source: Source,
+    loading: Loading,
     study: Study,
     folder: Path,
     jobs: int = 1,
@@ -66,7 +67,7 @@ def run(
 ) -> list[Record]:
     """Answer what `folder` has no answers to yet, and return the records of all cells that are complete.
 
-    `source` is where the other processes (`jobs` > 1) load the model from. The answers are in
+    `loading` is how the other processes (`jobs` > 1) load the model. The answers are in
     `folder/BENCHMARK.answers*.jsonl`, the records in `folder/BENCHMARK.jsonl`.
 
     Raises:
@@ -74,14 +75,14 @@ def run(
             this one's.
     """
     _check(llm, study)
-    conditions = Conditions.of(llm, source.name, study.schedule, study.isolated)
+    conditions = Conditions.of(llm, loading.name, study.schedule, study.isolated)
     cells.held(_file(study, folder))  # what is none of ours is refused before hours are spent
     with records.Journal(store.file(folder, study.benchmark, study.shard)) as journal:
         known = store.held(folder, study.benchmark)
         missing = [unit for whole in _units(study) for unit in _missing(whole, conditions, known)]
         total = sum(unit.size for unit in missing)
         on_answers([], total)
-        for answered in _answered(llm, source, study, missing, jobs):
+        for answered in _answered(llm, loading, study, missing, jobs):
             store.append(journal, conditions, answered)
             on_answers(answered, total)
     return _recorded(conditions, study, folder)
@@ -121,12 +122,12 @@ def _missing(unit: Unit, conditions: Conditions, known: dict[Key, Held]) -> Iter
 
 
 def _answered(
-    llm: LanguageModel, source: Source, study: Study, units: Sequence[Unit], jobs: int
+    llm: LanguageModel, loading: Loading, study: Study, units: Sequence[Unit], jobs: int
 ) -> Iterator[list[Answered]]:
     if jobs == 1 or len(units) < 2:
         return (answer(llm, unit, study.schedule, study.isolated) for unit in units)
     # All in one dtype: what `auto` chooses may depend on the memory that is free.
-    alike = replace(source, dtype=str(llm.model.dtype))
+    alike = replace(loading, dtype=str(llm.model.dtype))
     return side_by_side(units, alike, study.schedule, study.isolated, jobs)
 
 

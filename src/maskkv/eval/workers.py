@@ -7,10 +7,8 @@ import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 
 import torch
 
@@ -18,45 +16,11 @@ from maskkv import api
 from maskkv.errors import MaskKVError
 from maskkv.eval.answering import Answered, Unit, answer
 from maskkv.generation import Generation
-
-
-@dataclass(frozen=True)
-class Source:
-    """Say which model is measured, and how it is loaded (the arguments of `maskkv.load`)."""
-
-    model: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    rope_scale: float | None = None
-    profile: str | None = None
-    kv_dtype: str = "auto"
-    quantize: str | None = None
-    compile: bool = False
-
-    @property
-    def name(self) -> str:
-        """Return what records call the model: a hub id as it is, a folder without what it lies in."""
-        if self.model is None:
-            return "mini"
-        folder = Path(self.model).expanduser()
-        return folder.resolve().name if folder.is_dir() else self.model
-
-    def load(self) -> api.LanguageModel:
-        """Load the model."""
-        return api.load(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            rope_scale=self.rope_scale,
-            profile=self.profile,
-            kv_dtype=self.kv_dtype,
-            quantize=self.quantize,
-            compile=self.compile,
-        )
+from maskkv.loading import Loading
 
 
 def side_by_side(
-    units: Sequence[Unit], source: Source, schedule: Generation, isolated: bool, jobs: int
+    units: Sequence[Unit], loading: Loading, schedule: Generation, isolated: bool, jobs: int
 ) -> Iterator[list[Answered]]:
     """Yield the answers of each unit as it is done; every process gets its next unit when it has none.
 
@@ -66,7 +30,7 @@ def side_by_side(
     with ExitStack() as stack:
         count = min(jobs, len(units))
         threads = max(1, torch.get_num_threads() // count)
-        idle = [stack.enter_context(_worker(source, schedule, isolated, threads)) for _ in range(count)]
+        idle = [stack.enter_context(_worker(loading, schedule, isolated, threads)) for _ in range(count)]
         busy: list[Connection] = []
         while waiting or busy:
             while waiting and idle:
@@ -92,11 +56,11 @@ def _received(worker: Connection) -> list[Answered]:
 
 
 @contextmanager
-def _worker(source: Source, schedule: Generation, isolated: bool, threads: int) -> Iterator[Connection]:
+def _worker(loading: Loading, schedule: Generation, isolated: bool, threads: int) -> Iterator[Connection]:
     # Forked children would inherit torch's thread pool in an undefined state.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process: SpawnProcess = context.Process(target=_work, args=(theirs, source, schedule, isolated, threads))
+    process: SpawnProcess = context.Process(target=_work, args=(theirs, loading, schedule, isolated, threads))
     process.start()
     theirs.close()  # or the end of the child would not be noticed here
     try:
@@ -107,11 +71,11 @@ def _worker(source: Source, schedule: Generation, isolated: bool, threads: int) 
         process.join()
 
 
-def _work(parent: Connection, source: Source, schedule: Generation, isolated: bool, threads: int) -> None:
+def _work(parent: Connection, loading: Loading, schedule: Generation, isolated: bool, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children
     torch.set_num_threads(threads)
     try:
-        llm = source.load()
+        llm = api.load_model(loading)
         while True:
             parent.send((answer(llm, parent.recv(), schedule, isolated), None))
     except (EOFError, BrokenPipeError):

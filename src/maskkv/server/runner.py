@@ -38,7 +38,7 @@ class Runner:
     ) -> None:
         # Prompts take turns: whoever is answered waits for one other to be read, not for all.
         self._engine = Engine(llm.model, llm.profile, most_prompts=1)
-        self._stored = (llm.rope_scale, llm.kv_dtype)
+        self._llm = llm
         self._metrics = metrics
         self._max_queue = max_queue
         self._max_batch = max_batch
@@ -91,7 +91,7 @@ class Runner:
         Raises:
             ApiError: The queue is full, the job will never fit into memory, or the server is about to stop.
         """
-        needed = self._need(workload(job.order, self._stored[1]))
+        needed = self._need(workload(job.order, self._llm.kv_dtype))
         with self._changed:
             self._check_room()
             self._waiting.append(Place(job, needed, time.monotonic()))
@@ -199,7 +199,7 @@ class Runner:
     def _join(self, place: Place) -> None:
         order = place.job.order
         try:
-            number = self._engine.add(order.prompt, order.generation, order.policy, order.budget, *self._stored)
+            number = self._llm.add_to(self._engine, order.prompt, order.generation, order.policy, order.budget)
         except InputError as error:
             place.job.post(invalid(str(error)))
             self._account(place, "failed", 0)

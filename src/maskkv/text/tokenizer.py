@@ -172,7 +172,7 @@ class Text:
 
         Without one its length ended it: then a character at the end, of which only some bytes are there, is left out.
         """
-        said = list(takewhile(lambda token: token not in eos_ids, response))
+        said = before_end(response, eos_ids)
         text = self.decode(said)
         return text if len(said) < len(response) else whole_characters(text)
 
@@ -196,6 +196,11 @@ class Text:
             if words:
                 raise InputError(_unknown_words(list(words)))
         return encodings
+
+
+def before_end(response: Sequence[int], eos_ids: Collection[int]) -> list[int]:
+    """Return the tokens of a response up to its first end token, all of them if it has none."""
+    return list(takewhile(lambda token: token not in eos_ids, response))
 
 
 def whole_characters(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 from lm_eval.api.instance import Instance
@@ -15,6 +15,7 @@ from maskkv.eval.lm_eval.answers import Answer, Answers, Request, key
 from maskkv.eval.lm_eval.model import MaskKVModel
 from maskkv.eval.lm_eval.requests import read
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 from maskkv.records import Journal
 from tests.eval.byte_level import save_byte_level
 
@@ -213,9 +214,24 @@ def test_arguments_that_are_texts_mean_what_they_say(folder):
     assert loaded.schedule == Generation(gen_length=256, temperature=0.5, stop_at_eos=False)
 
 
+def test_every_loading_option_is_an_argument(monkeypatch, llm):
+    got = []
+
+    def load(loading, **rest):
+        got.append(loading)
+        return llm
+
+    monkeypatch.setattr("maskkv.api.load_model", load)
+    line = "device=cpu,dtype=bf16,rope_scale=2.5,profile=p.json,kv_dtype=int8,quantize=int8,compile=True"
+    arguments.load({"pretrained": "a/b", "budget": 4, **dict(pair.split("=") for pair in line.split(","))})
+    assert got == [Loading("a/b", "cpu", "bf16", 2.5, "p.json", "int8", "int8", compile=True)]
+    assert all(getattr(got[0], field.name) != field.default for field in fields(Loading))
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
+        ({"compile": "perhaps", "budget": 4}, "compile 'perhaps': expected True or False"),
         ({}, "the policy maskkv evicts: expected budget=N, or policy=full or none"),
         ({"budget": "many"}, "budget=many: expected a whole number of at least 1"),
         ({"budget": 0}, "budget=0: expected a whole number"),
@@ -232,6 +248,7 @@ def test_arguments_that_are_texts_mean_what_they_say(folder):
         ),
     ],
 )
+@pytest.mark.usefixtures("untyped")
 def test_arguments_that_cannot_be_used_are_refused(folder, given, says):
     with pytest.raises(InputError) as caught:
         arguments.load({"pretrained": folder, **given})

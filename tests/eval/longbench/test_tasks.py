@@ -11,8 +11,8 @@ import maskkv
 from maskkv.errors import InputError
 from maskkv.eval.longbench.tasks import RESERVED, Source, prompt_ids
 from maskkv.eval.runs import Study, run, variants
-from maskkv.eval.workers import Source as Model
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 from maskkv.policies import named
 from tests.eval.byte_level import save_byte_level
 
@@ -22,7 +22,7 @@ EXAMPLE = {"input": "Who?", "context": "Ann did.", "answers": ["Ann"], "all_clas
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return Model(str(save_byte_level(tmp_path_factory.mktemp("bytes"))))
+    return Loading(str(save_byte_level(tmp_path_factory.mktemp("bytes"))))
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from maskkv import api
 from maskkv.errors import InputError
 from maskkv.eval.lm_eval.requests import meaning
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 
 GEN_LENGTH = 256
 """Tokens of an answer where neither task nor user says: the harness's own default."""
 TOGETHER = 16
 """Sequences that denoise side by side for `batch_size=auto`."""
 
-_TEXTS = ("pretrained", "policy", "device", "dtype", "profile", "kv_dtype", "quantize")
+_MODEL = "pretrained"
+"""What the harness calls `Loading.model`."""
+# The fields of `Loading` by the names that the harness's users give; those that may be text are taken as they stand.
+_LOADING = {_MODEL if name == "model" else name: kind for name, kind in get_type_hints(Loading).items()}
+_TEXTS = ("policy", *(name for name, kind in _LOADING.items() if str in (kind, *get_args(kind))))
 _SETTINGS = tuple(field.name for field in fields(Generation))
-_KNOWN = (*_TEXTS, "budget", "rope_scale", "batch_size", *_SETTINGS)
+_KNOWN = (*_LOADING, "policy", "budget", "batch_size", *_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -31,26 +36,28 @@ class Arguments:
 
 
 def load(given: Mapping[str, Any]) -> Arguments:
-    """Load what the arguments say: `pretrained`, what `maskkv.load` takes, `batch_size`, fields of `Generation`.
+    """Load what the arguments say: `pretrained`, what else `maskkv.load` takes, `batch_size`, fields of `Generation`.
 
     Raises:
         InputError: An argument is unknown or unusable, or the policy evicts and there is no budget.
     """
-    rest = {name: value if name in _TEXTS else meaning(value) for name, value in given.items()}
+    stated = {name: value for name, value in given.items() if value is not None}
+    rest: dict[str, Any] = {name: str(value) if name in _TEXTS else meaning(value) for name, value in stated.items()}
     rest = {name: value for name, value in rest.items() if value is not None}
     for name in rest:
         if name not in _KNOWN:
             raise InputError(f"unknown model argument {name!r}: expected one of {', '.join(_KNOWN)}")
-    budget, rope_scale = rest.pop("budget", None), rest.pop("rope_scale", None)
+    budget, rope_scale = rest.pop("budget", None), rest.get("rope_scale")
     if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
         raise InputError(f"budget={budget}: expected a whole number of at least 1")
     if rope_scale is not None and (isinstance(rope_scale, bool) or not isinstance(rope_scale, int | float)):
         raise InputError(f"rope_scale={rope_scale}: expected a number")
     together = _together(rest.pop("batch_size", 1))
-    texts: dict[str, Any] = {name: str(rest.pop(name)) for name in _TEXTS if name in rest}
-    model = texts.pop("pretrained", None)
+    policy = rest.pop("policy", "maskkv")
+    options = {name: rest.pop(name) for name in _LOADING if name in rest}
+    loading = Loading(options.pop(_MODEL, None), **options)
     schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
-    llm = api.load(model, budget=budget, rope_scale=rope_scale, **texts)
+    llm = api.load_model(loading, policy=policy, budget=budget)
     if llm.policy.scorer is not None and budget is None:
         raise InputError(f"the policy {llm.policy.name} evicts: expected budget=N, or policy=full or none")
     return Arguments(llm, schedule, together)

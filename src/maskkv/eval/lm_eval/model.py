@@ -147,7 +147,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
             while waiting and len(running) < self.together:
                 place, request = waiting.popleft()
                 llm, made = self.llm, request.asked.generation
-                number = engine.add(request.prompt, made, llm.policy, llm.budget, llm.rope_scale, llm.kv_dtype)
+                number = llm.add_to(engine, request.prompt, made, llm.policy, llm.budget)
                 running[number] = _Running(place, request, self.llm)
             for step in engine.step():
                 each, sequence = running[step.sequence], engine[step.sequence]

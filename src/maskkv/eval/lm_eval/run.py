@@ -122,8 +122,7 @@ def _under(variant: Variant, llm: LanguageModel, study: Study, known: Answers) -
         policy=variant.policy,
         budget=variant.budget,
         profile=llm.profile,
-        rope_scale=llm.rope_scale,
-        kv_dtype=llm.kv_dtype,
+        loading=llm.loading,
     )
     return MaskKVModel(own, schedule, together=1 if study.isolated else arguments.TOGETHER, known=known)
 

@@ -1,0 +1,61 @@
+"""What is loaded is said once, and every way to say it reaches the model."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+import maskkv
+from maskkv import api
+from maskkv.errors import InputError
+from maskkv.loading import Loading
+from tests.cli.tiny import save_tiny
+
+EVERY = Loading("a/b", "cpu", "bf16", 2.5, Path("p.json"), "int8", "int8", compile=True)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_load_takes_every_option_with_the_same_default(monkeypatch):
+    got = []
+    monkeypatch.setattr(api, "load_model", lambda loading, **rest: got.append((loading, rest)))
+    maskkv.load(**vars(EVERY), policy="snapkv", budget="5%")
+    maskkv.load()
+    assert got == [
+        (EVERY, {"policy": "snapkv", "budget": "5%"}),
+        (Loading(), {"policy": "maskkv", "budget": None}),
+    ]
+    assert all(getattr(EVERY, field.name) != field.default for field in fields(Loading))
+
+
+def test_a_model_says_how_it_was_loaded(tmp_path):
+    loading = Loading(save_tiny(tmp_path), rope_scale=2.0, kv_dtype="int8")
+    llm = api.load_model(loading, policy="full")
+    assert llm.loading == loading
+    assert (llm.rope_scale, llm.kv_dtype, llm.policy.name) == (2.0, "int8", "full")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kv_dtype": "int4"}, "kv_dtype 'int4': expected one of auto, int8, fp8"),
+        ({"rope_scale": 0.5}, "rope_scale 0.5: expected a factor of at least 1"),
+        ({"profile": 5}, "profile 5: expected a LayerProfile or its file"),
+        ({"compile": "no"}, "compile 'no': expected True or False"),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_what_is_unusable_anywhere_is_refused_before_anything_is_read(options, says):
+    with pytest.raises(InputError) as refused:
+        Loading(**options)
+    assert str(refused.value) == says
+
+
+def test_records_call_a_model_by_its_hub_id_or_its_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    same = [folder, str(folder), ".", "~/mine", "../mine"]
+    assert [Loading(each).name for each in same] == ["mine"] * len(same)
+    assert [Loading(each).name for each in (None, "owner/name")] == ["mini", "owner/name"]
+    assert replace(Loading(), device="cpu").name == "mini"
