@@ -23,7 +23,7 @@ from maskkv.result import Result, finish
 if TYPE_CHECKING:
     from maskkv.decoding.engine import Step
 
-Steps = Generator["Step", None, "Result"]
+Steps = Generator["Step", None, Result]
 
 
 @dataclass(frozen=True)
