@@ -5,6 +5,7 @@ from maskkv.cache.importance import ImportanceProbe, measure_importance
 from maskkv.cache.packed import PackedCache
 from maskkv.cache.plain import NoCache
 from maskkv.cache.shared import SharedRefresh
+from maskkv.cache.watching import WatchingCache
 
 __all__ = [
     "EvictingCache",
@@ -14,5 +15,6 @@ __all__ = [
     "PackedCache",
     "Refresh",
     "SharedRefresh",
+    "WatchingCache",
     "measure_importance",
 ]

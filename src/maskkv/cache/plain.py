@@ -10,13 +10,13 @@ from maskkv.ops.attention import Queries, UnrotatedKeys, attention
 
 
 class NoCache:
-    """Recompute everything at every step: the reference. The pass holds the rows of one sequence."""
+    """Remember nothing between steps: the reference, for the rows of one sequence."""
 
     def __init__(self) -> None:
         self._pairs: tuple[Tensor, Tensor] | None = None
 
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> None:
-        """Recompute every row."""
+        """Return None: every row is recomputed."""
         return
 
     def hold(
@@ -27,17 +27,17 @@ class NoCache:
         queries: Queries,
         unrotated: UnrotatedKeys,
     ) -> None:
-        """Hold the pairs until the last row has read them."""
+        """Take the pairs, and let go of them once the last row has read them."""
         self._pairs = (keys, values)
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
-        """Need every row."""
+        """Return 0: every row's output is needed."""
         return 0
 
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
-        """Attend to every pair."""
+        """Return what the rows in `span` read from all pairs."""
         assert self._pairs is not None
         keys, values = self._pairs
         if span.stop == len(values):
@@ -52,5 +52,5 @@ class NoCache:
         fresh: Float[Tensor, "span hidden"],
         span: slice,
     ) -> Float[Tensor, "span hidden"]:
-        """Add."""
+        """Return the residual with every row's output added."""
         return residual + fresh

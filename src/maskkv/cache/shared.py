@@ -1,4 +1,4 @@
-"""One prompt refresh for several sequences with equal tokens: what differs is only what each of them keeps."""
+"""One prompt refresh for several sequences with equal tokens: they differ only in what each of them keeps."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from maskkv.models.transformer import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 
 
-class SharedRefresh:
+class SharedRefresh(NoCache):
     """Refresh the caches of sequences whose tokens, masks and positions are the same, in one pass over their rows.
 
-    During a refresh every row attends to the whole prompt, whatever is kept of it afterwards, so the pass is the same
-    for all; and voters that several policies listen to are counted once. Without parts it is a pass without a cache.
+    During a refresh every row attends to the whole prompt, whatever is kept of it afterwards. So one pass without a
+    cache serves all parts, and each of them takes from it what it keeps. Voters that several policies listen to are
+    counted once.
 
-    Of the last layer only the outputs of rows from `first_live` on are needed: the others' have no reader.
+    Of the last layer only the outputs of rows from `first_live` on are needed: nothing reads the others.
     """
 
     def __init__(self, parts: Sequence[EvictingCache], last_layer: int, first_live: int) -> None:
+        super().__init__()
         self._parts = tuple(parts)
         self._last_layer = last_layer
         self._first_live = first_live
-        self._pass = NoCache()
-
-    def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> None:
-        """Recompute every row."""
-        return
 
     def hold(
         self,
@@ -40,8 +37,8 @@ class SharedRefresh:
         queries: Queries,
         unrotated: UnrotatedKeys,
     ) -> None:
-        """Hold the pairs until the last row has read them, and let each part choose its own from one view."""
-        self._pass.hold(layer, keys, values, queries, unrotated)
+        """Take the pairs for this pass, and let each part choose its own from one view."""
+        super().hold(layer, keys, values, queries, unrotated)
         if self._parts:
             view = self._parts[0].view(layer, keys, values, queries, unrotated)
             for part in self._parts:
@@ -53,14 +50,8 @@ class SharedRefresh:
             part.learn(importance)
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
-        """Need every row that a later layer, the logits or a step to come read."""
+        """Return the first row that a later layer, the logits or a later step reads."""
         return self._first_live if layer == self._last_layer else 0
-
-    def attend(
-        self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
-    ) -> Float[Tensor, "span heads head_dim"]:
-        """Attend to every pair."""
-        return self._pass.attend(layer, queries, span)
 
     def add(
         self,
@@ -70,7 +61,7 @@ class SharedRefresh:
         fresh: Float[Tensor, "span hidden"],
         span: slice,
     ) -> Float[Tensor, "span hidden"]:
-        """Add; each part remembers the live rows' outputs."""
+        """Return the residual with every row's output added; each part remembers the live rows' outputs."""
         for part in self._parts:
             part.remember(layer, sublayer, fresh, span)
-        return self._pass.add(layer, sublayer, residual, fresh, span)
+        return super().add(layer, sublayer, residual, fresh, span)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, ImportanceProbe, SharedRefresh
+from maskkv.cache import EvictingCache, ImportanceProbe, SharedRefresh, WatchingCache
 from maskkv.decoding.replay import LivePass, capture_stream
 from maskkv.decoding.sequence import Branch, RunningSequence
 from maskkv.eviction.profile import LayerProfile
@@ -113,13 +113,16 @@ class Passes:
     def _refresh(
         self, tokens: Tensor, rotation: Rotation, caches: list[EvictingCache], alike: Sequence[RunningSequence]
     ) -> Float[Tensor, "needed hidden"]:
-        """Run all rows and refresh the caches; find out the layers' importance if a sequence waits for it."""
+        """Run all rows and refresh the caches; measure the layers' importance if a sequence waits for it."""
         shared = SharedRefresh(caches, self._model.config.num_layers - 1, alike[0].extent.evictable)
         if not any(each.waits for each in alike):
             return self._model(tokens, rotation, shared)
-        probe = ImportanceProbe(shared, self._model.config.num_layers, self._model.device, shared.learn)
-        watched: StepCache = probe
-        whole = self._model(tokens, rotation, watched)
+        probe = ImportanceProbe(self._model.config.num_layers, self._model.device)
+        # Before a layer's pairs come, the caches learn the importance of the layers before it.
+        cache: StepCache = WatchingCache(
+            shared, on_pairs=lambda *_: shared.learn(probe.importance), on_attention=probe.compare
+        )
+        whole = self._model(tokens, rotation, cache)
         for each in alike:
             each.learn(probe.importance)
         return whole

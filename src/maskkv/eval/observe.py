@@ -1,6 +1,6 @@
-"""What queries read while a model denoises, and what its layers do: the observations of the paper's Figs. 1 and 7.
+"""What queries read while a model denoises, and what its layers change: the observations behind Figs. 1 and 7.
 
-Nothing is cached and nothing evicted meanwhile. Attention is summed over bins of neighbouring positions, so that an
+Meanwhile nothing is cached and nothing is evicted. Attention is summed over bins of neighbouring positions, so that an
 observation stays small whatever the prompt's length.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maskkv import policies, records
 from maskkv.api import LanguageModel
-from maskkv.cache import ImportanceProbe, NoCache
+from maskkv.cache import ImportanceProbe, NoCache, WatchingCache
 from maskkv.decoding.engine import Engine
 from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import propose
@@ -32,26 +32,26 @@ from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
 from maskkv.models.config import ModelConfig
-from maskkv.models.transformer import StepCache, Sublayer
+from maskkv.models.transformer import StepCache
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.host import on_host
 from maskkv.policies.maskkv import PromptPreference
 
 BENCHMARK = "observe"
 N = 1
-"""Examples of each task, if nobody says otherwise: a picture needs few, and every step reads the whole prompt."""
+"""Examples of each task by default: a figure needs few, and every step reads the whole prompt."""
 MOST_BINS = 128
-"""Bins of the prompt, and of the response, at most."""
+"""The most bins of the prompt, and of the response."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Hold what was seen while one response was denoised; attention is that of one query, on average.
+    """Hold what was seen while one response was denoised; attention is the mean over queries.
 
-    `mask` and `prompt` are what mask queries and prompt queries read of each bin of the prompt, over all layers and
-    heads, step by step. Of the first step, by layer and KV head: `heads_prompt` and `heads_response` are what mask
-    queries read of the bins of prompt and response (1 in all), `preference` is P_h (Eq. 14). `similarity` is the mean
-    cosine of the residual streams before and after each layer's attention, step by step.
+    Step by step: `mask` and `prompt` are what mask queries and prompt queries read of each bin of the prompt, the mean
+    over layers and heads; `similarity` is the mean cosine, per layer, between the residual stream before and after
+    attention. Of the first step, per layer and KV head: `heads_prompt` and `heads_response` are what mask queries read
+    of the bins of prompt and response (together 1); `preference` is P_h (Eq. 14).
     """
 
     prompt_length: int
@@ -67,64 +67,40 @@ class Observation:
 
 
 class AttentionProbe:
-    """Add up what mask queries and prompt queries read in one pass, while another cache does the work."""
+    """Collect what mask queries and prompt queries read in one pass, per layer and KV head.
 
-    def __init__(self, inner: StepCache, config: ModelConfig, masked: Bool[Tensor, " gen_length"]) -> None:
-        self._inner = inner
+    `mask` and `prompt` hold what one query reads of each pair, on average; `preference` is P_h (Eq. 14).
+    """
+
+    def __init__(self, config: ModelConfig, masked: Bool[Tensor, " gen_length"]) -> None:
         self._config = config
         self._masked = masked
         self.mask: list[Float[Tensor, "kv_heads pairs"]] = []
         self.prompt: list[Float[Tensor, "kv_heads pairs"]] = []
         self.preference: list[Float[Tensor, " kv_heads"]] = []
 
-    def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> Int[Tensor, " fresh"] | None:
-        """Ask the inner cache."""
-        return self._inner.stale(layer, values)
-
-    def hold(
+    def read(
         self,
         layer: int,
-        keys: Float[Tensor, "fresh kv_heads head_dim"],
+        keys: Float[Tensor, "rows kv_heads head_dim"],
         values: Float[Tensor, "rows kv_heads head_dim"],
         queries: Queries,
         unrotated: UnrotatedKeys,
     ) -> None:
-        """Ask the inner cache, and see what the layer's queries read, per KV head and query."""
+        """Compute what a layer's queries read."""
         prompt_length = len(keys) - len(self._masked)
         view = LayerView(layer, self._config.num_layers, keys, values, queries, prompt_length, self._masked)
         group = self._config.num_heads // self._config.num_kv_heads
         self.mask.append(view.mass("mask") / (group * int(self._masked.sum())))
         self.prompt.append(view.mass("prompt") / (group * prompt_length))
         self.preference.append(PromptPreference().preference(view))
-        self._inner.hold(layer, keys, values, queries, unrotated)
-
-    def first(self, layer: int, sublayer: Sublayer) -> int:
-        """Ask the inner cache."""
-        return self._inner.first(layer, sublayer)
-
-    def attend(
-        self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
-    ) -> Float[Tensor, "span heads head_dim"]:
-        """Ask the inner cache."""
-        return self._inner.attend(layer, queries, span)
-
-    def add(
-        self,
-        layer: int,
-        sublayer: Sublayer,
-        residual: Float[Tensor, "span hidden"],
-        fresh: Float[Tensor, "taken hidden"],
-        span: slice,
-    ) -> Float[Tensor, "span hidden"]:
-        """Ask the inner cache."""
-        return self._inner.add(layer, sublayer, residual, fresh, span)
 
 
 def run(llm: LanguageModel, name: str, tasks: Sequence[Task], schedule: Generation, file: Path) -> Iterator[Record]:
     """Observe every example of the tasks that `file` does not hold yet; yield each one's name once its record is there.
 
     Raises:
-        InputError: A task cannot be put to this model, the file is none of ours, or another run writes to it.
+        InputError: The model cannot read a task, `file` holds other records, or another run is writing to it.
     """
     conditions = Conditions.of(llm, name, schedule, isolated=True)
     with records.Journal(file) as journal:
@@ -147,7 +123,7 @@ def run(llm: LanguageModel, name: str, tasks: Sequence[Task], schedule: Generati
 
 
 def observe(llm: LanguageModel, prompt: Sequence[int], generation: Generation) -> Observation:
-    """Denoise a response without a cache, and watch every step.
+    """Denoise a response without a cache, and observe every step.
 
     Raises:
         InputError: The prompt is empty or has ids outside the vocabulary, or guidance is on.
@@ -166,9 +142,10 @@ def observe(llm: LanguageModel, prompt: Sequence[int], generation: Generation) -
     )
     with torch.inference_mode():
         while not sequence.finished:
-            attention = AttentionProbe(NoCache(), model.config, canvas.masked)
-            layers = ImportanceProbe(attention, model.config.num_layers, model.device)
-            hidden = model(canvas.tokens, rotation, layers)
+            attention = AttentionProbe(model.config, canvas.masked)
+            layers = ImportanceProbe(model.config.num_layers, model.device)
+            cache: StepCache = WatchingCache(NoCache(), on_pairs=attention.read, on_attention=layers.compare)
+            hidden = model(canvas.tokens, rotation, cache)
             _note(seen, attention, layers)
             logits = model.logits(hidden[sequence.logit_rows().to(hidden.device)])
             (proposals,) = propose([sequence.sampler], [logits])
@@ -177,7 +154,7 @@ def observe(llm: LanguageModel, prompt: Sequence[int], generation: Generation) -
 
 
 def _note(seen: Observation, attention: AttentionProbe, layers: ImportanceProbe) -> None:
-    """Add what one pass showed."""
+    """Append what one pass showed to an observation."""
     masks = torch.stack(attention.mask)
     if not seen.mask:
         of_prompt, of_response = masks.split([seen.prompt_length, seen.gen_length], dim=-1)
@@ -196,7 +173,7 @@ def binned(values: Float[Tensor, "*leading positions"], width: int) -> Float[Ten
 
 
 def _digits(values: Tensor) -> list[Any]:
-    """Return nested lists of numbers with four significant digits, which is more than a picture shows."""
+    """Return nested lists of numbers with four significant digits, more than a figure shows."""
     flat = torch.tensor([float(f"{value:.4g}") for value in values.flatten().tolist()], dtype=torch.float64)
     found: list[Any] = flat.reshape(values.shape).tolist()
     return found
