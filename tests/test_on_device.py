@@ -19,7 +19,7 @@ from maskkv.eval.observe import Observation, observe
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
-from maskkv.lens.ladder import Ladder, climb
+from maskkv.lens.budget_sweep import BudgetSweep, sweep
 from maskkv.ops import ragged
 from maskkv.text.tokenizer import Text
 from tests.emulated import Counts, moved, pretended
@@ -144,17 +144,17 @@ def test_what_looks_into_a_model_mixes_no_devices(family: str, monkeypatch: pyte
     own = model(family)
     prompt, settings = random_prompt(own.config, 20), Generation(gen_length=4, block_length=4)
 
-    def look(at: RecordingTransformer) -> tuple[tuple[float, ...], Observation, Ladder]:
+    def look(at: RecordingTransformer) -> tuple[tuple[float, ...], Observation, BudgetSweep]:
         llm = LanguageModel(at, Mock(spec=Text))
-        return importance(at, prompt, 4), observe(llm, prompt, settings), climb(llm, prompt, settings, MASKKV, 3)
+        return importance(at, prompt, 4), observe(llm, prompt, settings), sweep(llm, prompt, settings, MASKKV, 3)
 
     expected = look(own)
     with pretended() as counts:
-        measured, seen, ladder = look(moved(own))
+        measured, seen, swept = look(moved(own))
     assert not counts.mixed
     assert measured == pytest.approx(expected[0])
     assert torch.tensor(seen.mask) == pytest.approx(torch.tensor(expected[1].mask))
-    assert ladder.order == expected[2].order
+    assert swept.order == expected[2].order
 
 
 BETWEEN = {"gen_length": 16, "block_length": 8, "prompt_interval": 50, "response_interval": 4}

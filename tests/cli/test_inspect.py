@@ -49,8 +49,8 @@ def test_json_has_the_numbers(run, tiny, doc, expected):
     seen = json.loads(ran.out)
     evicted, full = expected["maskkv"], expected["full"]
     assert seen["kept"] == evicted.kept
-    rung = seen["ladder"]["budgets"].index(6)
-    assert seen["ladder"]["counts"][rung] == [[len(own) for own in layer] for layer in evicted.kept]
+    index = seen["sweep"]["budgets"].index(6)
+    assert seen["sweep"]["counts"][index] == [[len(own) for own in layer] for layer in evicted.kept]
     assert [seen[run]["text"] for run in ("evicted", "full")] == [evicted.text, full.text]
     assert [seen[run]["cache_bytes"] for run in ("evicted", "full")] == [evicted.cache_bytes, full.full_cache_bytes]
     assert "".join(text for _, text, _ in seen["tokens"]).startswith(SAMPLE.document)

@@ -42,15 +42,15 @@ def seen(tmp_path_factory):
     return lens.inspect(llm, tokens, Generation(gen_length=8), policies.named("maskkv"), 5)
 
 
-def test_the_page_carries_the_whole_ladder(seen):
+def test_the_page_carries_the_whole_sweep(seen):
     data = json.loads(Elements(lens.html(seen, "x")).content["application/json"])
-    positions = iter(np.frombuffer(base64.b64decode(data["ladder"]["order"]), "<u2").tolist())
-    counts = np.array(data["ladder"]["counts"])
+    positions = iter(np.frombuffer(base64.b64decode(data["sweep"]["order"]), "<u2").tolist())
+    counts = np.array(data["sweep"]["counts"])
     order = [
         [[next(positions) for _ in range(counts[:, layer, head].max())] for head in range(2)] for layer in range(3)
     ]
     assert next(positions, None) is None
-    assert order == seen.ladder.order
+    assert order == seen.sweep.order
     assert "".join(data["tokens"]) == sample("multi-key", 60, 4).content + " answer :"
     assert data["evicted"]["cache_bytes"] < data["full"]["cache_bytes"]
     assert data["special"] == []

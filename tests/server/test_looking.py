@@ -49,12 +49,12 @@ def test_the_lens_shows_what_the_answer_kept(live, llm):
     result = llm.generate(SHORT.content, gen_length=8, policy="maskkv", budget=8)
     assert (seen["evicted"]["text"], seen["evicted"]["cache_bytes"]) == (result.text, result.cache_bytes)
     assert "".join(seen["tokens"]).split() == SHORT.prompt.split()
-    ladder = seen["ladder"]
-    rung = ladder["budgets"].index(8)
-    assert [[len(head) for head in layer] for layer in result.kept] == ladder["counts"][rung]
-    raw = base64.b64decode(ladder["order"])
+    sweep = seen["sweep"]
+    index = sweep["budgets"].index(8)
+    assert [[len(head) for head in layer] for layer in result.kept] == sweep["counts"][index]
+    raw = base64.b64decode(sweep["order"])
     order = struct.unpack(f"<{len(raw) // 2}H", raw)
-    assert sorted(order[: ladder["counts"][rung][0][0]]) == result.kept[0][0]
+    assert sorted(order[: sweep["counts"][index][0][0]]) == result.kept[0][0]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def _scale(coloured: bool) -> Iterator[tuple[str, Style]]:
 def _segments(seen: Inspection) -> Table:
     heads = range(len(seen.kept[0]))
     table = terminal.table("layer", *(f"head {head}" for head in heads))
-    for number, (kept, preferences) in enumerate(zip(seen.kept, seen.ladder.preference, strict=True)):
+    for number, (kept, preferences) in enumerate(zip(seen.kept, seen.sweep.preference, strict=True)):
         cells = zip(kept, preferences, strict=True)
         table.add_row(str(number), *(f"{len(own):,} ({preference:.1%})" for own, preference in cells))
     return table

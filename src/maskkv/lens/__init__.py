@@ -1,7 +1,7 @@
-"""The kept-token lens: what a policy keeps of a prompt, by layer, head and budget, beside the un-evicted answer."""
+"""The kept-token lens: what a policy keeps of a prompt, by layer, head and budget, and the answers either way."""
 
+from maskkv.lens.budget_sweep import BudgetSweep
 from maskkv.lens.inspection import Inspection, Run, inspect
-from maskkv.lens.ladder import Ladder
 from maskkv.lens.page import html, packed
 
-__all__ = ["Inspection", "Ladder", "Run", "html", "inspect", "packed"]
+__all__ = ["BudgetSweep", "Inspection", "Run", "html", "inspect", "packed"]

@@ -1,4 +1,4 @@
-"""One prompt looked at: what a policy keeps of it, its answer, and the un-evicted answer beside it."""
+"""One prompt inspected: what a policy keeps of it, and its answer beside that of the full cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maskkv.api import LanguageModel
 from maskkv.budget import Budget
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
-from maskkv.lens.ladder import Ladder, climb
+from maskkv.lens.budget_sweep import BudgetSweep, sweep
 from maskkv.plan import Workload
 from maskkv.result import Result
 from maskkv.text.tokenizer import Token
@@ -19,7 +19,7 @@ from maskkv.text.tokenizer import Token
 
 @dataclass(frozen=True)
 class Run:
-    """Report an answer and what it cost; `said` is the text of each of its tokens, up to the end token."""
+    """Report an answer and what it cost; `said` is its text token by token, up to the end token."""
 
     policy: str
     budget: int | None
@@ -36,8 +36,8 @@ class Run:
 class Inspection:
     """Hold all that the lens shows.
 
-    `kept` is that of the answer's latest vote, the ladder that of the first; they are the same unless the answer took
-    more than `prompt_interval` steps. `differing` lists the response positions at which the two answers differ.
+    `kept` are the positions kept by the answer's latest vote, `sweep` those of the first vote; they agree unless the
+    answer took more than `prompt_interval` steps. `differing` lists the response positions at which the answers differ.
     """
 
     tokens: list[Token]
@@ -45,7 +45,7 @@ class Inspection:
     policy: str
     budget: int | None
     prompt_interval: int
-    ladder: Ladder
+    sweep: BudgetSweep
     kept: list[list[list[int]]]
     evicted: Run
     full: Run
@@ -55,7 +55,7 @@ class Inspection:
 def inspect(
     llm: LanguageModel, tokens: Sequence[Token], generation: Generation, policy: Policy, budget: Budget
 ) -> Inspection:
-    """Look at a prompt under a policy that evicts.
+    """Answer a prompt with and without eviction, and find out what the policy keeps of it at many budgets.
 
     Raises:
         InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
@@ -63,7 +63,7 @@ def inspect(
     ids = [token.id for token in tokens]
     work = Workload(len(ids), generation, policy, budget, llm.kv_dtype)
     llm.check_fits(work)
-    ladder = climb(llm, ids, generation, policy, work.pairs)
+    swept = sweep(llm, ids, generation, policy, work.pairs)
     full = llm.generate_ids(ids, generation, policy=policies.named("full"), budget=None)
     evicted = llm.generate_ids(ids, generation, policy=policy, budget=work.pairs)
     answers = zip_longest(llm.said(evicted.tokens), llm.said(full.tokens))
@@ -73,7 +73,7 @@ def inspect(
         policy=policy.name,
         budget=work.pairs,
         prompt_interval=generation.prompt_interval,
-        ladder=ladder,
+        sweep=swept,
         kept=evicted.kept,
         evicted=_run(llm, evicted),
         full=_run(llm, full),

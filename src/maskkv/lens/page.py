@@ -16,7 +16,7 @@ from maskkv.lens.inspection import Inspection
 
 
 def html(inspection: Inspection, title: str) -> str:
-    """Return the page; the document stands in it as data, never as markup or script."""
+    """Return the page; the document is data in it, never markup or script."""
     style, script = _file("lens.css"), _file("lens.js") + _file("report.js")
     # Only `<` could end the element or open a comment in it.
     data = json.dumps(packed(inspection), ensure_ascii=False).replace("<", "\\u003c")
@@ -33,13 +33,13 @@ def html(inspection: Inspection, title: str) -> str:
 def packed(inspection: Inspection) -> dict[str, Any]:
     """Return what the page reads: the inspection with each segment's `order` as base64 of little-endian numbers.
 
-    They have 16 bits, or 32 in prompts of more than 65,536 tokens, and lie segment after segment, each as long as the
+    The numbers have 16 bits, or 32 in prompts of more than 65,536 tokens. Segment follows segment, each as long as the
     largest of its counts.
     """
     data = asdict(inspection)
-    positions = [position for layer in inspection.ladder.order for order in layer for position in order]
+    positions = [position for layer in inspection.sweep.order for order in layer for position in order]
     kind = "H" if len(inspection.tokens) <= 1 << 16 else "I"
-    data["ladder"]["order"] = base64.b64encode(struct.pack(f"<{len(positions)}{kind}", *positions)).decode()
+    data["sweep"]["order"] = base64.b64encode(struct.pack(f"<{len(positions)}{kind}", *positions)).decode()
     data["tokens"] = [token.text for token in inspection.tokens]
     data["special"] = [index for index, token in enumerate(inspection.tokens) if token.special]
     del data["kept"]

@@ -23,7 +23,7 @@ export function bytes(count) {
 
 export function showLens(root, data) {
   const lens = new Lens(data);
-  const view = { rung: lens.firstRung, layer: null, head: null };
+  const view = { budgetIndex: lens.askedIndex, layer: null, head: null };
   const parts = [documentPart(lens, view, update), mapPart(lens, view, update), answersPart(data)];
   root.replaceChildren(...parts.map((part) => part.node));
   root.classList.add("lens");
@@ -36,11 +36,12 @@ export function showLens(root, data) {
 // Which positions each (layer, head) segment keeps at each budget.
 class Lens {
   constructor(data) {
-    const { budgets, counts, order, preference } = data.ladder;
+    const { budgets, counts, order, preference } = data.sweep;
     Object.assign(this, { data, budgets, counts, preference });
     this.layers = preference.length;
     this.heads = preference[0].length;
-    this.firstRung = data.budget === null ? budgets.length - 1 : budgets.indexOf(Math.min(data.budget, budgets.at(-1)));
+    const largest = budgets.length - 1;
+    this.askedIndex = data.budget === null ? largest : budgets.indexOf(Math.min(data.budget, budgets[largest]));
     this.order = this.unpack(order);
   }
 
@@ -51,7 +52,7 @@ class Lens {
     const size = wide ? 4 : 2;
     let at = 0;
     return this.preference.map((heads, layer) => heads.map((_, head) => {
-      const most = Math.max(...this.counts.map((rung) => rung[layer][head]));
+      const most = Math.max(...this.counts.map((counts) => counts[layer][head]));
       return Array.from({ length: most }, () => {
         const position = wide ? view.getUint32(at, true) : view.getUint16(at, true);
         at += size;
@@ -73,7 +74,7 @@ class Lens {
   // For each token, how many of the chosen segments keep it.
   holders(view) {
     const held = new Uint32Array(this.data.tokens.length);
-    const counts = this.counts[view.rung];
+    const counts = this.counts[view.budgetIndex];
     for (const [layer, head] of this.segments(view)) {
       const order = this.order[layer][head];
       for (let rank = 0; rank < counts[layer][head]; rank += 1) held[order[rank]] += 1;
@@ -92,7 +93,7 @@ function documentPart(lens, view, update) {
   const spans = tokens.map((text, index) =>
     element("span", { className: specials.has(index) ? "special" : "" }, text.slice(cut[index])));
   const shaded = tokens.flatMap((text, index) => [text.slice(0, cut[index]), spans[index]]);
-  const budget = element("input", { type: "range", min: 0, max: lens.budgets.length - 1, value: view.rung, id: "lens-budget" });
+  const budget = element("input", { type: "range", min: 0, max: lens.budgets.length - 1, value: view.budgetIndex, id: "lens-budget" });
   const said = element("output", { htmlFor: "lens-budget", id: "lens-budget-said" });
   const layer = choice("lens-layer", "all layers", lens.layers, "layer");
   const head = choice("lens-head", "all KV heads", lens.heads, "KV head");
@@ -117,7 +118,7 @@ function documentPart(lens, view, update) {
   }
 
   budget.addEventListener("input", () => {
-    view.rung = Number(budget.value);
+    view.budgetIndex = Number(budget.value);
     update();
   });
   for (const [select, axis] of [[layer, "layer"], [head, "head"]]) {
@@ -156,7 +157,7 @@ function documentPart(lens, view, update) {
         span.style.setProperty("--heat", Math.sqrt(held[index] / segments).toFixed(3));
         span.classList.toggle("kept", held[index] > 0);
       });
-      const pairs = lens.budgets[view.rung];
+      const pairs = lens.budgets[view.budgetIndex];
       const part = (100 * pairs / evictable).toPrecision(2);
       said.textContent = pairs >= evictable ? "everything" : `${pairs} of ${evictable} pairs (${Number(part)} %)`;
       budget.setAttribute("aria-valuetext", said.textContent);
@@ -218,7 +219,7 @@ function mapPart(lens, view, update) {
       element("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: "Heat map of layers by KV heads" }, table)),
     update() {
       const pairs = shown.value === "pairs";
-      const values = pairs ? lens.counts[view.rung] : lens.preference;
+      const values = pairs ? lens.counts[view.budgetIndex] : lens.preference;
       const most = pairs ? Math.max(1, ...values.flat()) : 1;
       cells.forEach((own, layer) => own.forEach((cell, head) => {
         const value = pairs ? String(values[layer][head]) : values[layer][head].toFixed(3);

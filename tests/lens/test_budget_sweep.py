@@ -1,4 +1,4 @@
-"""The ladder says of every budget what the engine then really keeps."""
+"""The sweep says of every budget what the engine really keeps at it."""
 
 import pytest
 
@@ -6,7 +6,7 @@ import maskkv
 from maskkv import api, lens, policies
 from maskkv.errors import InputError
 from maskkv.generation import Generation
-from maskkv.lens.ladder import climb, rungs
+from maskkv.lens.budget_sweep import sweep, sweep_budgets
 from maskkv.mini import sample, words
 from tests.cli.tiny import save_tiny
 from tests.reference import DREAM, random_model, random_prompt
@@ -22,41 +22,41 @@ def llm(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", EVICTING)
-def test_each_rung_is_what_an_answer_at_that_budget_keeps(llm, name):
+def test_each_budget_shows_what_an_answer_at_it_keeps(llm, name):
     policy = policies.named(name)
-    ladder = climb(llm, PROMPT, SHORT, policy, 7)
-    assert 7 in ladder.budgets
-    for budget in ladder.budgets if name == "maskkv" else (1, 7, 48):
+    swept = sweep(llm, PROMPT, SHORT, policy, 7)
+    assert 7 in swept.budgets
+    for budget in swept.budgets if name == "maskkv" else (1, 7, 48):
         kept = llm.generate_ids(PROMPT, SHORT, policy=policy, budget=budget).kept
-        assert ladder.kept(budget) == kept, budget
-        counts = ladder.counts[ladder.budgets.index(budget)]
+        assert swept.kept(budget) == kept, budget
+        counts = swept.counts[swept.budgets.index(budget)]
         assert counts == [[len(own) for own in layer] for layer in kept]
         assert sum(map(sum, counts)) == budget * 3 * 2
 
 
-def test_live_rows_are_not_the_ladders(llm):
-    """Dream's last prompt row stays anyway: no rung lists it, and the last rung is everything else."""
+def test_live_rows_are_not_swept(llm):
+    """Dream's last prompt row stays anyway: no budget lists it, and the last budget is everything else."""
     model = random_model(DREAM)
     dream = api.LanguageModel(model, llm.text)
     prompt = random_prompt(DREAM, 21)
-    ladder = climb(dream, prompt, SHORT, policies.named("maskkv"), 3)
-    assert ladder.budgets[-1] == 20
+    swept = sweep(dream, prompt, SHORT, policies.named("maskkv"), 3)
+    assert swept.budgets[-1] == 20
     for budget in (3, 20):
-        assert ladder.kept(budget) == dream.generate_ids(prompt, SHORT, policy="maskkv", budget=budget).kept
+        assert swept.kept(budget) == dream.generate_ids(prompt, SHORT, policy="maskkv", budget=budget).kept
 
 
 def test_preference_is_the_share_of_the_masks_attention_that_the_prompt_gets(llm):
-    preference = climb(llm, PROMPT, SHORT, policies.named("maskkv"), 7).preference
+    preference = sweep(llm, PROMPT, SHORT, policies.named("maskkv"), 7).preference
     assert [len(layer) for layer in preference] == [2, 2, 2]
-    ladder = climb(llm, PROMPT, SHORT, policies.mix(policies.named("maskkv"), head_base=0.0), 7)
-    for layer, counts in zip(preference, ladder.counts[ladder.budgets.index(7)], strict=True):
+    swept = sweep(llm, PROMPT, SHORT, policies.mix(policies.named("maskkv"), head_base=0.0), 7)
+    for layer, counts in zip(preference, swept.counts[swept.budgets.index(7)], strict=True):
         assert counts[0] / sum(counts) == pytest.approx(layer[0] / sum(layer), abs=1 / sum(counts))
 
 
 def test_importance_is_given_where_it_decides(llm):
-    importance = climb(llm, PROMPT, SHORT, policies.named("maskkv"), 7).importance
+    importance = sweep(llm, PROMPT, SHORT, policies.named("maskkv"), 7).importance
     assert len(importance) == 3
-    assert climb(llm, PROMPT, SHORT, policies.named("snapkv"), 7).importance is None
+    assert sweep(llm, PROMPT, SHORT, policies.named("snapkv"), 7).importance is None
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,17 @@ def test_importance_is_given_where_it_decides(llm):
         (10**6, 2**18, 9, [1, 2, 3, 4, 6, 8, 9]),
     ],
 )
-def test_rungs(evictable, segments, budget, expected):
-    assert rungs(evictable, segments, budget) == expected
+def test_swept_budgets(evictable, segments, budget, expected):
+    assert sweep_budgets(evictable, segments, budget) == expected
 
 
 def test_a_policy_that_evicts_nothing_has_nothing_to_show(llm):
     with pytest.raises(InputError, match="policy 'full' evicts nothing"):
-        climb(llm, PROMPT, SHORT, policies.named("full"), None)
+        sweep(llm, PROMPT, SHORT, policies.named("full"), None)
 
 
 def test_memory_is_looked_at_before_the_prompt_is(llm, monkeypatch):
-    monkeypatch.setattr("maskkv.lens.inspection.climb", None)
+    monkeypatch.setattr("maskkv.lens.inspection.sweep", None)
     tokens = llm.prompt_tokens(sample("multi-key", 60, 4).prompt, raw=True)
     with pytest.raises(InputError, match=r"a response of 1,000,000,000,000 needs about .* free: a smaller gen_length"):
         lens.inspect(llm, tokens, Generation(gen_length=10**12), policies.named("maskkv"), 5)
@@ -91,4 +91,4 @@ def test_a_part_of_the_prompt_is_a_budget(llm):
     seen = lens.inspect(llm, tokens, SHORT, policies.named("maskkv"), "10%")
     assert len(tokens) == 60
     assert (seen.budget, seen.evicted.budget) == (6, 6)  # 6.0, rounded up
-    assert 6 in seen.ladder.budgets
+    assert 6 in seen.sweep.budgets
