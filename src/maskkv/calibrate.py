@@ -1,4 +1,4 @@
-"""Measure how much each layer does, once per model, so that its budget is known before the first pass (Eq. 8)."""
+"""Measure each layer's importance once per model, so that layer budgets are known before the first pass (Eq. 8)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def calibrate(
 ) -> LayerProfile:
     """Return the mean and the spread of each layer's importance over some prompts.
 
-    `name` is for people; the fingerprint says which model the profile belongs to.
+    The profile belongs to the model whose fingerprint it holds; `name` is only shown.
 
     Raises:
         InputError: There are no prompts, one is empty, too long for the memory, or has ids outside the vocabulary.
@@ -51,9 +51,9 @@ def calibrate(
 def importance(
     model: Transformer, prompt: Sequence[int], gen_length: int, rope_scale: float | None = None
 ) -> tuple[float, ...]:
-    """Return each layer's importance for one prompt, measured as its first refresh sees it.
+    """Return each layer's importance for one prompt, measured in a pass like its first refresh.
 
-    That is the prompt, then `gen_length` masks, RoPE stretched as that length needs unless `rope_scale` is given.
+    It reads the prompt and `gen_length` masks. RoPE is stretched as their length needs, or by `rope_scale` if given.
     """
     config = model.config
     ids = check_prompt(prompt, config.vocab_size)

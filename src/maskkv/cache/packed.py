@@ -44,9 +44,9 @@ class PackedCache:
         return len(parts) > 0 and all(any(part is own for own in self._parts) for part in parts)
 
     def part(self, staying: Sequence[EvictingCache]) -> None:
-        """Give each of the caches that stay memory of its own again, layer by layer; the others are not needed.
+        """Copy what the caches that stay hold into memory of their own, layer by layer; the others are dropped.
 
-        Whoever goes on alone, or with others, would keep the memory of all that were joined here.
+        A cache that goes on as a view would keep the memory of all that were joined here.
         """
         remaining = [cache for cache in self._parts if any(cache is each for each in staying)]
         for layer in range(len(self._layers)):
@@ -115,13 +115,13 @@ class PackedCache:
         queries: Queries,
         unrotated: UnrotatedKeys,
     ) -> None:
-        """Store the live rows' new keys and values; nobody votes here, so nobody asks for more."""
+        """Store the fresh rows' keys and all live rows' values; only votes need queries, and there is none here."""
         pairs = self._layers[layer].pairs
         pairs.write_keys(keys, self._rows)
         pairs.write_values(values)
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
-        """Need every row: they are live ones."""
+        """Return 0: all rows are live, and every live row's output is needed."""
         return 0
 
     def attend(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuestionFlags:
-    """Say what is asked about the document."""
+    """Choose what is asked about the document."""
 
     question: Annotated[str | None, typer.Option(metavar="Q", help="Put this behind the document.")] = None
     raw: Annotated[bool, typer.Option("--raw", help="Give the prompt as it stands, without the chat template.")] = False
@@ -32,7 +32,7 @@ class QuestionFlags:
 
 @dataclass(frozen=True)
 class LensFlags:
-    """Say what is shown, and where."""
+    """Choose what is shown, and where."""
 
     page: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a slider for the budget instead.")
@@ -60,8 +60,8 @@ def inspect(
 ) -> None:
     """Show what a policy keeps of a document.
 
-    The prompt is shaded by how many (layer, KV head) segments keep each token; then come the segments' budgets, the
-    part of their attention that goes to the prompt, and the answer beside that of the full cache.
+    The prompt is shaded by how many (layer, KV head) segments keep each token. Below it: the pairs that each segment
+    keeps, the part of the masks' attention that goes to the prompt, and the answer beside that of the full cache.
     """
     text = PromptFlags(file=doc, question=asked.question).prompt()
     chosen = policy.chosen()

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from maskkv.lens import Inspection, Run
 
 MARKS = " .:-=+*#%@"
-"""From kept by none to kept by all, for terminals without colour."""
+"""Marks for terminals without colour, from kept by no segment to kept by all."""
 SHADES = (0, 52, 88, 94, 130, 136, 172, 178, 214, 220)
-"""The same on a dark to light scale of the 256 colours."""
+"""The same as background colours, from dark to light, of the 256."""
 
 
 def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[RenderableType]:
-    """Yield what is printed, from top to bottom; `layer` and `head` narrow the shading."""
+    """Yield what is printed, from top to bottom; `layer` and `head` restrict the shading to some segments."""
     segments = [
         positions
         for number, heads in enumerate(seen.kept)
@@ -50,7 +50,7 @@ def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[Rend
 
 
 class Prompt:
-    """Print a prompt whose tokens are shaded by how many of some segments hold them."""
+    """Print a prompt, each token shaded by how many of the segments keep it."""
 
     def __init__(self, texts: list[str], held: list[int], segments: int) -> None:
         self._letters = [letter for text, count in zip(texts, held, strict=True) for letter in _letters(text, count)]
@@ -71,11 +71,11 @@ class Prompt:
                 yield Text(marks.rstrip(), no_wrap=True)
 
     def _level(self, count: int) -> int:
-        """Return a number of shades; by the root, since most tokens are kept by few segments."""
+        """Return the index of a shade. It grows with the root of the share: most tokens are kept by few segments."""
         return ceil((len(MARKS) - 1) * sqrt(count / self._segments))
 
     def _lines(self, width: int) -> Iterator[list[tuple[str, int]]]:
-        """Break lines where the prompt does, else behind the last blank that fits."""
+        """Break lines where the prompt does, and where one is too wide, after its last blank."""
         line: list[tuple[str, int]] = []
         cells = 0
         for letter, count in self._letters:
@@ -95,7 +95,7 @@ class Prompt:
 
 
 def _letters(text: str, count: int) -> Iterator[tuple[str, int]]:
-    """Give each letter of a token its count; the blanks in front of a word are not shaded."""
+    """Yield each letter of a token with the token's count; the blanks before a word get 0, so they are not shaded."""
     blanks = len(text) - len(text.lstrip() or text)
     for index, letter in enumerate(text):
         yield letter, count if index >= blanks else 0
