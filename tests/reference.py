@@ -17,7 +17,8 @@ from torch import Tensor
 
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
-from maskkv.models.transformer import StepCache, Transformer
+from maskkv.models.step_cache import StepCache
+from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
 
 LLADA = ModelConfig(
@@ -38,6 +39,7 @@ LLADA = ModelConfig(
     mask_id=60,
     eos_ids=(59, 58),
     pad_id=59,
+    tied_head=False,
 )
 DREAM = replace(
     LLADA,
@@ -52,6 +54,8 @@ DREAM = replace(
     logit_shift=1,
     mask_id=57,
 )
+QWEN3 = replace(LLADA, num_layers=2, num_kv_heads=2, head_dim=12, rope_dtype="model", qk_norm=True)
+"""What families made of Qwen3 have: norms of queries and keys, and heads that do not add up to the stream's width."""
 CONFIGS = {"llada": LLADA, "dream": DREAM}
 
 Pairs = tuple[Tensor, Tensor]
@@ -168,7 +172,10 @@ class SlowModel:
         out = self.weights[f"{name}.weight"] @ self.norm(f"layers.{layer}.attn_norm", h)
         if self.config.qkv_bias:
             out = out + self.weights[f"{name}.bias"]
-        return out.view(-1, self.config.head_dim)
+        heads = out.view(-1, self.config.head_dim)
+        if self.config.qk_norm and kind != "v":
+            heads = torch.stack([self.norm(f"layers.{layer}.{kind}_norm", head) for head in heads])
+        return heads
 
     def rotate(self, heads: Tensor, position: int) -> Tensor:
         half = self.config.head_dim // 2
@@ -191,9 +198,9 @@ class SlowModel:
 
     def mlp_output(self, layer: int, h: Tensor) -> Tensor:
         x = self.norm(f"layers.{layer}.mlp_norm", h)
-        gate = self.weights[f"layers.{layer}.gate_proj.weight"] @ x
-        up = self.weights[f"layers.{layer}.up_proj.weight"] @ x
-        return self.weights[f"layers.{layer}.down_proj.weight"] @ (gate * gate.sigmoid() * up)
+        gate = self.weights[f"layers.{layer}.mlp.gate_proj.weight"] @ x
+        up = self.weights[f"layers.{layer}.mlp.up_proj.weight"] @ x
+        return self.weights[f"layers.{layer}.mlp.down_proj.weight"] @ (gate * gate.sigmoid() * up)
 
     def logits(self, h: Tensor) -> Tensor:
         return self.weights["head.weight"] @ self.norm("norm", h)

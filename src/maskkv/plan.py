@@ -83,7 +83,8 @@ class Shape:
         config = self.config
         queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
         attention = config.hidden_size * (2 * queries + 2 * pairs) + (queries + 2 * pairs) * config.qkv_bias
-        layer = attention + 3 * config.hidden_size * config.mlp_size + 2 * config.hidden_size
+        norms = 2 * config.hidden_size + 2 * config.head_dim * config.qk_norm
+        layer = attention + norms + 3 * config.hidden_size * config.mlp_size
         vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_head else 2)
         return config.num_layers * layer + vocabulary + config.hidden_size
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -9,13 +10,15 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.reference import CONFIGS, random_model
 from tests.saved_models import LLADA, TINY, published, reference, write, write_tiny
 from torch import Tensor
 
-from maskkv import memory
+from maskkv import loading, memory, mini
 from maskkv.checkpoints import precision, weights
 from maskkv.errors import CheckpointError, InputError, MaskKVError
 from maskkv.models import families
+from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import Transformer
 
 FAMILIES = sorted(TINY)
@@ -318,7 +321,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
     assert "holds a JSON list; supported: an object" in refusal(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    assert "model_type is 'llama'; supported: 'llada'" in refusal(tmp_path)
+    assert "model_type is 'llama'; supported: 'Dream', 'illada'" in refusal(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(LLADA))
     assert f"has neither {WEIGHTS} nor {INDEX}" in refusal(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"never read")
@@ -455,3 +458,26 @@ def test_a_fingerprint_tells_configs_apart(tmp_path: Path) -> None:
         for number, raw in enumerate((LLADA, stretched, LLADA | {"mask_token_id": 62}))
     }
     assert len(prints) == 3
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_the_bundled_model_has_the_fingerprint_of_its_profile(dtype: str) -> None:
+    """Users' own profiles and records name models by fingerprints, so those of models that exist never change."""
+    model = weights.load(mini.folder(), "cpu", dtype)
+    assert weights.fingerprint(model) == "596c0f3fd5a80cb3"
+    assert loading.layer_profile(None, model) is not None
+
+
+@pytest.mark.parametrize(("family", "known"), [("llada", "fb3c204c4e3da99d"), ("dream", "122c36a87f26ac32")])
+def test_models_of_every_kind_keep_their_fingerprints(family: str, known: str) -> None:
+    """As above; these have what the bundled one lacks: grouped heads, biases, shifted logits."""
+    assert weights.fingerprint(random_model(CONFIGS[family])) == known
+
+
+def test_a_fingerprint_leaves_new_fields_out_until_they_say_something() -> None:
+    """Fields of a config that came after the first profiles have defaults, those before have none."""
+    first = {field.name for field in dataclasses.fields(ModelConfig) if field.default is dataclasses.MISSING}
+    assert len(first) == 18
+    assert weights._hashed(CONFIGS["llada"]).keys() == (first | {"lookback"}) - {"logit_shift"}
+    other = dataclasses.replace(CONFIGS["llada"], qk_norm=True)
+    assert weights.fingerprint(random_model(other)) != weights.fingerprint(random_model(CONFIGS["llada"]))

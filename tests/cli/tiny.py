@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from maskkv.checkpoints import weights
 from maskkv.mini import words
-from maskkv.models import llada
+from maskkv.models.families import llada
 from maskkv.models.transformer import Transformer
 
 TEMPLATE = (

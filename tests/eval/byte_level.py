@@ -9,7 +9,7 @@ from tokenizers.models import BPE
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from maskkv.checkpoints import weights
-from maskkv.models import llada
+from maskkv.models.families import llada
 from maskkv.models.transformer import Transformer
 from tests.cli.tiny import RAW
 

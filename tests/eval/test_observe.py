@@ -12,7 +12,7 @@ from maskkv.cache import NoCache
 from maskkv.errors import InputError
 from maskkv.eval import observe as observing
 from maskkv.eval.observe import binned, observe, run
-from maskkv.models.transformer import Sublayer
+from maskkv.models.step_cache import Sublayer
 from tests.eval.examples import task
 from tests.reference import DREAM, random_model, random_prompt
 

@@ -18,7 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from maskkv.models.transformer import RMSNorm
+from maskkv.models.norm import RMSNorm
 from maskkv.ops import fused, kernels
 from maskkv.ops.attention import attention_mass, attention_peak, fold_groups
 from maskkv.ops.rope import Rotation, rotate

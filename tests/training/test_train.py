@@ -45,7 +45,7 @@ def test_the_folder_loads_like_any_checkpoint(finished: tuple[Trainer, list[floa
     trainer, _, out = finished
     model = weights.load(out, device="cpu")
     assert torch.equal(model.embed.weight, trainer.model.embed.weight)
-    assert torch.equal(model.layers[2].down_proj.weight, trainer.model.layers[2].down_proj.weight)
+    assert torch.equal(model.layers[2].mlp.down_proj.weight, trainer.model.layers[2].mlp.down_proj.weight)
     assert Text.load(out).has_chat_template
 
 

@@ -29,6 +29,7 @@ _MID = ModelConfig(
     mask_id=4095,
     eos_ids=(4094,),
     pad_id=4094,
+    tied_head=False,
 )
 
 SHAPES = {
@@ -126,7 +127,7 @@ def random_model(
             if parameter.ndim == 1:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
                 continue
-            std = 1.0 if name == "embed.weight" else parameter.shape[1] ** -0.5
+            std = 1.0 if name == "embed.weight" else parameter.shape[-1] ** -0.5
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 std *= terms**-0.5
             # Drawn in fp32 and row by row: a large model has no room for a second copy of its own.

@@ -16,7 +16,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.ranking import Choice
 from maskkv.eviction.view import LayerView
 from maskkv.models.config import ModelConfig
-from maskkv.models.transformer import Sublayer
+from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.quantised import QuantisedKV
 from maskkv.ops.ragged import RaggedKV, SegmentedKV

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from maskkv.cache.plain import NoCache
 from maskkv.cache.watching import WatchingCache
-from maskkv.models.transformer import StepCache, Transformer
+from maskkv.models.step_cache import StepCache
+from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
 
 _ROWS = 256

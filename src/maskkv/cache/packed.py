@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maskkv.cache.evicting import EvictingCache, Refresh
 from maskkv.cache.state import LiveState
-from maskkv.models.transformer import Sublayer
+from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.fused import join
 from maskkv.ops.least import LeastRows

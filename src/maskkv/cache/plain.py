@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.models.transformer import Sublayer
+from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys, attention
 
 

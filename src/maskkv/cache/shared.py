@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maskkv.cache.evicting import EvictingCache
 from maskkv.cache.plain import NoCache
-from maskkv.models.transformer import Sublayer
+from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.models.transformer import StepCache, Sublayer
+from maskkv.models.step_cache import StepCache, Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 
 OnPairs = Callable[[int, Tensor, Tensor, Queries, UnrotatedKeys], None]

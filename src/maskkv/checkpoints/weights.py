@@ -17,15 +17,16 @@ from pathlib import Path
 
 import huggingface_hub
 import torch
-from torch import Tensor
 
 from maskkv.checkpoints import precision, shards
+from maskkv.checkpoints.layout import Layout
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw, read_json
 from maskkv.models.transformer import Transformer
+from maskkv.ops.linear import is_plain
 from maskkv.printable import brief
 
 FILES = ("*.safetensors", "*.json", "merges.txt", "chat_template.jinja")
@@ -139,11 +140,11 @@ def load(source: str | Path, device: str | torch.device = "auto", dtype: str | t
     place, kind = device_of(device), _dtype(dtype)
     folder = resolve(source)
     config = read_config(folder)
-    model, names = _empty(config), families.weight_names(config)
-    tied = {"head.weight"} if config.tied_head else set()
-    with _opened(folder, model, place) as holders:
-        kind = kind or precision.auto(config, shards.dtype(names["embed.weight"], holders), place)
-        weights = {ours: shards.read(name, holders, kind) for ours, name in names.items() if ours not in tied}
+    model = _empty(config)
+    layout = Layout.of(model)
+    with _opened(folder, layout, place) as holders:
+        stored = kind or precision.auto(config, _stored(layout, holders), place)
+        weights = layout.read(lambda name: shards.read(name, holders, stored))
     if config.tied_head:
         weights["head.weight"] = weights["embed.weight"]
     model.load_state_dict(weights, assign=True)
@@ -167,9 +168,9 @@ def dtype_of(source: str | Path, device: str | torch.device = "auto", dtype: str
             folder = _snapshot(str(source), local_files_only=True)
         except FileNotFoundError:
             return precision.auto(config, torch.bfloat16, place)
-    with _opened(folder, _empty(config), torch.device("cpu")) as holders:
-        stored = shards.dtype(families.weight_names(config)["embed.weight"], holders)
-    return precision.auto(config, stored, place)
+    layout = Layout.of(_empty(config))
+    with _opened(folder, layout, torch.device("cpu")) as holders:
+        return precision.auto(config, _stored(layout, holders), place)
 
 
 def _empty(config: ModelConfig) -> Transformer:
@@ -178,14 +179,16 @@ def _empty(config: ModelConfig) -> Transformer:
 
 
 @contextmanager
-def _opened(folder: Path, model: Transformer, device: torch.device) -> Iterator[shards.Holders]:
-    """Open a folder's weights, and refuse those that are not the model's, whole."""
-    names = families.weight_names(model.config)
-    shapes = {names[ours]: tuple(tensor.shape) for ours, tensor in model.state_dict().items()}
-    tied = {names["head.weight"]} if model.config.tied_head else set()
+def _opened(folder: Path, layout: Layout, device: torch.device) -> Iterator[shards.Holders]:
+    """Open a folder's weights, and refuse those that are not the layout's, whole."""
     with shards.open_tensors(folder, device) as holders:
-        shards.check(folder, {name: shape for name, shape in shapes.items() if name not in tied}, holders, tied)
+        shards.check(folder, layout.published(), holders, layout.optional)
         yield holders
+
+
+def _stored(layout: Layout, holders: shards.Holders) -> torch.dtype:
+    """Return the dtype that a file holds its embedding in, and so counts as the file's."""
+    return shards.dtype(layout.holding("embed.weight")[0], holders)
 
 
 def device_of(device: str | torch.device) -> torch.device:
@@ -241,12 +244,7 @@ def quantize(model: Transformer, kind: str | None) -> None:
 
 def quantization(model: Transformer) -> str | None:
     """Return what `quantize` was given, None for a model that it did not see."""
-    return "int8" if any(_quantized(weight) for weight in model.parameters()) else None
-
-
-def _quantized(weight: Tensor) -> bool:
-    # Weights in 8 bits are a subclass of their own.
-    return type(weight.detach()) is not Tensor
+    return None if all(is_plain(weight) for weight in model.parameters()) else "int8"
 
 
 def save(model: Transformer, folder: Path, raw: Raw, max_shard_size: int | str = "5GB") -> None:
@@ -256,9 +254,7 @@ def save(model: Transformer, folder: Path, raw: Raw, max_shard_size: int | str =
     """
     if families.read_config(raw) != model.config:
         raise InputError("the config.json to save does not describe the model")
-    tied = {"head.weight"} if model.config.tied_head else set()
-    names = families.weight_names(model.config)
-    weights = {names[ours]: tensor for ours, tensor in model.state_dict().items() if ours not in tied}
+    weights = Layout.of(model).written(model.state_dict())
     folder.mkdir(parents=True, exist_ok=True)
     # Written aside and then moved: the model may be a memory map of the very files that are replaced.
     with tempfile.TemporaryDirectory(dir=folder) as aside:
@@ -276,15 +272,25 @@ def fingerprint(model: Transformer) -> str:
     A hash of the config and of evenly spaced samples of every tensor. It does not depend on device or sharding,
     nor on whether a bf16 file was loaded as bf16, fp16 or fp32; with its weights in 8 bits it is another model.
     """
-    config = {_HASHED_AS.get(name, name): value for name, value in dataclasses.asdict(model.config).items()}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_hashed(model.config), sort_keys=True).encode())
     samples = []
-    for name, tensor in sorted(model.state_dict().items()):
+    # Names are those of the first profiles, whose layers held the matrices of the MLP themselves.
+    tensors = {name.replace(".mlp.", "."): tensor for name, tensor in model.state_dict().items()}
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {list(tensor.shape)}\n".encode())
-        flat = (tensor.dequantize() if _quantized(tensor) else tensor).reshape(-1)
+        flat = (tensor if is_plain(tensor) else tensor.dequantize()).reshape(-1)
         samples.append(flat[:: max(1, len(flat) // _SAMPLES)][:_SAMPLES].bfloat16().float())
     sampled = torch.cat(samples).cpu()
     # fp16 holds tiny bf16 numbers inexactly: those count as zero.
     sampled[sampled.abs() < _SMALL] = 0.0
     digest.update(sampled.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _hashed(config: ModelConfig) -> dict[str, object]:
+    """Return a config for a fingerprint: a field that came later is left out at its default, so that none changes."""
+    fields = dataclasses.fields(config)
+    given = {
+        field.name: getattr(config, field.name) for field in fields if getattr(config, field.name) != field.default
+    }
+    return {_HASHED_AS.get(name, name): value for name, value in given.items()}

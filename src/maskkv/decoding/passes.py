@@ -13,7 +13,8 @@ from maskkv.cache import EvictingCache, ImportanceProbe, SharedRefresh, Watching
 from maskkv.decoding.replay import LivePass, capture_stream
 from maskkv.decoding.sequence import Branch, RunningSequence
 from maskkv.eviction.profile import LayerProfile
-from maskkv.models.transformer import StepCache, Transformer
+from maskkv.models.step_cache import StepCache
+from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
 
 

@@ -32,7 +32,7 @@ from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
 from maskkv.models.config import ModelConfig
-from maskkv.models.transformer import StepCache
+from maskkv.models.step_cache import StepCache
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.host import on_host
 from maskkv.policies.maskkv import PromptPreference

@@ -14,7 +14,7 @@ from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
-from maskkv.models.transformer import StepCache
+from maskkv.models.step_cache import StepCache
 from maskkv.policies.maskkv import PromptPreference
 
 MOST_POSITIONS = 2**20

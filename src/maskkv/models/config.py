@@ -10,6 +10,8 @@ from typing import Literal
 class ModelConfig:
     """Describe a checkpoint: its shape, its numerics and its special tokens.
 
+    A field that is new gets a default, which describes the families before it: fingerprints leave it out there.
+
     `rope_dtype` is the dtype q and k are rotated in: `"float32"` (LLaDA) or `"model"` (Dream). `logit_shift` is how
     many rows before a token its logits are read (Dream: 1), hence how many last prompt rows stay live.
     """
@@ -32,5 +34,7 @@ class ModelConfig:
     eos_ids: tuple[int, ...]
     """Every token that ends a response; the first one is the tokenizer's end of sequence."""
     pad_id: int
-    tied_head: bool = False
+    tied_head: bool
     """The head is the embedding itself, whether or not the file repeats it."""
+    qk_norm: bool = False
+    """Each head of the queries and of the keys is normalised before it is rotated (Qwen3)."""

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskkv.models.transformer import Sublayer, Transformer
+from maskkv.models.step_cache import Sublayer
+from maskkv.models.transformer import Transformer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 
 # Score matrices worked on at a time in the backward pass, in elements: what fits the cache of a core or two.

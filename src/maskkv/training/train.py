@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from maskkv.mini import FIRST_TRAINING_SEED, words
-from maskkv.models import llada
+from maskkv.models.families import llada
 from maskkv.models.transformer import Transformer
 from maskkv.training import forward
 from maskkv.training.data import BROAD, IDS, LONG_ANSWERS, Batch, Mix, batch

@@ -8,6 +8,7 @@ from __future__ import annotations
 from maskkv.models import fields
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw
+from maskkv.models.published import like_llama
 
 MODEL_TYPES: tuple[str, ...] = ("Dream",)
 
@@ -26,21 +27,6 @@ _TOLERATED = {
     "use_sliding_window": False,
 }
 _MUST_BE_NULL = ("quantization_config",)
-
-_LAYER = {
-    "attn_norm.weight": "input_layernorm.weight",
-    "q_proj.weight": "self_attn.q_proj.weight",
-    "q_proj.bias": "self_attn.q_proj.bias",
-    "k_proj.weight": "self_attn.k_proj.weight",
-    "k_proj.bias": "self_attn.k_proj.bias",
-    "v_proj.weight": "self_attn.v_proj.weight",
-    "v_proj.bias": "self_attn.v_proj.bias",
-    "o_proj.weight": "self_attn.o_proj.weight",
-    "mlp_norm.weight": "post_attention_layernorm.weight",
-    "gate_proj.weight": "mlp.gate_proj.weight",
-    "up_proj.weight": "mlp.up_proj.weight",
-    "down_proj.weight": "mlp.down_proj.weight",
-}
 
 
 def read_config(raw: Raw) -> ModelConfig:
@@ -77,17 +63,10 @@ def read_config(raw: Raw) -> ModelConfig:
         mask_id=fields.token(raw, "mask_token_id", vocab),
         eos_ids=eos,
         pad_id=fields.token(raw, "pad_token_id", vocab),
+        tied_head=False,
     )
 
 
 def weight_names(config: ModelConfig) -> dict[str, str]:
-    """Return the published tensor name of each of our parameters."""
-    names = {
-        "embed.weight": "model.embed_tokens.weight",
-        "norm.weight": "model.norm.weight",
-        "head.weight": "lm_head.weight",
-    }
-    for layer in range(config.num_layers):
-        for ours, published in _LAYER.items():
-            names[f"layers.{layer}.{ours}"] = f"model.layers.{layer}.{published}"
-    return names
+    """Return the published tensor of each parameter of the transformer."""
+    return like_llama(config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from maskkv.models import fields
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw
+from maskkv.models.published import spread
 
 MODEL_TYPES: tuple[str, ...] = ("llada",)
 
@@ -37,6 +38,7 @@ _TOLERATED = {
 }
 _MUST_BE_NULL = ("clip_qkv", "quantization_config")
 
+_MODEL = {"embed": "model.transformer.wte", "norm": "model.transformer.ln_f", "head": "model.transformer.ff_out"}
 _LAYER = {
     "attn_norm": "attn_norm",
     "q_proj": "q_proj",
@@ -44,9 +46,9 @@ _LAYER = {
     "v_proj": "v_proj",
     "o_proj": "attn_out",
     "mlp_norm": "ff_norm",
-    "gate_proj": "ff_proj",
-    "up_proj": "up_proj",
-    "down_proj": "ff_out",
+    "mlp.gate_proj": "ff_proj",
+    "mlp.up_proj": "up_proj",
+    "mlp.down_proj": "ff_out",
 }
 
 
@@ -84,17 +86,10 @@ def read_config(raw: Raw) -> ModelConfig:
         mask_id=fields.token(raw, "mask_token_id", vocab),
         eos_ids=eos,
         pad_id=fields.token(raw, "pad_token_id", vocab),
+        tied_head=False,
     )
 
 
 def weight_names(config: ModelConfig) -> dict[str, str]:
-    """Return the published tensor name of each of our parameters."""
-    names = {
-        "embed.weight": "model.transformer.wte.weight",
-        "norm.weight": "model.transformer.ln_f.weight",
-        "head.weight": "model.transformer.ff_out.weight",
-    }
-    for layer in range(config.num_layers):
-        for ours, published in _LAYER.items():
-            names[f"layers.{layer}.{ours}.weight"] = f"model.transformer.blocks.{layer}.{published}.weight"
-    return names
+    """Return the published tensor of each parameter of the transformer."""
+    return spread(_MODEL, _LAYER, "model.transformer.blocks", config)

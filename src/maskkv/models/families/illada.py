@@ -9,6 +9,7 @@ from __future__ import annotations
 from maskkv.models import fields
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw
+from maskkv.models.published import like_llama
 
 MODEL_TYPES: tuple[str, ...] = ("illada", "iLLaDA")
 
@@ -19,18 +20,6 @@ _HEADS = ("hidden_size", "num_attention_heads", "num_key_value_heads")
 _NEEDED = {"hidden_act": "silu"}
 _TOLERATED = {"attention_bias": False, "mlp_bias": False}
 _MUST_BE_NULL = ("layer_norm_eps", "quantization_config")
-
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "q_proj": "self_attn.q_proj",
-    "k_proj": "self_attn.k_proj",
-    "v_proj": "self_attn.v_proj",
-    "o_proj": "self_attn.o_proj",
-    "mlp_norm": "post_attention_layernorm",
-    "gate_proj": "mlp.gate_proj",
-    "up_proj": "mlp.up_proj",
-    "down_proj": "mlp.down_proj",
-}
 
 
 def read_config(raw: Raw) -> ModelConfig:
@@ -70,13 +59,5 @@ def read_config(raw: Raw) -> ModelConfig:
 
 
 def weight_names(config: ModelConfig) -> dict[str, str]:
-    """Return the published tensor name of each of our parameters."""
-    names = {
-        "embed.weight": "model.embed_tokens.weight",
-        "norm.weight": "model.norm.weight",
-        "head.weight": "lm_head.weight",
-    }
-    for layer in range(config.num_layers):
-        for ours, published in _LAYER.items():
-            names[f"layers.{layer}.{ours}.weight"] = f"model.layers.{layer}.{published}.weight"
-    return names
+    """Return the published tensor of each parameter of the transformer."""
+    return like_llama(config)

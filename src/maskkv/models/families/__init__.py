@@ -1,0 +1,59 @@
+"""Model families, one file each; the file's name is the family's name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Protocol, runtime_checkable
+
+from maskkv.errors import CheckpointError
+from maskkv.models.config import ModelConfig
+from maskkv.models.fields import Raw
+from maskkv.models.published import Names
+from maskkv.printable import brief
+
+
+@runtime_checkable
+class Family(Protocol):
+    """What a family's file holds."""
+
+    MODEL_TYPES: tuple[str, ...]
+    """The values of `model_type` by which a `config.json` belongs to the family."""
+
+    def read_config(self, raw: Raw) -> ModelConfig:
+        """Read the family's `config.json`."""
+        ...
+
+    def weight_names(self, config: ModelConfig) -> Names:
+        """Return the published tensor, or tensors, of each parameter of the transformer."""
+        ...
+
+
+def names() -> list[str]:
+    """List the families that come with maskkv."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def named(name: str) -> Family:
+    """Return the family of that name, one of `names()`."""
+    family: Family = importlib.import_module(f"{__name__}.{name}")
+    return family
+
+
+def read_config(raw: Raw) -> ModelConfig:
+    """Read a `config.json` by the rules of the family that its `model_type` names.
+
+    Raises:
+        CheckpointError: No family has that type, or its family refuses the config.
+    """
+    found = [named(name) for name in names()]
+    for family in found:
+        if raw.get("model_type") in family.MODEL_TYPES:
+            return family.read_config(raw)
+    supported = ", ".join(repr(kind) for family in found for kind in family.MODEL_TYPES)
+    raise CheckpointError(f"config.json: model_type is {brief(repr(raw.get('model_type')))}; supported: {supported}")
+
+
+def weight_names(config: ModelConfig) -> Names:
+    """Return the published tensor, or tensors, of each parameter of the transformer."""
+    return named(config.family).weight_names(config)
