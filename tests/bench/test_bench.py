@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from maskkv import mini, policies
-from maskkv.bench.__main__ import check, choose, main, parser
+from maskkv.bench.compare import cases
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Cost, Timing
+from maskkv.bench.options import BenchOptions
 from maskkv.bench.report import summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
 from maskkv.cache import NoCache
 from maskkv.checkpoints import weights
+from maskkv.cli import main
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
@@ -24,9 +26,13 @@ from tests.saved_models import LLADA, published, reference, write
 TINY = ["--shape", "tiny", "--prompt-length", "96", "--gen-length", "8", "--repeats", "1"]
 
 
+def bench(*arguments: str) -> int:
+    return main(["bench", *arguments])
+
+
 def test_it_prints_a_table_and_one_line_of_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "bench.jsonl"
-    assert main([*TINY, "--budget", "8", "--json-out", str(file)]) == 0
+    assert bench(*TINY, "--budget", "8", "--json-out", str(file)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("maskkv 8" in line for line in lines)
     assert any("extrapolated" in line for line in lines)
@@ -78,7 +84,7 @@ def test_lengths_and_batches_are_runs_of_one_line(capsys: pytest.CaptureFixture[
         "--policy",
         "maskkv",
     ]
-    assert main(["--shape", "tiny", "--gen-length", "8", "--repeats", "1", *arguments]) == 0
+    assert bench("--shape", "tiny", "--gen-length", "8", "--repeats", "1", *arguments) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [(run["prompt_length"], run["batch_size"]) for run in record["runs"]] == [(40, 1), (40, 3)]
     assert [case["policy"] for case in record["runs"][0]["cases"]] == ["none", "maskkv", "maskkv"]
@@ -92,7 +98,7 @@ def test_lengths_and_batches_are_runs_of_one_line(capsys: pytest.CaptureFixture[
 def test_a_checkpoint_is_given_tokens_that_mean_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever ids its special tokens have: the bundled model's are the first ones."""
     arguments = ["--prompt-length", "24", "--gen-length", "8", "--repeats", "1", "--policy", "full"]
-    assert main(["--model", str(mini.folder()), *arguments]) == 0
+    assert bench("--model", str(mini.folder()), *arguments) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["model"] == str(mini.folder())
     config = replace(shape("tiny"), mask_id=0, pad_id=2, eos_ids=(1, 5))
     drawn = random_tokens(config, 9000, torch.Generator().manual_seed(0))
@@ -103,7 +109,7 @@ def test_what_would_not_fit_is_refused_before_it_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("maskkv.memory.available", lambda device: 10**6)
-    assert main(["--shape", "llada-8b"]) == 2
+    assert bench("--shape", "llada-8b") == 2
     assert "this takes about 3" in capsys.readouterr().err
 
 
@@ -123,9 +129,9 @@ def test_a_checkpoint_has_to_fit_in_the_dtype_that_it_is_loaded_in(
     peak = Shape(weights.read_config(folder), itemsize).peak(work)
     arguments = ["--model", str(folder), "--device", "cpu", "--policy", "none", *TINY[2:]]
     monkeypatch.setattr("maskkv.memory.available", lambda device: peak - 1)
-    assert main(arguments) == 2
+    assert bench(*arguments) == 2
     monkeypatch.setattr("maskkv.memory.available", lambda device: peak)
-    assert main(arguments) == 0
+    assert bench(*arguments) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["dtype"] == dtype
 
 
@@ -135,8 +141,8 @@ def test_what_was_measured_is_printed_where_the_disk_is_full(
     def full(file: Path, record: dict[str, object]) -> None:
         raise InputError(f"cannot write {file}: No space left on device")
 
-    monkeypatch.setattr("maskkv.bench.__main__.append", full)
-    assert main([*TINY, "--policy", "none", "--json-out", str(tmp_path / "bench.jsonl")]) == 2
+    monkeypatch.setattr("maskkv.records.append", full)
+    assert bench(*TINY, "--policy", "none", "--json-out", str(tmp_path / "bench.jsonl")) == 2
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["benchmark"] == "policies"
     assert err.splitlines()[-1].endswith("bench.jsonl: No space left on device")
@@ -153,7 +159,7 @@ def test_what_was_measured_is_printed_where_the_disk_is_full(
     ],
 )
 def test_bad_numbers_get_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
-    assert main([*TINY, *arguments]) == 2
+    assert bench(*TINY, *arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
@@ -212,8 +218,7 @@ def test_shapes_hold_together() -> None:
 
 
 def test_a_part_of_the_prompt_is_a_budget_at_every_length() -> None:
-    options = parser().parse_args(["--budget", "10%", "--budget", "6", "--policy", "snapkv"])
-    check(options)
-    budgets = {length: [case.budget for case in choose(options, length)] for length in (60, 101)}
+    options = BenchOptions(budget=["10%", "6"], policy=["snapkv"])
+    budgets = {length: [case.budget for case in cases(options, length)] for length in (60, 101)}
     # The first is `none`. Of 60 tokens 10% are the 6 pairs asked for by number: one case.
     assert budgets == {60: [None, 6], 101: [None, 11, 6]}

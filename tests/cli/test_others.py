@@ -1,6 +1,9 @@
 """`maskkv calibrate`, `demo` and `bench`."""
 
 import re
+import subprocess
+import sys
+from dataclasses import fields
 from itertools import accumulate
 from pathlib import Path
 
@@ -8,10 +11,9 @@ import pytest
 
 import maskkv
 from maskkv import records
-from maskkv.bench.__main__ import parser
+from maskkv.bench.options import BenchOptions
 from maskkv.calibrate import calibrate
 from maskkv.cli import demo
-from maskkv.cli.bench import BenchFlags
 from maskkv.eviction.profile import LayerProfile
 from maskkv.mini import sample, tasks
 from tests.cli.tiny import save_tiny
@@ -175,30 +177,49 @@ def test_demo_refuses_in_one_line(refused, args, says):
     assert says in refused("demo", *args)
 
 
-def test_bench_has_the_options_of_the_module():
-    options = BenchFlags(
-        shape="mini",
-        prompt_length=[1, 8],
-        batch_size=[2],
-        gen_length=2,
-        policy=["full"],
-        budget=["3", "5%"],
-        min_confidence=0.5,
-        kv_dtype="int8",
-        compile=True,
-        repeats=5,
-        none_steps=6,
-        seed=7,
-        json_out=Path("f"),
+@pytest.fixture
+def options(run, monkeypatch):
+    """Return the options that a command line of `bench` stands for; nothing is measured."""
+
+    def options(*args):
+        seen = []
+        with monkeypatch.context() as patch:
+            patch.setattr("maskkv.bench.compare.compare", lambda given: seen.append(given) or {})
+            patch.setattr("maskkv.bench.report.show", lambda record, console: None)
+            assert run("bench", *args).status == 0
+        return seen[0]
+
+    return options
+
+
+def test_bench_takes_every_option(options, tmp_path):
+    assert options() == BenchOptions()
+    args = (
+        "--shape", "mini", "--device", "cpu", "--dtype", "float16", "--prompt-length", 1, "--prompt-length", 8,
+        "--batch-size", 2, "--gen-length", 8, "--policy", "full", "--budget", 3, "--budget", "5%", "--kv-dtype", "int8",
+        "--prompt-interval", 7, "--min-confidence", 0.5, "--compile", "--repeats", 5, "--none-steps", 6, "--seed", 7,
+        "--json-out", tmp_path / "f",
+    )  # fmt: skip
+    assert options(*args) == BenchOptions(
+        shape="mini", device="cpu", dtype="float16", prompt_length=[1, 8], batch_size=[2], gen_length=8,
+        policy=["full"], budget=["3", "5%"], kv_dtype="int8", prompt_interval=7, min_confidence=0.5, compile=True,
+        repeats=5, none_steps=6, seed=7, json_out=tmp_path / "f",
+    )  # fmt: skip
+    assert options("--model", "x", "--drift", 0.2) == BenchOptions(model="x", value_drift=0.2)
+
+
+def test_bench_lists_its_options_as_they_are_declared(run):
+    listed = re.findall(r"^  (--[a-z-]+)", run("bench", "--help").out, re.MULTILINE)
+    declared = [f"--{field.name.replace('_', '-')}" for field in fields(BenchOptions)]
+    assert listed == [*declared, "--debug"]
+
+
+def test_the_module_of_the_benchmark_is_the_command():
+    ran = subprocess.run(
+        [sys.executable, "-m", "maskkv.bench", "--shape", "huge", "--kv-dtype", "int8"], capture_output=True, text=True
     )
-    parsed = vars(parser().parse_args(options.arguments()))
-    assert parsed == {
-        "shape": "mini", "model": None, "device": "auto", "dtype": None, "prompt_length": [1, 8], "batch_size": [2],
-        "gen_length": 2, "policy": ["full"], "budget": ["3", "5%"], "prompt_interval": None, "min_confidence": 0.5,
-        "value_drift": None, "kv_dtype": "int8", "compile": True, "repeats": 5, "none_steps": 6, "seed": 7,
-        "json_out": Path("f"),
-    }  # fmt: skip
-    assert BenchFlags().arguments() == []
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("maskkv: error: unknown shape 'huge': expected one of ")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Task:
+class Comparison:
     """Hold what every case has in common; the prompts are of one length and answered together."""
 
     model: Transformer
@@ -93,32 +93,36 @@ def kind(refresh: Refresh | None) -> str:
     return "everything" if refresh is None else refresh.value
 
 
-def cost(task: Task, case: Case) -> Cost:
+def cost(comparison: Comparison, case: Case) -> Cost:
     """Count one step of each kind, the prompt refresh when there is a cache to be replaced."""
-    generation = task.generation
+    generation = comparison.generation
     if case.cached:
         clock = {"one_pass": False, "min_confidence": None, "value_drift": None}
         generation = replace(generation, prompt_interval=3, response_interval=2, **clock)  # type: ignore[arg-type]
-    engine = task.open(case, generation)
+    engine = comparison.open(case, generation)
     flops: dict[str, int] = {}
     with LiveBytes() as live:
         for _ in range(4 if case.cached else 1):
             done: list[Step] = []
             spent = count_flops(partial(_advance, engine, done))
             flops[kind(done[0].refresh)] = spent
-    cache_bytes, sequences = engine[0].cache_bytes, len(task.prompts)
+    cache_bytes, sequences = engine[0].cache_bytes, len(comparison.prompts)
     moved = {
         name: moved_bytes(
-            task.model, task.rows, sequences, cache_bytes, whole=name in ("everything", Refresh.PROMPT.value)
+            comparison.model,
+            comparison.rows,
+            sequences,
+            cache_bytes,
+            whole=name in ("everything", Refresh.PROMPT.value),
         )
         for name in flops
     }
     return Cost(flops, moved, cache_bytes, live.peak)
 
 
-def timing(task: Task, case: Case, most: int | None = None) -> Timing:
+def timing(comparison: Comparison, case: Case, most: int | None = None) -> Timing:
     """Time the steps of the responses, each for itself: all of them, or the first `most`."""
-    engine = task.open(case, task.generation)
+    engine = comparison.open(case, comparison.generation)
     kinds: list[str] = []
     seconds: list[float] = []
     cpu_seconds: list[float] = []
@@ -128,18 +132,20 @@ def timing(task: Task, case: Case, most: int | None = None) -> Timing:
         steps = engine.step()
         if not steps:
             break
-        synchronize(task.model.device)
+        synchronize(comparison.model.device)
         seconds.append(time.perf_counter() - wall)
         cpu_seconds.append(time.process_time() - cpu)
         kinds.append(kind(steps[0].refresh))
         if first_commit_s is None and steps[0].positions:
             first_commit_s = sum(seconds)
-    tokens = 0 if most is not None else sum(_said(task, engine, number) for number in range(len(task.prompts)))
+    tokens = (
+        0 if most is not None else sum(_said(comparison, engine, number) for number in range(len(comparison.prompts)))
+    )
     return Timing(tuple(kinds), tuple(seconds), tuple(cpu_seconds), first_commit_s or sum(seconds), tokens)
 
 
-def _said(task: Task, engine: Engine, number: int) -> int:
-    return len(before_end(engine[number].response(), task.model.config.eos_ids))
+def _said(comparison: Comparison, engine: Engine, number: int) -> int:
+    return len(before_end(engine[number].response(), comparison.model.config.eos_ids))
 
 
 def _advance(engine: Engine, done: list[Step]) -> None:

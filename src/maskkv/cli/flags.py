@@ -11,7 +11,7 @@ import typer
 
 from maskkv.budget import Budget, read_budget
 from maskkv.checks import MOST, quoted
-from maskkv.cli import old_flags, refusals
+from maskkv.cli import described, old_flags, refusals
 from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
 from maskkv.loading import Loading
@@ -258,13 +258,13 @@ def _flags(kind: Any, left_out: Without) -> Iterator[inspect.Parameter]:
     for field in fields(kind):
         if field.name in left_out.names:
             continue
-        annotation = hints[field.name]
+        annotation = described.option(field.name, hints[field.name])
         if kind is Generation:
             annotation = Annotated[annotation, typer.Option(help=GENERATION_HELP[field.name])]
         elif kind is Loading:
             annotation = Annotated[_first(annotation), LOADING_FLAGS[field.name]]
         flag = inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=described.default(field), annotation=annotation
         )
         yield flag
         yield from old_flags.hidden(flag)
