@@ -1,4 +1,4 @@
-"""A server in a process of its own, and clients that ask it, hang up on it and send it nonsense."""
+"""A server in a process of its own, and what clients send it: requests, disconnects, malformed bodies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from maskkv.errors import InputError
+from maskkv.mini import TASKS, sample
 
 Fields = dict[str, Any]
 
 _JSON = {"content-type": "application/json"}
 _PATIENCE_S = 300
+_FIRST_SEED = 1000
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of a request; of one that was hung up on, what had come until then. `status` 0: no answer at all."""
+class ClientAnswer:
+    """Say what a client received, up to where it hung up; `status` 0 means nothing."""
 
     status: int
     text: str = ""
@@ -35,46 +37,46 @@ class Answer:
 
     @property
     def told(self) -> tuple[int, str, int, str | None]:
-        """Return what is the same whenever the same is asked: all but the request's own name."""
+        """Return what two identical requests must agree on: everything but the job's id."""
         return self.status, self.text, self.steps, self.error
 
 
 @dataclass(frozen=True)
 class Server:
-    """Reach a server on this machine and read what it logs."""
+    """Send requests to a server on this machine, and read its metrics and its log."""
 
     port: int
     log: Path
     process: int
-    """Its number."""
+    """Its process id."""
 
-    def ask(self, body: Fields, hang_up_after: int | None = None) -> Answer:
-        """Ask for a chat answer; with `hang_up_after`, leave the stream after so many steps."""
+    def ask(self, body: Fields, hang_up_after: int | None = None) -> ClientAnswer:
+        """Send a chat request and return its answer; with `hang_up_after`, close the stream after that many steps."""
         with self._open("POST", "/v1/chat/completions", json.dumps(body).encode()) as response:
             if response.status != 200:
-                return Answer(response.status, error=json.loads(response.read())["error"]["code"])
+                return ClientAnswer(response.status, error=json.loads(response.read())["error"]["code"])
             if body.get("stream"):
                 return _streamed(response, hang_up_after)
             whole = json.loads(response.read())
             job = whole["id"].partition("-")[2]
-            return Answer(200, whole["choices"][0]["message"]["content"], whole["maskkv"]["steps"], job)
+            return ClientAnswer(200, whole["choices"][0]["message"]["content"], whole["maskkv"]["steps"], job)
 
-    def send(self, content: bytes, *, wait: bool = True) -> Answer:
-        """Send any bytes as a request for a chat answer; leave at once unless there is something to `wait` for."""
+    def send(self, content: bytes, *, wait: bool = True) -> ClientAnswer:
+        """Send raw bytes as the body of a chat request; without `wait`, close the connection at once."""
         with self._open("POST", "/v1/chat/completions", content, wait=wait) as response:
             if not wait:
-                return Answer(0)
+                return ClientAnswer(0)
             response.read()
-            return Answer(response.status)
+            return ClientAnswer(response.status)
 
     def metrics(self) -> dict[str, float]:
-        """Return the server's counters by their names, labels included."""
+        """Return the value of each metric, by its name with labels."""
         with self._open("GET", "/metrics") as response:
             lines = response.read().decode().splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
     def jobs(self) -> dict[str, Fields]:
-        """Return what was logged of each request that left the model's thread, by its id."""
+        """Return the log line of each finished job, by its id."""
         lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
         events = [json.loads(line) for line in lines if line.endswith("\n")]
         return {each["id"]: each for each in events if each["event"] == "job"}
@@ -85,11 +87,11 @@ class Server:
         return [each["event"] for each in map(json.loads, lines) if each["level"] in ("error", "critical")]
 
     def threads(self) -> int:
-        """Count its threads, as Linux does."""
+        """Count the server's threads, from /proc."""
         return len(list(Path(f"/proc/{self.process}/task").iterdir()))
 
-    def rest(self) -> bool:
-        """Wait until nothing runs and nothing waits; tell whether that came."""
+    def wait_idle(self) -> bool:
+        """Wait until no request runs or waits; False if that takes too long."""
         for _ in range(10 * _PATIENCE_S):
             now = self.metrics()
             if now["maskkv_running"] == now["maskkv_waiting"] == 0:
@@ -109,7 +111,7 @@ class Server:
             line.close()
 
 
-def _streamed(response: http.client.HTTPResponse, hang_up_after: int | None) -> Answer:
+def _streamed(response: http.client.HTTPResponse, hang_up_after: int | None) -> ClientAnswer:
     pieces: list[str] = []
     steps, job = 0, ""
     for line in response:
@@ -117,22 +119,29 @@ def _streamed(response: http.client.HTTPResponse, hang_up_after: int | None) -> 
             continue
         event = json.loads(line[6:])
         if "error" in event:
-            return Answer(200, "".join(pieces), steps, job, event["error"]["code"])
+            return ClientAnswer(200, "".join(pieces), steps, job, event["error"]["code"])
         job = event["id"].partition("-")[2]
         shown = event.get("maskkv", {})
         steps = shown.get("steps", shown["step"] + 1 if "step" in shown else steps)
         pieces += [choice["delta"].get("content") or "" for choice in event["choices"]]
         if hang_up_after is not None and steps >= hang_up_after:
             break
-    return Answer(200, "".join(pieces), steps, job)
+    return ClientAnswer(200, "".join(pieces), steps, job)
+
+
+def question(number: int, length: int, gen_length: int, budget: int | None, **more: object) -> Fields:
+    """Return a request about a generated document of this length in tokens; each number has its own document."""
+    document = sample(TASKS[number % len(TASKS)], length, _FIRST_SEED + number).content
+    messages = [{"role": "user", "content": document}]
+    return {"messages": messages, "max_tokens": gen_length, "budget": budget, **more}
 
 
 @contextmanager
 def serving(options: Sequence[str]) -> Iterator[Server]:
-    """Run `maskkv serve` with these options, on a free port; end it with SIGTERM.
+    """Run `maskkv serve` with these options on a free port; stop it with SIGTERM.
 
     Raises:
-        InputError: It does not start.
+        InputError: The server does not start.
     """
     command = [sys.executable, "-m", "maskkv", "serve", "--port", "0", *options]
     with tempfile.TemporaryDirectory() as folder:

@@ -18,14 +18,11 @@ from dataclasses import dataclass, field
 from operator import truediv
 from pathlib import Path
 
-from maskkv.bench.clients import Answer, Fields, Server, serving
+from maskkv.bench.clients import ClientAnswer, Fields, Server, question, serving
+from maskkv.bench.report import spread
 from maskkv.bench.soak import soak
 from maskkv.errors import InputError, MaskKVError
-from maskkv.mini import TASKS, sample
 from maskkv.records import append, environment, prepare_file
-
-_FIRST_SEED = 1000
-_LEAST_SAMPLES = 3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,14 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def request(options: argparse.Namespace, number: int, **more: object) -> Fields:
-    """Return the body of a request; each number has its own task and document."""
-    document = sample(TASKS[number % len(TASKS)], options.prompt_length, _FIRST_SEED + number).content
-    turn = {"role": "user", "content": document}
-    return {"messages": [turn], "max_tokens": options.gen_length, "budget": options.budget, **more}
+    """Return the body of a request of the size that was asked for."""
+    return question(number, options.prompt_length, options.gen_length, options.budget, **more)
 
 
 def load(options: argparse.Namespace) -> Fields:
-    """Send the same requests by one client and by many, then hang up on streams while others go on."""
+    """Send the same requests from one client and from many, then hang up on streams while others continue."""
     bodies = [request(options, number, stream=True) for number in range(options.clients)]
     alone, together = Rates(), Rates()
     same: list[bool] = []
@@ -118,21 +113,21 @@ def load(options: argparse.Namespace) -> Fields:
     }  # fmt: skip
 
 
-def _client(server: Server, bodies: Sequence[Fields]) -> list[Answer]:
+def _client(server: Server, bodies: Sequence[Fields]) -> list[ClientAnswer]:
     """Send one request after the other."""
     return [server.ask(body) for body in bodies]
 
 
 @dataclass
 class Rates:
-    """Collect steps per second of the clock and per second of the server's processors, which others cannot take."""
+    """Collect steps per second of wall time, and of the server's CPU time, which other programs hardly change."""
 
     per_second: list[float] = field(default_factory=list)
     per_cpu_second: list[float] = field(default_factory=list)
 
     @contextmanager
     def measured(self, server: Server) -> Iterator[None]:
-        """Measure what happens inside."""
+        """Measure the steps that the server takes inside the context."""
         before, start = server.metrics(), time.perf_counter()
         yield
         seconds, after = time.perf_counter() - start, server.metrics()
@@ -142,11 +137,11 @@ class Rates:
 
 
 def _spread(values: Sequence[float]) -> Fields:
-    return {"median": round(statistics.median(values), 2), "min": round(min(values), 2), "max": round(max(values), 2)}
+    return {name: round(value, 2) for name, value in spread(values).items()}
 
 
 def _hang_ups(server: Server, options: argparse.Namespace, pool: ThreadPoolExecutor) -> list[int]:
-    """Return for streams that were left, sorted, the steps that they took beyond the last one their reader saw."""
+    """Return, sorted, how many steps each abandoned stream took after the last one that its client saw."""
     done = threading.Event()
     numbers = itertools.count(options.clients)
 
@@ -165,7 +160,7 @@ def _hang_ups(server: Server, options: argparse.Namespace, pool: ThreadPoolExecu
     done.set()
     for other in others:
         other.result()
-    server.rest()
+    server.wait_idle()
     jobs = server.jobs()
     return sorted(jobs[job]["steps"] - steps for job, steps in seen.items())
 

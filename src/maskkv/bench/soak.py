@@ -13,21 +13,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from maskkv.bench.clients import Answer, Fields, Server, serving
+from maskkv.bench.clients import ClientAnswer, Fields, Server, question, serving
 from maskkv.errors import InputError
-from maskkv.mini import TASKS, sample
 
 ROUNDS = 4
-"""After each the server rests and is looked at; the first warms allocators and pools of threads up."""
+"""After each, what the idle server holds is noted; the first warms up allocators and thread pools."""
 
-_BODIES, _FIRST_SEED = 24, 1000
+_BODIES = 24
 _MOST_BODY_BYTES = 200_000
 _LOOKS, _BETWEEN_S = 5, 0.2
-"""Looks at what is open while nobody asks: a line that was hung up is closed a little later."""
+"""How often, and how far apart, open files are counted: a closed connection takes a moment to go."""
 _POOL = min(32, (os.cpu_count() or 1) + 4)
-"""Threads that an event loop's pool starts one by one, as it needs them."""
+"""Most threads of an event loop's pool, which starts them as it needs them."""
 _GROWTH = 1.1
-"""Resident memory at the end over that after the first round: above, it grows."""
+"""Resident memory at the end over that after the first round, above which it counts as growing."""
 
 _REFUSED: dict[str, tuple[Fields, str]] = {
     "no such field": ({"n": 7}, "400"),
@@ -36,18 +35,18 @@ _REFUSED: dict[str, tuple[Fields, str]] = {
     "no such model": ({"model": "another"}, "404"),
     "too long": ({"max_tokens": 1_000_000}, "400"),
 }
-"""What there is not, and the status that says so."""
+"""Fields that are refused, and the status that refuses them."""
 
 _KINDS = {
     "whole": 4, "stream": 4, "canvas": 1, "stream left": 4, "left unread": 2, "too large": 1, "cut off": 1, "noise": 1,
     "refused": 2,
 }  # fmt: skip
-"""What clients do, and how often."""
+"""What clients do, and its weight in the draw."""
 
 
 @dataclass(frozen=True)
 class Rest:
-    """Say what a server holds while nobody asks."""
+    """Say what an idle server holds."""
 
     idle: bool
     resident_mib: float
@@ -57,8 +56,8 @@ class Rest:
 
     @classmethod
     def of(cls, server: Server) -> Rest:
-        """Wait until nothing runs, and look."""
-        idle = server.rest()
+        """Wait until the server is idle, then read its metrics."""
+        idle = server.wait_idle()
         open_files = []
         for _ in range(_LOOKS):
             time.sleep(_BETWEEN_S)
@@ -75,23 +74,23 @@ class Rest:
 
 @dataclass
 class Seen:
-    """Collect what came of the requests of one client."""
+    """Collect the outcomes of one client's requests."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     improper: Counter[str] = field(default_factory=Counter)
-    """Those outcomes that should not be."""
-    answers: list[tuple[int, Answer]] = field(default_factory=list)
-    """The complete ones, by the number of the request."""
+    """Outcomes that are faults of the server."""
+    answers: list[tuple[int, ClientAnswer]] = field(default_factory=list)
+    """Complete answers, each with the number of its request."""
 
     def note(self, kind: str, came: str, *proper: str) -> None:
-        """Count an outcome; `proper` are those that are right. A full queue may turn everybody away."""
+        """Count an outcome, as improper unless it is one of `proper` or a full queue's refusal."""
         self.outcomes[f"{kind}: {came}"] += 1
         if came not in (*proper, "429 queue_full", "429"):
             self.improper[f"{kind}: {came}"] += 1
 
 
 def bodies(options: argparse.Namespace) -> list[Fields]:
-    """Return the requests that are asked again and again, from short to long, each with one right answer."""
+    """Return the requests that clients repeat, from short to long, each with one right answer."""
     chance = random.Random(options.seed)
     shortest, longest = options.prompt_length, options.longest_prompt or options.prompt_length
     if longest < shortest:
@@ -99,13 +98,8 @@ def bodies(options: argparse.Namespace) -> list[Fields]:
     made = []
     for number in range(_BODIES):
         length = round(shortest * (longest / shortest) ** (number / (_BODIES - 1)))
-        document = sample(TASKS[number % len(TASKS)], length, _FIRST_SEED + number).content
-        body: Fields = {
-            "messages": [{"role": "user", "content": document}],
-            "max_tokens": options.gen_length,
-            "budget": chance.choice([8, options.budget, 256, None]),
-            "seed": number,
-        }
+        budget = chance.choice([8, options.budget, 256, None])
+        body = question(number, length, options.gen_length, budget, seed=number)
         if number % 3 == 0:
             body |= {"temperature": 0.7, "cfg_scale": chance.choice([0, 0, 0.5])}
         if number % 4 == 0:
@@ -115,16 +109,16 @@ def bodies(options: argparse.Namespace) -> list[Fields]:
 
 
 def soak(options: argparse.Namespace) -> Fields:
-    """Let clients do what they do, and say what was wrong with the server: nothing, if `faults` is empty.
+    """Put the server under mixed load and record what happened; an empty `faults` means that nothing was wrong.
 
-    Every complete answer is compared with that to the same request alone, asked before the others.
+    Every complete answer is compared with the answer that the same request got before the load, alone.
     """
     asked = bodies(options)
     # Fewer places than clients, so that the queue fills up too.
     places = str(max(1, options.clients // 4))
     limits = ["--max-batch", places, "--max-queue", places, "--max-body-bytes", str(_MOST_BODY_BYTES)]
     with serving(limits) as server, ThreadPoolExecutor(options.clients) as pool:
-        # This also sets up what is set up once, and takes the memory that the longest prompt needs.
+        # This also pays for what is set up once, and takes the memory of the longest prompt.
         alone = [server.ask(body) for body in asked]
         rests, clients = [Rest.of(server)], []
         for turn in range(ROUNDS):
@@ -154,7 +148,7 @@ def soak(options: argparse.Namespace) -> Fields:
 
 
 def faults(rests: Sequence[Rest], improper: Counter[str], different: Sequence[int], broken: Sequence[str]) -> list[str]:
-    """Say in words what was wrong; `rests` are before the load and after each of its rounds."""
+    """Describe what was wrong; `rests` are from before the load and after each of its rounds."""
     warm, last = rests[1], rests[-1]
     found = [f"{count} × {what}" for what, count in sorted(improper.items())]
     found += [f"request {number}: another answer than alone" for number in sorted(set(different))]
@@ -171,10 +165,10 @@ def faults(rests: Sequence[Rest], improper: Counter[str], different: Sequence[in
 
 
 def _behave(server: Server, asked: Sequence[Fields], seed: str, end: float) -> Seen:
-    """Be one client until `end`: ask, stream, hang up, send what is too large and what is no request."""
+    """Act as one client until `end`: ask, stream, hang up, send oversized and malformed bodies."""
     chance = random.Random(seed)
     seen = Seen()
-    # A long prompt is asked for as much less often as it takes longer.
+    # Long prompts take longer, so they are drawn less often.
     rarity = [1 / math.sqrt(len(body["messages"][0]["content"])) for body in asked]
     while time.monotonic() < end:
         number = chance.choices(range(len(asked)), rarity)[0]
@@ -201,8 +195,8 @@ def _behave(server: Server, asked: Sequence[Fields], seed: str, end: float) -> S
     return seen
 
 
-def _nonsense(server: Server, body: Fields, kind: str, chance: random.Random, seen: Seen) -> Answer:
-    """Send what is no request, or leave before there is an answer."""
+def _nonsense(server: Server, body: Fields, kind: str, chance: random.Random, seen: Seen) -> ClientAnswer:
+    """Send a malformed or oversized body, or close the connection before the answer."""
     content = json.dumps(body).encode()
     parts, proper = {
         "left unread": (content, "0"), "too large": (b" " * (_MOST_BODY_BYTES + 100_000), "413"),
@@ -212,10 +206,10 @@ def _nonsense(server: Server, body: Fields, kind: str, chance: random.Random, se
         answer = server.send(parts, wait=kind != "left unread")
     except OSError as error:  # A body that is refused unread breaks the line.
         seen.note(kind, type(error).__name__, *(["BrokenPipeError", "ConnectionResetError"] * (kind == "too large")))
-        return Answer(0)
+        return ClientAnswer(0)
     seen.note(kind, str(answer.status), proper)
     return answer
 
 
-def _came(answer: Answer) -> str:
+def _came(answer: ClientAnswer) -> str:
     return f"{answer.status}{f' {answer.error}' if answer.error else ''}"
