@@ -39,7 +39,7 @@ class Workload:
     @property
     def pairs(self) -> int | None:
         """Return the budget in pairs, of a prompt of this length; None if nothing is evicted."""
-        return None if self.policy.scorer is None else pairs_of(self.budget, self.prompt_length)
+        return pairs_of(self.budget, self.prompt_length) if self.policy.can_evict else None
 
     @property
     def rows(self) -> int:
@@ -162,7 +162,7 @@ class Shape:
         stream = rows * config.hidden_size * self.itemsize
         pairs = 2 * rows * config.num_kv_heads * config.head_dim * self.itemsize
         rotation = rows * config.head_dim * (_FP32 if config.rope_dtype == "float32" else self.itemsize)
-        evicts = work.pairs is not None and work.pairs < work.prompt_length
+        evicts = work.policy.evicts(work.pairs, work.prompt_length - config.logit_shift)
         # A second stream: what one chunk was normed to, which stays, or what many are written into, once one is done.
         choosing = self._choosing(work) + (stream if rows <= self.chunk_rows else 0) if evicts else 0
         computing = self._computing(rows) + stream

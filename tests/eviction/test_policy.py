@@ -75,6 +75,14 @@ def test_without_a_scorer_nothing_is_evicted() -> None:
     policy = Policy(name="p", paper="-", layer_budget=BoundaryAware())
     assert policy.layer_pairs(1, num_layers=2, kv_heads=2, evictable=9) == [18, 18]
     assert not policy.needs_importance(1, 9)
+    assert not policy.can_evict
+    assert not policy.evicts(1, 9)
+
+
+@pytest.mark.parametrize(("budget", "evicts"), [(None, False), (1, True), (8, True), (9, False), (1000, False)])
+def test_a_budget_below_the_prompt_evicts(budget: int | None, evicts: bool) -> None:
+    assert VOTING.can_evict
+    assert VOTING.evicts(budget, 9) is evicts
 
 
 def test_layer_pairs_spend_the_whole_budget() -> None:

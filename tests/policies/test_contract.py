@@ -21,7 +21,7 @@ NAMES = sorted(
     if not path.stem.startswith("__")
 )
 EVERY = pytest.mark.parametrize("name", NAMES)
-EVICTING = pytest.mark.parametrize("name", [name for name in NAMES if named(name).scorer is not None])
+EVICTING = pytest.mark.parametrize("name", [name for name in NAMES if named(name).can_evict])
 NUM_LAYERS, KV_HEADS, PROMPT, RESPONSE = 4, 3, 37, 8
 IMPORTANCE = (0.9, 0.05, 0.3, 0.45)
 

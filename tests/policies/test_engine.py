@@ -14,7 +14,7 @@ from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from maskkv.policies import named, names
 
-EVICTING = [name for name in names() if named(name).scorer is not None]
+EVICTING = [name for name in names() if named(name).can_evict]
 SETTINGS = Generation(gen_length=4, block_length=2, prompt_interval=3, response_interval=2, seed=1)
 
 Generated = tuple[list[int], list[list[list[int]]]]

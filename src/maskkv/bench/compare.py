@@ -85,7 +85,7 @@ def cases(options: BenchOptions, length: int) -> Iterator[Case]:
             continue
         policy = policies.named(name)
         pairs = dict.fromkeys(pairs_of(each, length) for each in options.budgets)
-        for budget in pairs if policy.scorer is not None else [None]:
+        for budget in pairs if policy.can_evict else [None]:
             yield Case(name, budget)
             if policy.needs_importance(budget, length):
                 yield Case(name, budget, profiled=False)

@@ -65,7 +65,7 @@ def inspect(
     """
     text = PromptFlags(file=doc, question=asked.question).prompt()
     chosen = policy.chosen()
-    if chosen.scorer is None:
+    if not chosen.can_evict:
         raise InputError(f"policy {chosen.name!r} evicts nothing: there is something to see with one that does")
     if shown.page is not None and not shown.page.absolute().parent.is_dir():
         raise InputError(f"there is no folder {shown.page.parent} to write {shown.page.name} to")

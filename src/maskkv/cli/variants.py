@@ -52,7 +52,7 @@ class VariantFlags:
         from maskkv.eval import runs
 
         plain = {name: PolicyFlags(policy=name).chosen() for name in self.policy or ["maskkv"]}
-        evicting = [name for name, policy in plain.items() if policy.scorer is not None] or list(plain)
+        evicting = [name for name, policy in plain.items() if policy.can_evict] or list(plain)
         mixed = [
             replace(mixing, policy=name).chosen() if name in evicting else policy for name, policy in plain.items()
         ]

@@ -53,7 +53,7 @@ def variants(policies: Sequence[Policy], budgets: Sequence[int]) -> list[Variant
     return [
         Variant(policy, budget)
         for policy in policies
-        for budget in ([None] if policy.scorer is None else dict.fromkeys(budgets))
+        for budget in (dict.fromkeys(budgets) if policy.can_evict else [None])
     ]
 
 

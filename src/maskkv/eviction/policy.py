@@ -81,9 +81,18 @@ class Policy:
     revote: bool = True
     cached: bool = True
 
+    @property
+    def can_evict(self) -> bool:
+        """Tell whether there is a budget at which pairs are dropped: there is none without a scorer."""
+        return self.scorer is not None
+
+    def evicts(self, budget: int | None, evictable: int) -> bool:
+        """Tell whether a prompt with so many evictable pairs loses any at this budget (None: no limit)."""
+        return self.can_evict and budget is not None and budget < evictable
+
     def needs_importance(self, budget: int | None, evictable: int) -> bool:
-        """Say whether the layers' importance decides anything for this prompt."""
-        return self._evicts(budget, evictable) and self.layer_budget.needs_importance
+        """Tell whether this prompt's split over the layers depends on their importance."""
+        return self.evicts(budget, evictable) and self.layer_budget.needs_importance
 
     def layer_pairs(
         self,
@@ -100,7 +109,7 @@ class Policy:
         large as the prompt.
         """
         most = kv_heads * evictable
-        if budget is None or not self._evicts(budget, evictable):
+        if budget is None or not self.evicts(budget, evictable):
             return [most] * num_layers
         shares = self.layer_budget(ModelView(num_layers, budget, evictable, importance))
         own = checked(shares, num_layers, f"policy {self.name!r}, {type(self.layer_budget).__name__}")
@@ -139,6 +148,3 @@ class Policy:
         if self.scorer is None or pairs == view.kv_heads * view.evictable:
             return Choice.everything(view.kv_heads, view.evictable, view.keys.device)
         return self.rank(view, pairs).best(pairs)[0]
-
-    def _evicts(self, budget: int | None, evictable: int) -> bool:
-        return self.scorer is not None and budget is not None and budget < evictable

@@ -53,7 +53,7 @@ def sweep(
     Raises:
         InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
     """
-    if policy.scorer is None:
+    if not policy.can_evict:
         raise InputError(f"policy {policy.name!r} evicts nothing: there is something to see with one that does")
     model = llm.model
     engine = Engine(model, llm.profile)

@@ -36,9 +36,7 @@ async def about(request: Request) -> Response:
         {
             "model": shared.model_name,
             "bundled": shared.model_name == BUNDLED,
-            "policies": [
-                {"name": name, "evicts": policies.named(name).scorer is not None} for name in policies.names()
-            ],
+            "policies": [{"name": name, "evicts": policies.named(name).can_evict} for name in policies.names()],
             "policy": settings.policy,
             "budget": settings.budget,
             "max_prompt_length": settings.max_prompt_length,
@@ -97,7 +95,7 @@ async def look(asked: ChatRequest, request: Request) -> Response:
 
 def _read(asked: ChatRequest, shared: Service) -> tuple[Order, list[Token]]:
     wanted = order(asked, shared.llm, shared.settings)
-    if wanted.policy.scorer is None:
+    if not wanted.policy.can_evict:
         raise invalid(
             f"policy {wanted.policy.name} evicts nothing: there is something to see with one that does", "policy"
         )

@@ -106,7 +106,7 @@ def _policy(request: AnswerRequest, settings: ServerSettings) -> Policy:
 def _budget(request: AnswerRequest, policy: Policy, settings: ServerSettings) -> Budget:
     if "budget" in request.model_fields_set:
         return request.budget
-    return settings.budget if policy.scorer is not None else None
+    return settings.budget if policy.can_evict else None
 
 
 def _generation(request: AnswerRequest, settings: ServerSettings) -> tuple[int, Generation]:

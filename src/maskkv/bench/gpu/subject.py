@@ -112,7 +112,7 @@ class Subject:
 
     def budget_of(self, policy: str) -> int | None:
         """Return the budget of a policy that evicts, None for others."""
-        return self.budget if named(policy).scorer is not None else None
+        return self.budget if named(policy).can_evict else None
 
     def planned(self, setup: Setup) -> int:
         """Return the peak that `maskkv plan` tells, weights included."""

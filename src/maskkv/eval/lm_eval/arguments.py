@@ -58,7 +58,7 @@ def load(given: Mapping[str, Any]) -> Arguments:
     loading = Loading(options.pop(_MODEL, None), **options)
     schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
     llm = api.load_model(loading, policy=policy, budget=budget)
-    if llm.policy.scorer is not None and budget is None:
+    if llm.policy.can_evict and budget is None:
         raise InputError(f"the policy {llm.policy.name} evicts: expected budget=N, or policy=full or none")
     return Arguments(llm, schedule, together)
 
