@@ -30,8 +30,8 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.eviction.view import TALLIES
 from maskkv.generation import Algorithm, Generation
+from maskkv.mixing import mix
 from maskkv.models.transformer import Transformer
-from maskkv.policies import mix
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
 from tests import reference_sampler
 from tests.reference import SlowEviction, slow_run
@@ -283,7 +283,7 @@ def assert_spends(example: Example, asked: Asked, own: Run) -> None:
     """Check what is kept after every step: exactly the budget, by layer and by head."""
     config = example.model.config
     evictable = len(asked.prompt) - config.logit_shift
-    budget, evicts = asked.budget, asked.policy.scorer is not None
+    budget, evicts = asked.budget, asked.policy.can_evict
     for step, kept in zip(own.steps, own.kept, strict=True):
         if not asked.policy.cached:
             assert kept == []
@@ -468,7 +468,7 @@ def rule(chance: Random) -> dict[str, Any]:
 def a_policy(chance: Random) -> Policy:
     """Draw a policy, with some of its parts exchanged."""
     base = policies.named(chance.choice(policies.names()))
-    if base.scorer is None or chance.random() < 0.4:
+    if not base.can_evict or chance.random() < 0.4:
         return base
     changes: dict[str, Any] = {
         "layer_budget": chance.choice(["uniform", "maskkv", "pyramidkv", "squeezeattention"]),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import maskkv
-from maskkv import api, policies
+from maskkv import api, mixing, policies
 from maskkv import calibrate as calibration
 from maskkv.calibrate import calibrate
 from maskkv.checkpoints import profiles, weights
@@ -158,7 +158,7 @@ def test_steps_of_the_stream_make_up_the_result(llm):
 
 @pytest.mark.parametrize("budget", [None, 3, 1000])
 def test_policy_and_budget_of_a_call_replace_those_of_the_model(llm, folder, budget):
-    other = maskkv.load(folder, policy=policies.mix(policies.named("maskkv"), head_budget="uniform"), budget=budget)
+    other = maskkv.load(folder, policy=mixing.mix(policies.named("maskkv"), head_budget="uniform"), budget=budget)
     expected = other.generate_ids(IDS, SHORT)
     assert same(expected, llm.generate_ids(IDS, SHORT, policy=other.policy, budget=budget))
     assert expected.budget == budget

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from maskkv import memory, policies
+from maskkv import memory, mixing, policies
 from maskkv.api import LanguageModel
 from maskkv.cache import PackedCache, Refresh
 from maskkv.calibrate import importance
@@ -40,7 +40,7 @@ def alike(*options: dict[str, object]) -> list[Asked]:
 
 
 def changed(policy: Policy, *changes: dict[str, object]) -> list[Asked]:
-    return [(21, {}, policies.mix(policy, **own), 3) for own in changes]
+    return [(21, {}, mixing.mix(policy, **own), 3) for own in changes]
 
 
 TOGETHER: dict[str, list[Asked]] = {

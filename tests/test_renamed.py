@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maskkv import mini, policies, records
+from maskkv import mini, mixing, records
 from maskkv.cli import main
 from maskkv.plots.source import load, where
 
@@ -33,7 +33,7 @@ def test_records_are_read_under_todays_names(tmp_path: Path) -> None:
 
 
 def test_old_spellings_of_policies_still_resolve() -> None:
-    assert policies.resolve("maskkv(edge=2)") == policies.resolve("maskkv(boundary_layers=2)")
+    assert mixing.resolve("maskkv(edge=2)") == mixing.resolve("maskkv(boundary_layers=2)")
 
 
 @pytest.mark.parametrize(

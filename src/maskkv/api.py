@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv import memory, mini, policies
+from maskkv import memory, mini, mixing
 from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
 from maskkv.checkpoints import profiles, tokenizer_files, weights
@@ -62,7 +62,7 @@ class LanguageModel:
     ) -> None:
         self.model = model
         self._text = text
-        self.policy = policies.given(policy)
+        self.policy = mixing.given(policy)
         self.budget = check_budget(budget)
         self.profile = profile
         self.loading = Loading() if loading is None else loading
@@ -148,7 +148,7 @@ class LanguageModel:
         work = Workload(
             len(ids),
             _generation(generation, settings),
-            self.policy if policy is None else policies.given(policy),
+            self.policy if policy is None else mixing.given(policy),
             self.budget if isinstance(budget, Default) else budget,
             self.kv_dtype,
         )
@@ -266,7 +266,7 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
 
 def load_model(loading: Loading, *, policy: str | Policy = "maskkv", budget: Budget = None) -> LanguageModel:
     """Do what `load` does, for callers that hold its options as a `Loading`."""
-    chosen = policies.resolve(policy) if isinstance(policy, str) else policies.given(policy)
+    chosen = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)
     check_budget(budget)  # before gigabytes are read
     folder = weights.resolve(mini.folder() if loading.model is None else loading.model)
     text = Text.load(folder) if tokenizer_files.present(folder) else None

@@ -19,7 +19,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.eviction.scorers import Votes
 from maskkv.generation import Generation
-from maskkv.policies import mix
+from maskkv.mixing import mix
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
 
 FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])

@@ -14,6 +14,7 @@ from itertools import pairwise
 import pytest
 
 import maskkv
+from maskkv import mixing
 from maskkv.cli.condensing import Condensing
 from maskkv.mini import sample
 from tests.cli.test_main import PROGRAM, heed_interrupts
@@ -99,7 +100,7 @@ def test_policy_and_budget_change_in_between(chat, llm):
     ]
     first = llm.chat([{"role": "user", "content": FIRST}], gen_length=8, policy="full").text
     turns = [("user", FIRST), ("assistant", first), ("user", SECOND)]
-    policy = maskkv.policies.resolve("snapkv(kernel=3)")
+    policy = mixing.resolve("snapkv(kernel=3)")
     second = llm.chat([{"role": role, "content": said} for role, said in turns], gen_length=8, policy=policy, budget=2)
     assert ran.out == lines(first, second.text)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maskkv import policies
+from maskkv import mixing, policies
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,14 +19,14 @@ def test_lists_every_policy_with_its_parts_in_words(run):
     for name in policies.names():
         assert f"\n{name} " in ran.out
         policy = policies.named(name)
-        if policy.scorer is not None:
+        if policy.can_evict:
             for part in (policy.scorer, policy.layer_budget, policy.head_budget):
                 assert str(part) in printed
     assert "arXiv 2510.09309" in ran.out
 
 
 def test_words_say_the_parameters():
-    mixed = policies.mix(
+    mixed = mixing.mix(
         policies.named("maskkv"), layer_base=0.25, boundary_layers=2, head_base=0.3, kernel=5, tally="max"
     )
     assert str(mixed.scorer) == "max A_ij, i in mask, max-pooled over 5"
@@ -40,6 +40,7 @@ def test_json_has_the_record_too(run):
     assert printed["maskkv"]["record"] == repr(policies.named("maskkv"))
     assert printed["maskkv"]["about"].startswith("MaskKV (arXiv 2510.09309)")
     assert printed["full"]["scorer"] is None
+    assert printed["full"]["parameters"] == ""
     assert [name for name, entry in printed.items() if not entry["cached"]] == ["none"]
 
 
@@ -54,6 +55,29 @@ def test_every_part_says_itself_in_words():
         policy = policies.named(name)
         for part in (policy.scorer, policy.layer_budget, policy.head_budget):
             assert part is None or str(part) != repr(part)
+
+
+def test_one_policy_with_every_parameter_and_its_value(run):
+    shown = " ".join(run("policies", "pyramidkv").out.split())
+    parameters = "window=32, kernel=7, pooling=max, protect_window=False, slope=20.0, protected=0, revote=True"
+    assert f"parameters: {parameters}" in shown
+    assert "snapkv" not in shown
+    assert "parameters" not in run("policies").out
+    assert "parameters" not in run("policies", "full").out
+    [changed] = json.loads(run("policies", "streamingllm(sinks=8)", "--json").out)
+    assert changed["name"] == "streamingllm(sinks=8)"
+    assert changed["about"].startswith("StreamingLLM (arXiv 2309.17453)")
+    assert changed["parameters"] == "sinks=8, revote=True"
+
+
+def test_ones_own_policy_is_shown(run, own):
+    shown = " ".join(run("policies", "my_policies:POLICY(end=3)").out.split())
+    assert "late-votes(end=3.0) Mask votes that count more towards the end" in shown
+    assert "parameters: end=3.0, layer_base=0.4" in shown
+
+
+def test_an_unknown_policy_is_refused(refused):
+    assert refused("policies", "nosuch").startswith("unknown policy 'nosuch': expected one of adakv, ")
 
 
 @pytest.fixture

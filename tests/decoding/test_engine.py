@@ -26,9 +26,9 @@ from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.mixing import mix
 from maskkv.ops.rope import ntk_scale
 from maskkv.ops.segments import Rows
-from maskkv.policies import mix
 
 FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
 NONE, FULL, MASKKV = (policies.named(name) for name in ("none", "full", "maskkv"))

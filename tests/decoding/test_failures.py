@@ -23,7 +23,7 @@ from maskkv.decoding.sequence import RunningSequence
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
-from maskkv.policies import mix
+from maskkv.mixing import mix
 
 MASKKV, SQUEEZE = policies.named("maskkv"), policies.named("squeezeattention")
 VICTIM = 1

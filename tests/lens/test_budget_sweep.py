@@ -3,7 +3,7 @@
 import pytest
 
 import maskkv
-from maskkv import api, lens, policies
+from maskkv import api, lens, mixing, policies
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import sweep, sweep_budgets
@@ -13,7 +13,7 @@ from tests.reference import DREAM, random_model, random_prompt
 
 SHORT = Generation(gen_length=8, steps=1)
 PROMPT = [words.VOCABULARY.index(word) for word in sample("multi-key", 60, 4).prompt.split()]
-EVICTING = [name for name in policies.names() if policies.named(name).scorer is not None]
+EVICTING = [name for name in policies.names() if policies.named(name).can_evict]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_live_rows_are_not_swept(llm):
 def test_preference_is_the_share_of_the_masks_attention_that_the_prompt_gets(llm):
     preference = sweep(llm, PROMPT, SHORT, policies.named("maskkv"), 7).preference
     assert [len(layer) for layer in preference] == [2, 2, 2]
-    swept = sweep(llm, PROMPT, SHORT, policies.mix(policies.named("maskkv"), head_base=0.0), 7)
+    swept = sweep(llm, PROMPT, SHORT, mixing.mix(policies.named("maskkv"), head_base=0.0), 7)
     for layer, counts in zip(preference, swept.counts[swept.budgets.index(7)], strict=True):
         assert counts[0] / sum(counts) == pytest.approx(layer[0] / sum(layer), abs=1 / sum(counts))
 

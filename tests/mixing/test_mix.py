@@ -1,7 +1,7 @@
 """Every row of the paper's Tables 2, 7 and 8 is a policy and at most one exchange."""
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -10,12 +10,14 @@ from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import ObservationWindow, Votes
-from maskkv.policies import mix, named
+from maskkv.mixing import mix, parameters
+from maskkv.policies import named, names
 from maskkv.policies.adakv import TopOfLayer
 from maskkv.policies.knorm import ShortKeys
 from maskkv.policies.maskkv import BoundaryAware, PromptPreference
 from maskkv.policies.pyramidkv import Pyramid
 from maskkv.policies.squeezeattention import LayerGroups
+from maskkv.policies.streamingllm import SinksThenLatest
 
 MASKS, EVEN_LAYERS, EVEN_HEADS = Votes("mask"), UniformLayers(), UniformHeads()
 
@@ -132,7 +134,7 @@ def test_nothing_asked_is_the_policy_itself() -> None:
         ("none", {"revote": False}, "evicts nothing"),
     ],
 )
-def test_refuses(name: str, changes: dict[str, Any], says: str) -> None:
+def test_flags_refuse(name: str, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         PolicyFlags(policy=name, **changes).chosen()
 
@@ -144,5 +146,57 @@ def test_parts_that_are_no_dataclasses_have_no_parameters() -> None:
         def __call__(self, view: object) -> list[float]:
             return [1.0]
 
-    with pytest.raises(InputError, match="has no boundary_layers"):
+    with pytest.raises(InputError, match=r"is <.*Own object at .*>, which has no boundary_layers"):
         mix(replace(named("knorm"), scorer=ShortKeys(), layer_budget=Own()), boundary_layers=2)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if named(name).can_evict])
+def test_every_parameter_is_set_by_its_own_name(name: str) -> None:
+    """A parameter that a policy gains needs nothing but its field."""
+    policy = named(name)
+    parts = (policy.scorer, policy.layer_budget, policy.head_budget)
+    own = [field.name for part in parts for field in fields(part)]
+    assert list(parameters(policy)) == [*own, "revote"], "and no two parts have one of the same name"
+    for parameter, value in parameters(policy).items():
+        assert mix(policy, **{parameter: value}) == replace(policy, name=f"{name}({parameter}={value})")
+
+
+def test_parameters_without_a_flag() -> None:
+    assert mix(named("streamingllm"), sinks=8).scorer == SinksThenLatest(sinks=8)
+    assert mix(named("pyramidkv"), slope=2.0, window=64) == replace(
+        named("pyramidkv"),
+        name="pyramidkv(window=64, slope=2.0)",
+        scorer=ObservationWindow(window=64),
+        layer_budget=Pyramid(slope=2.0),
+    )
+    with pytest.raises(InputError, match="window 0: expected from 1 to 999,999,999 rows"):
+        mix(named("snapkv"), window=0)
+
+
+def test_policies_that_evict_nothing_have_no_parameters() -> None:
+    assert parameters(named("full")) == parameters(named("none")) == {}
+
+
+def test_an_unknown_name_is_refused_with_those_that_the_policy_has() -> None:
+    with pytest.raises(InputError) as refused:
+        mix(named("maskkv"), talley="max")
+    assert str(refused.value) == (
+        "talley=max: policy 'maskkv' has no talley; it has voters=mask, tally=sum, value_weighted=False, pooled=False, "
+        "kernel=1, layer_base=0.4, boundary_layers=1, head_base=0.1, revote=True, and takes layer_budget and "
+        "head_budget of another policy"
+    )
+
+
+def test_a_name_of_two_parts_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Own:
+        kernel: int = 1
+        needs_importance: ClassVar[bool] = False
+
+        def __call__(self, view: object) -> list[float]:
+            return [1.0]
+
+    policy = replace(named("snapkv"), layer_budget=Own())
+    with pytest.raises(InputError, match="kernel=3: the scorer and the layer budget of 'snapkv' both have kernel"):
+        mix(policy, kernel=3)
+    assert mix(policy, window=3).layer_budget == Own()

@@ -9,7 +9,8 @@ import pytest
 
 import maskkv
 from maskkv.errors import InputError
-from maskkv.policies import named, resolve
+from maskkv.mixing import given, resolve
+from maskkv.policies import named
 
 EXAMPLE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "policies.md"
@@ -45,12 +46,13 @@ def test_a_module_in_the_current_directory(folder: Path) -> None:
     assert policy.name == "late-votes"
     assert repr(policy.scorer) == "LateVotes(end=2.0)"
     assert maskkv.load(policy="my_policies:POLICY").policy == policy
+    assert repr(resolve("my_policies:POLICY(end=3)").scorer) == "LateVotes(end=3.0)"
 
 
 def test_a_module_in_a_package_with_a_sibling(folder: Path) -> None:
     (folder / "mine").mkdir()
     (folder / "mine" / "__init__.py").touch()
-    (folder / "mine" / "shared.py").write_text("from maskkv.policies import mix, named\n")
+    (folder / "mine" / "shared.py").write_text("from maskkv.mixing import mix\nfrom maskkv.policies import named\n")
     (folder / "mine" / "first.py").write_text("from mine.shared import *\nBEST = mix(named('h2o'), kernel=3)\n")
     assert resolve("mine.first:BEST").name == "h2o(kernel=3)"
 
@@ -80,10 +82,10 @@ def test_refuses(folder: Path, spelling: str, says: str) -> None:
 
 
 def test_names_alone_import_nothing(folder: Path) -> None:
-    """What a request says may reach `named`, and a call's own policy: neither runs anybody's code."""
+    """What a request says may reach `named`, `given` and a call's own policy: none of them runs anybody's code."""
     (folder / "hostile.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     llm = maskkv.load()
-    for refused in (named, lambda name: llm.generate("anna", gen_length=8, policy=name)):
+    for refused in (named, given, lambda name: llm.generate("anna", gen_length=8, policy=name)):
         with pytest.raises(InputError, match="unknown policy 'hostile:POLICY'"):
             refused("hostile:POLICY")
     assert not (folder / "ran").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -17,7 +17,6 @@ from maskkv.generation import Generation
 from maskkv.loading import Loading
 
 if TYPE_CHECKING:
-    from maskkv import policies
     from maskkv.api import LanguageModel
     from maskkv.eviction.policy import Policy
 
@@ -160,15 +159,16 @@ class PolicyFlags:
             read_budget(self.budget)
 
     def chosen(self) -> Policy:
-        """Return the policy, with the exchanges asked for."""
-        from maskkv import policies
+        """Return the policy, with the changes asked for."""
+        from maskkv import mixing
 
-        changes = {name: getattr(self, name) for name in policies.Changes.__annotations__}
-        return policies.mix(policies.resolve(self.policy), **cast("policies.Changes", changes))
+        flags = {field.name: getattr(self, field.name) for field in fields(self)}
+        changes = {name: value for name, value in flags.items() if name not in ("policy", "budget")}
+        return mixing.mix(mixing.resolve(self.policy), **changes)
 
     def budget_for(self, policy: Policy) -> Budget:
         """Return the budget for this policy, a part of the prompt as it was given; None if it evicts nothing."""
-        if policy.scorer is None:
+        if not policy.can_evict:
             return None
         return DEFAULT_BUDGET if self.budget is None else read_budget(self.budget)
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from maskkv.cli import terminal
 from maskkv.cli.flags import Json, flagged
 
-if TYPE_CHECKING:
-    from maskkv.eviction.policy import Policy
-
 PARTS = ("scorer", "layer_budget", "head_budget")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Describe a policy: its parts in words (None if it evicts nothing), and `record`, its `repr`."""
+    """Describe a policy: its parts in words (None if it evicts nothing), its `repr`, and its parameters as spelled."""
 
     name: str
     paper: str
@@ -29,6 +26,7 @@ class Entry:
     head_budget: str | None
     cached: bool
     record: str
+    parameters: str
 
     @property
     def parts(self) -> list[str]:
@@ -39,27 +37,34 @@ class Entry:
 
 @flagged
 def policies(
+    name: Annotated[
+        str | None, typer.Argument(help="Show this policy with all its parameters; spelled as for --policy.")
+    ] = None,
     *,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a table in Markdown instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the eviction policies.
+    """List the eviction policies, or show one with its parameters.
 
     Each with its paper and its three parts: how it ranks the pairs of a head, and how it splits the pairs over layers
     and over a layer's heads. A is the row-softmaxed attention and i its voters, B the budget, k_l a layer's pairs, T
     the prompt's length, I_l a layer's importance (1 - mean cosine over its attention), P_h a head's prompt preference.
     """
-    found = entries()
+    from maskkv.policies import names
+
+    found = [entry(each) for each in (names() if name is None else [name])]
     if as_json:
-        terminal.put_json([vars(entry) for entry in found])
+        terminal.put_json([vars(each) for each in found])
     elif markdown:
         terminal.put(table(found))
     else:
         shown = terminal.table("policy", "what it does")
-        for entry in found:
-            shown.add_row(entry.name, entry.about)
-            for part in PARTS if entry.scorer else ():
-                shown.add_row("", f"{part.replace('_', ' ')}: {getattr(entry, part)}", style="dim")
+        for each in found:
+            shown.add_row(each.name, each.about)
+            for part in PARTS if each.scorer else ():
+                shown.add_row("", f"{part.replace('_', ' ')}: {getattr(each, part)}", style="dim")
+            if name is not None and each.parameters:
+                shown.add_row("", f"parameters: {each.parameters}", style="dim")
         terminal.show(shown)
 
 
@@ -73,15 +78,23 @@ def table(found: list[Entry]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def entries() -> list[Entry]:
-    """Describe every policy that comes with maskkv."""
-    from maskkv import policies
+def entry(spelling: str) -> Entry:
+    """Describe a policy; what it is about stands first in its module."""
+    from maskkv import mixing
 
-    return [_entry(policies.named(name)) for name in policies.names()]
-
-
-def _entry(policy: Policy) -> Entry:
-    module = importlib.import_module(f"maskkv.policies.{policy.name.replace('-', '_')}")
-    about = " ".join((module.__doc__ or "").split("\n\n")[0].split())
-    scorer, layers, heads = (None if policy.scorer is None else str(getattr(policy, part)) for part in PARTS)
-    return Entry(policy.name, policy.paper, about, scorer, layers, heads, policy.cached, repr(policy))
+    policy = mixing.resolve(spelling)
+    base = spelling.partition("(")[0]
+    module = base.partition(":")[0] if ":" in base else f"maskkv.policies.{base.replace('-', '_')}"
+    about = " ".join((importlib.import_module(module).__doc__ or "").split("\n\n")[0].split())
+    scorer, layers, heads = (str(getattr(policy, part)) if policy.can_evict else None for part in PARTS)
+    return Entry(
+        policy.name,
+        policy.paper,
+        about,
+        scorer,
+        layers,
+        heads,
+        policy.cached,
+        repr(policy),
+        mixing.spelt(mixing.parameters(policy)),
+    )

@@ -72,8 +72,8 @@ class ObservationWindow:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        if self.window < 1:
-            raise InputError(f"window {self.window}: expected at least 1 row")
+        if not 1 <= self.window < 10**9:
+            raise InputError(f"window {self.window}: expected from 1 to 999,999,999 rows")
         check_pooling(self.kernel, self.pooling)
 
     def __str__(self) -> str:
