@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import dataclass
 
 from maskkv.errors import InputError
 
@@ -12,6 +13,15 @@ KV_DTYPES = ("auto", "int8", "fp8")
 MOST = 2**63 - 1
 """The largest whole number that anything is told, as far as a tensor of them goes."""
 _LONGEST = 80
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bound a number from below and, unless `high` is None, from above; `above` leaves out the lower end."""
+
+    low: int
+    high: int | None = None
+    above: bool = False
 
 
 def quoted(value: object) -> str:

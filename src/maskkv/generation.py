@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from maskkv.checks import check_one_of, check_real, check_whole, quoted
+from maskkv.checks import Range, check_one_of, check_real, check_whole, quoted
 from maskkv.errors import InputError
 
 Remasking = Literal["low_confidence", "random"]
 Algorithm = Literal["maskgit_plus", "topk_margin", "entropy", "origin"]
 _MOST_STEPS = 1 << 24
 """Steps of a response whose steps need not commit anything."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Say which values a field of `Generation` may have.
+
+    `kind` is `int`, `float`, `bool` or a `Literal` of words; numbers have a `range`; `optional` allows None as well.
+    """
+
+    kind: Any
+    range: Range | None
+    optional: bool
+
+    def check(self, name: str, value: object) -> None:
+        """Refuse any other value.
+
+        Raises:
+            InputError: It is of another type, out of range, or not one of the words.
+        """
+        if self.optional and value is None:
+            return
+        if self.range is None:
+            if self.kind is not bool:
+                check_one_of(name, value, get_args(self.kind))
+            elif not isinstance(value, bool):
+                raise InputError(f"{name} must be True or False, not {quoted(value)}")
+        elif self.kind is int:
+            check_whole(name, value, self.range.low, self.range.high)
+        else:
+            high = math.inf if self.range.high is None else float(self.range.high)
+            check_real(name, value, float(self.range.low), high, above=self.range.above)
+
+
+@cache
+def allowed_values() -> dict[str, Allowed]:
+    """Return what each field of `Generation` may be, as its annotation says; the one place that ranges come from."""
+    return {name: _allowed(hint) for name, hint in get_type_hints(Generation, include_extras=True).items()}
+
+
+def _allowed(hint: Any) -> Allowed:
+    kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    optional = NoneType in get_args(kind)
+    return Allowed(get_args(kind)[0] if optional else kind, notes[0] if notes else None, optional)
 
 
 @dataclass(frozen=True)
@@ -26,48 +72,48 @@ class Generation:
         InputError: A value is unusable, or two values do not fit together.
     """
 
-    gen_length: int = 64
-    steps: int | None = None
+    gen_length: Annotated[int, Range(1)] = 64
+    steps: Annotated[int | None, Range(1)] = None
     """Denoising steps for the whole response; None means one per token."""
-    block_length: int = 8
+    block_length: Annotated[int, Range(1)] = 8
     """Blocks are finished from left to right; `block_length=gen_length` means no blocks."""
-    temperature: float = 0.0
+    temperature: Annotated[float, Range(0)] = 0.0
     remasking: Remasking = "low_confidence"
-    seed: int = 0
-    prompt_interval: int = 50
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
+    prompt_interval: Annotated[int, Range(1)] = 50
     """Steps from one refresh of the prompt's cache to the next."""
-    response_interval: int = 5
-    transfer_ratio: float = 0.25
+    response_interval: Annotated[int, Range(1)] = 5
+    transfer_ratio: Annotated[float, Range(0, 1)] = 0.25
     """Fraction of the response's rows that is recomputed between refreshes."""
     one_pass: bool = False
     """Read the prompt in the first step only, whatever `prompt_interval` says."""
-    min_confidence: float | None = None
+    min_confidence: Annotated[float | None, Range(0, 1)] = None
     """Read the prompt again, instead of committing, when no candidate is this sure; replaces `prompt_interval`."""
-    value_drift: float | None = None
+    value_drift: Annotated[float | None, Range(0, above=True)] = None
     """Read the prompt again once the live rows' values have moved this far since; replaces `prompt_interval`.
 
     A step moves them by one minus their mean cosine with the step before, over live rows and layers past the first.
     """
-    threshold: float | None = None
+    threshold: Annotated[float | None, Range(0, 1)] = None
     """Commit every mask that is at least this sure, and always the surest."""
-    factor: float | None = None
+    factor: Annotated[float | None, Range(0, above=True)] = None
     """Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this, at least one."""
     stop_at_eos: bool = True
     """Stop as soon as everything before an end token is committed; what follows it would not be read."""
-    cfg_scale: float = 0.0
+    cfg_scale: Annotated[float, Range(0)] = 0.0
     """Strength of classifier-free guidance; 0 is off, anything else doubles the work."""
     logits_eos_inf: bool = False
     """Never predict the end of sequence."""
     confidence_eos_eot_inf: bool = False
     """Commit the positions that predict an end token after all others (LLaDA's sampler)."""
     alg: Algorithm | None = None
-    alg_temp: float = 0.0
+    alg_temp: Annotated[float, Range(0)] = 0.0
     """Dream: above 0, draw the positions at random, the surer the likelier, instead of taking the surest."""
-    eps: float = 1e-3
+    eps: Annotated[float, Range(0, 1, above=True)] = 1e-3
     """Dream: the noise level at the end of the schedule, which starts at 1."""
-    top_p: float | None = None
+    top_p: Annotated[float | None, Range(0, 1, above=True)] = None
     """Dream: keep the likeliest tokens that together reach this probability."""
-    top_k: int | None = None
+    top_k: Annotated[int | None, Range(1)] = None
     """Dream: keep this many of the likeliest tokens."""
 
     def __post_init__(self) -> None:
@@ -100,31 +146,8 @@ class Generation:
         return self.gen_length if self.steps is None or self.confidence_decides else self.steps
 
     def _check_values(self) -> None:
-        for name in ("gen_length", "block_length", "prompt_interval", "response_interval"):
-            check_whole(name, getattr(self, name), 1)
-        for name in ("steps", "top_k"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), 1)
-        check_whole("seed", self.seed, 0, 2**63 - 1)
-        for name in ("temperature", "cfg_scale", "alg_temp"):
-            check_real(name, getattr(self, name), 0.0)
-        check_real("transfer_ratio", self.transfer_ratio, 0.0, 1.0)
-        for name in ("min_confidence", "threshold"):
-            if getattr(self, name) is not None:
-                check_real(name, getattr(self, name), 0.0, 1.0)
-        if self.factor is not None:
-            check_real("factor", self.factor, 0.0, above=True)
-        if self.top_p is not None:
-            check_real("top_p", self.top_p, 0.0, 1.0, above=True)
-        check_real("eps", self.eps, 0.0, 1.0, above=True)
-        for name in ("one_pass", "stop_at_eos", "logits_eos_inf", "confidence_eos_eot_inf"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be True or False, not {quoted(getattr(self, name))}")
-        check_one_of("remasking", self.remasking, get_args(Remasking))
-        if self.alg is not None:
-            check_one_of("alg", self.alg, get_args(Algorithm))
-        if self.value_drift is not None:
-            check_real("value_drift", self.value_drift, 0.0, above=True)
+        for name, allowed in allowed_values().items():
+            allowed.check(name, getattr(self, name))
         rules = [
             name for name in ("one_pass", "min_confidence", "value_drift") if getattr(self, name) not in (None, False)
         ]
@@ -153,8 +176,8 @@ class Generation:
             )
 
     def _check_llada(self) -> None:
-        for name, unset in (("alg_temp", 0.0), ("eps", 1e-3), ("top_p", None), ("top_k", None)):
-            if getattr(self, name) != unset:
+        for name in ("alg_temp", "eps", "top_p", "top_k"):
+            if getattr(self, name) != getattr(Generation, name):
                 raise InputError(
                     f"{name}={getattr(self, name)!r} is an option of Dream's sampler: "
                     f"leave it out, or set alg to one of {', '.join(get_args(Algorithm))}"
