@@ -17,9 +17,9 @@ from maskkv.cache import PackedCache
 from maskkv.generation import Generation
 from maskkv.mini import sample
 from maskkv.plan import Shape, Workload
+from maskkv.server.exchange import Exchange
 from maskkv.server.jobs import Deadline, Job
 from maskkv.server.replies import Reply
-from maskkv.server.service import Exchange
 from maskkv.server.streaming import EventStream
 from tests.server.live import LONG, MODEL, PATIENCE_S, SHORT, Gate, events, until
 

@@ -56,7 +56,7 @@ def serve(*, loading: Loading, options: ServeFlags) -> None:
     from maskkv import policies
 
     try:
-        from maskkv.server.looking import BUNDLED
+        from maskkv.server.page_api import BUNDLED
         from maskkv.server.run import serve as run
         from maskkv.server.settings import ServerSettings
     except ModuleNotFoundError as error:

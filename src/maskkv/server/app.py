@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 import maskkv
 from maskkv.api import LanguageModel
-from maskkv.server import errors, looking, page, routes
+from maskkv.server import errors, page, page_api, routes
+from maskkv.server.access_log import AccessLog
 from maskkv.server.errors import ApiError
 from maskkv.server.guard import Guard
 from maskkv.server.metrics import Metrics
-from maskkv.server.observe import Observe
 from maskkv.server.reading import Readers
 from maskkv.server.runner import Runner
 from maskkv.server.service import Service
@@ -47,13 +47,13 @@ def create_app(llm: LanguageModel, model_name: str, settings: ServerSettings) ->
     )
     app.state.service = Service(llm, model_name, settings, metrics, runner, Readers(settings.max_queue))
     app.include_router(routes.router)
-    app.include_router(looking.router)
+    app.include_router(page_api.router)
     page.mount(app)
     app.add_exception_handler(ApiError, _problem)
     app.add_exception_handler(HTTPException, _status)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(AccessLog, metrics=metrics)
     return app
 
 

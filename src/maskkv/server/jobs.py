@@ -12,7 +12,7 @@ from maskkv.decoding.engine import Step
 from maskkv.decoding.sequence import RunningSequence
 from maskkv.plan import Need
 from maskkv.server.errors import ApiError
-from maskkv.server.orders import Order
+from maskkv.server.translate import EngineRequest
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class Deadline:
 
 
 class Job:
-    """Carry an order to the model's thread and its progress back; made in the event loop that reads it."""
+    """Carry a request to the model's thread and its progress back; made in the event loop that reads it."""
 
-    def __init__(self, order: Order, deadline: Deadline) -> None:
-        self.order = order
+    def __init__(self, request: EngineRequest, deadline: Deadline) -> None:
+        self.request = request
         self.id = uuid.uuid4().hex
         self.cancelled = False
         self._loop = asyncio.get_running_loop()

@@ -9,14 +9,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from maskkv.server.denoising import CanvasView
+from maskkv.server.canvas_events import CanvasView
 from maskkv.server.errors import ApiError, ErrorReply
+from maskkv.server.exchange import Exchange
 from maskkv.server.metrics import CONTENT_TYPE
-from maskkv.server.orders import check_model
 from maskkv.server.replies import Reply, encode
 from maskkv.server.requests import ChatRequest, CompletionRequest
-from maskkv.server.service import Exchange, service
+from maskkv.server.service import service
 from maskkv.server.streaming import EventStream
+from maskkv.server.translate import check_model
 
 router = APIRouter(
     responses={
@@ -76,7 +77,7 @@ async def _answer(asked: ChatRequest | CompletionRequest, request: Request, *, i
     request.state.exchange = exchange
     reply = Reply(is_chat, shared.model_name, exchange.job.id, counted=asked.wants_usage())
     if asked.stream:
-        view = CanvasView(shared.llm.text, exchange.job.order) if asked.shows_canvas() else None
+        view = CanvasView(shared.llm.text, exchange.job.request) if asked.shows_canvas() else None
         return EventStream(exchange, reply, view)
     try:
         text = await _unless_left(request, exchange)

@@ -17,11 +17,11 @@ from maskkv.errors import InputError
 from maskkv.memory import available
 from maskkv.plan import Need, Shape, Workload
 from maskkv.server import logs
-from maskkv.server.errands import Errand, Result
 from maskkv.server.errors import ApiError, invalid, model_failed
 from maskkv.server.jobs import Job, Kept, Place, Progress
 from maskkv.server.metrics import Metrics
-from maskkv.server.orders import workload
+from maskkv.server.model_task import ModelTask, Result
+from maskkv.server.translate import workload
 
 _LONGEST_RETRY_S = 60
 
@@ -45,7 +45,7 @@ class Runner:
         self._memory = available(llm.model.device) if memory is None else memory
         self._waiting: deque[Place] = deque()
         self._running: dict[int, Place] = {}
-        self._errands: deque[Errand[Any]] = deque()
+        self._tasks: deque[ModelTask[Any]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._mean_s = 1.0
@@ -74,7 +74,7 @@ class Runner:
     @property
     def idle(self) -> bool:
         """Tell whether nothing runs and nothing waits."""
-        return not self._waiting and not self._running and not self._errands
+        return not self._waiting and not self._running and not self._tasks
 
     def check_room(self) -> None:
         """Refuse early what `submit` would refuse whatever it is.
@@ -91,7 +91,7 @@ class Runner:
         Raises:
             ApiError: The queue is full, the job will never fit into memory, or the server is about to stop.
         """
-        needed = self._need(workload(job.order, self._llm.kv_dtype))
+        needed = self._need(workload(job.request, self._llm.kv_dtype))
         with self._changed:
             self._check_room()
             self._waiting.append(Place(job, needed, time.monotonic()))
@@ -104,12 +104,12 @@ class Runner:
         Raises:
             ApiError: As for `submit`.
         """
-        errand: Errand[Result] = Errand(work, self._need(needed), Future())
+        task: ModelTask[Result] = ModelTask(work, self._need(needed), Future())
         with self._changed:
             self._check_room()
-            self._errands.append(errand)
+            self._tasks.append(task)
             self._changed.notify()
-        return errand.done
+        return task.done
 
     def _need(self, work: Workload) -> Need:
         needed = Shape.of(self._engine.model).need(work, self._max_batch)
@@ -125,7 +125,7 @@ class Runner:
         if self._stopping:
             raise _shutting_down()
         self._forget_cancelled()
-        if len(self._waiting) + len(self._errands) >= self._max_queue:
+        if len(self._waiting) + len(self._tasks) >= self._max_queue:
             headers = {"retry-after": str(self._retry_after())}
             message = f"{self._max_queue} requests are waiting already; try again later"
             raise ApiError(429, message, "queue_full", headers=headers)
@@ -140,7 +140,7 @@ class Runner:
             while self._rest():
                 self._let_go()
                 self._let_in()
-                self._run_errand()
+                self._run_task()
                 if self._running:
                     self._step()
         finally:
@@ -153,10 +153,10 @@ class Runner:
             for place in (*self._waiting, *self._running.values()):
                 place.job.post(_shutting_down())
             self._waiting.clear()
-            for errand in self._errands:
-                if errand.done.set_running_or_notify_cancel():
-                    errand.done.set_exception(_shutting_down())
-            self._errands.clear()
+            for task in self._tasks:
+                if task.done.set_running_or_notify_cancel():
+                    task.done.set_exception(_shutting_down())
+            self._tasks.clear()
         for number in list(self._running):
             self._leave(number, "cancelled")
         self._metrics.waiting.set(0)
@@ -164,7 +164,7 @@ class Runner:
     def _rest(self) -> bool:
         """Wait until there is something to do; tell whether to go on."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._waiting or self._running or self._errands)
+            self._changed.wait_for(lambda: self._stopping or self._waiting or self._running or self._tasks)
             return not self._stopping
 
     def _let_go(self) -> None:
@@ -179,13 +179,13 @@ class Runner:
             self._metrics.waiting.set(len(self._waiting))
         self._metrics.running.set(len(self._running))
 
-    def _run_errand(self) -> None:
+    def _run_task(self) -> None:
         with self._changed:
-            if not self._errands or not self._fits(self._errands[0].need):
+            if not self._tasks or not self._fits(self._tasks[0].need):
                 return
-            errand = self._errands.popleft()
-        if errand.done.set_running_or_notify_cancel():
-            errand.run()
+            task = self._tasks.popleft()
+        if task.done.set_running_or_notify_cancel():
+            task.run()
 
     def _forget_cancelled(self) -> None:
         for place in [place for place in self._waiting if place.job.cancelled]:
@@ -197,9 +197,9 @@ class Runner:
         return sum(each.held for each in needs) + max(each.reading for each in needs) <= self._memory
 
     def _join(self, place: Place) -> None:
-        order = place.job.order
+        request = place.job.request
         try:
-            number = self._llm.add_to(self._engine, order.prompt, order.generation, order.policy, order.budget)
+            number = self._llm.add_to(self._engine, request.prompt, request.generation, request.policy, request.budget)
         except InputError as error:
             place.job.post(invalid(str(error)))
             self._account(place, "failed", 0)
@@ -267,7 +267,7 @@ class Runner:
         self._metrics.ended.labels(outcome).inc()
         seconds = round(time.monotonic() - place.since, 4)
         logs.say(
-            "job", id=place.job.id, outcome=outcome, steps=steps, seconds=seconds, untrained=place.job.order.untrained
+            "job", id=place.job.id, outcome=outcome, steps=steps, seconds=seconds, untrained=place.job.request.untrained
         )
 
 

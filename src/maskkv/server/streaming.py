@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from maskkv.server.denoising import CanvasView
+from maskkv.server.canvas_events import CanvasView
 from maskkv.server.errors import ApiError
+from maskkv.server.exchange import Exchange
 from maskkv.server.replies import DONE, Reply, event
-from maskkv.server.service import Exchange
 
 LAST_WORDS_S = 5
 """Seconds after a request's time, or the server's, in which what was said last is still sent."""

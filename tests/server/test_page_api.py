@@ -97,7 +97,7 @@ def test_looking_waits_its_turn_between_steps_and_counts_as_waiting(start):
             target=lambda: answers.append(held.http.post("/api/lens", json={"messages": MESSAGES, "max_tokens": 8}))
         )
         looking.start()
-        until(lambda: held.runner._errands)
+        until(lambda: held.runner._tasks)
         assert held.chat().status_code == 429
         gate.open()
         chat.join()

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from maskkv.decoding.engine import Step
-from maskkv.server.orders import Order
+from maskkv.server.translate import EngineRequest
 from maskkv.text.stream import Stream, certain, first_stop
 from maskkv.text.tokenizer import Text
 
 
-class Answer:
+class AnswerText:
     """Turn steps into text that, once given, stays as it is.
 
     The text ends before the first end token, before the first stop string, or after `limit` tokens; then
@@ -19,11 +19,11 @@ class Answer:
     token not.
     """
 
-    def __init__(self, text: Text, order: Order, mask_id: int, eos_ids: Sequence[int]) -> None:
+    def __init__(self, text: Text, request: EngineRequest, mask_id: int, eos_ids: Sequence[int]) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.completion_tokens = 0
-        self._stops = order.stops
-        self._response = [mask_id] * order.limit
+        self._stops = request.stops
+        self._response = [mask_id] * request.limit
         self._stream = Stream(text, mask_id, eos_ids)
         self._given = 0
         self._held = ""

@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-class Observe:
+class AccessLog:
     """Number, log and count requests; an exception that nothing else answers becomes status 500.
 
     HEAD is answered as GET is: uvicorn, which knows what was asked, leaves the body out.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from maskkv.server.jobs import Kept, Progress
-from maskkv.server.orders import Order
+from maskkv.server.translate import EngineRequest
 from maskkv.text.tokenizer import Text
 
 Fields = dict[str, Any]
@@ -17,16 +17,16 @@ _MASKED: Fields = {"state": "masked", "text": None, "confidence": None}
 class CanvasView:
     """Follow the canvas of one response, for those who want to see it."""
 
-    def __init__(self, text: Text, order: Order) -> None:
+    def __init__(self, text: Text, request: EngineRequest) -> None:
         self._text = text
-        self._order = order
+        self._request = request
         self._committed: dict[int, Fields] = {}
 
     def start(self) -> Fields:
         """Say what was accepted."""
-        pieces: Sequence[str] = [self._text.piece(token) for token in self._order.prompt]
+        pieces: Sequence[str] = [self._text.piece(token) for token in self._request.prompt]
         return {
-            "event": "start", **about(self._order), "block_length": self._order.generation.block_length,
+            "event": "start", **about(self._request), "block_length": self._request.generation.block_length,
             "prompt": pieces,
         }  # fmt: skip
 
@@ -49,7 +49,7 @@ class CanvasView:
             "refresh": None if step.refresh is None else step.refresh.value,
             "masks_left": step.masks_left,
             "committed": committed,
-            "canvas": [cells.get(position, _MASKED) for position in range(self._order.generation.gen_length)],
+            "canvas": [cells.get(position, _MASKED) for position in range(self._request.generation.gen_length)],
             "cache_bytes": progress.cache_bytes,
             "full_cache_bytes": progress.full_cache_bytes,
         }
@@ -64,21 +64,21 @@ class CanvasView:
         return {"state": state, "text": self._text.piece(token), "confidence": confidence}
 
 
-def about(order: Order) -> Fields:
+def about(request: EngineRequest) -> Fields:
     """Say how a response is made."""
     return {
-        "policy": order.policy.name,
-        "budget": order.budget,
-        "seed": order.generation.seed,
-        "prompt_length": len(order.prompt),
-        "gen_length": order.generation.gen_length,
+        "policy": request.policy.name,
+        "budget": request.budget,
+        "seed": request.generation.seed,
+        "prompt_length": len(request.prompt),
+        "gen_length": request.generation.gen_length,
     }
 
 
-def outcome(order: Order, last: Progress, kept: Kept | None) -> Fields:
+def outcome(request: EngineRequest, last: Progress, kept: Kept | None) -> Fields:
     """Say what a response took."""
     return {
-        **about(order),
+        **about(request),
         "steps": last.step.index + 1,
         "kept_pairs": None if kept is None else kept.pairs,
         "pairs_per_head": None if kept is None else kept.pairs_per_head,

@@ -13,8 +13,8 @@ from maskkv import policies
 from maskkv.decoding.engine import Step
 from maskkv.decoding.sampler import Commit
 from maskkv.generation import Generation
-from maskkv.server.answer import Answer
-from maskkv.server.orders import Order
+from maskkv.server.answer_text import AnswerText
+from maskkv.server.translate import EngineRequest
 from tests.text.test_stream import BYTE_TOKENS, BYTES, EOS, MASK, sure
 
 # Characters of several tokens, and few letters of which stops overlap.
@@ -36,11 +36,11 @@ def steps(response: Sequence[int], parts: Iterable[Sequence[int]]) -> Iterable[S
 
 def answered(
     response: Sequence[int], parts: Iterable[Sequence[int]], stops: Sequence[str], limit: int
-) -> tuple[list[str], Answer]:
+) -> tuple[list[str], AnswerText]:
     """Return what a client is given step by step, up to the finish."""
     generation = Generation(gen_length=len(response), block_length=len(response))
-    order = Order((1,), generation, policies.named("full"), None, limit, tuple(stops))
-    answer, pieces = Answer(BYTES, order, MASK, [EOS]), []
+    request = EngineRequest((1,), generation, policies.named("full"), None, limit, tuple(stops))
+    answer, pieces = AnswerText(BYTES, request, MASK, [EOS]), []
     for step in steps(response, parts):
         pieces.append(answer.push(step))
         if answer.finish_reason is not None:

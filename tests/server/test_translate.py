@@ -4,15 +4,15 @@ import pytest
 from pydantic import ValidationError
 
 from maskkv import policies
-from maskkv.server.orders import order, workload
 from maskkv.server.requests import CompletionRequest
 from maskkv.server.settings import ServerSettings
+from maskkv.server.translate import translate, workload
 
 SETTINGS = ServerSettings(budget=32)
 
 
 def ordered(llm, **fields):
-    return order(CompletionRequest.model_validate({"prompt": [5, 6, 7], **fields}), llm, SETTINGS)
+    return translate(CompletionRequest.model_validate({"prompt": [5, 6, 7], **fields}), llm, SETTINGS)
 
 
 def test_the_server_s_budget_is_for_policies_that_evict_and_for_requests_that_name_none(llm):
@@ -28,7 +28,7 @@ def test_a_part_of_the_prompt_is_rounded_up(llm):
     assert length == 3
     assert ordered(llm, budget="50%").budget == 2
     request = CompletionRequest.model_validate({"prompt": [5, 6, 7]})
-    assert order(request, llm, ServerSettings(budget="34%")).budget == 2
+    assert translate(request, llm, ServerSettings(budget="34%")).budget == 2
 
 
 @pytest.mark.parametrize(

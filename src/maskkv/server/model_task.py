@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Errand(Generic[Result]):
+class ModelTask(Generic[Result]):
     """Hold work with the model, and what comes of it."""
 
     work: Callable[[], Result]
@@ -31,5 +31,5 @@ class Errand(Generic[Result]):
         except InputError as error:
             self.done.set_exception(error)
         except Exception as error:
-            logs.say("errand failed", logging.ERROR, **logs.failure(type(error), error.__traceback__))
+            logs.say("task failed", logging.ERROR, **logs.failure(type(error), error.__traceback__))
             self.done.set_exception(model_failed())

@@ -15,9 +15,9 @@ from maskkv import lens, mini, policies
 from maskkv.errors import InputError
 from maskkv.server.errors import ErrorReply, invalid
 from maskkv.server.jobs import Deadline
-from maskkv.server.orders import Order, check_model, order, turns, workload
 from maskkv.server.requests import ChatRequest
 from maskkv.server.service import Service, service
+from maskkv.server.translate import EngineRequest, check_model, translate, turns, workload
 from maskkv.text.tokenizer import Token
 
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}})
@@ -93,8 +93,8 @@ async def look(asked: ChatRequest, request: Request) -> Response:
     return _json(await shared.read(partial(lens.packed, inspection), deadline, "looking"))
 
 
-def _read(asked: ChatRequest, shared: Service) -> tuple[Order, list[Token]]:
-    wanted = order(asked, shared.llm, shared.settings)
+def _read(asked: ChatRequest, shared: Service) -> tuple[EngineRequest, list[Token]]:
+    wanted = translate(asked, shared.llm, shared.settings)
     if not wanted.policy.can_evict:
         raise invalid(
             f"policy {wanted.policy.name} evicts nothing: there is something to see with one that does", "policy"
