@@ -78,6 +78,7 @@ async def look(asked: ChatRequest, request: Request) -> Response:
     It takes what `/v1/chat/completions` takes.
     """
     shared = service(request)
+    request.state.renamed = asked.renamed
     deadline = Deadline.after(shared.settings.timeout)
     check_model(asked.model, shared.model_name)
     shared.runner.check_room()

@@ -6,15 +6,17 @@ for nothing; fields without an effect on the answer are accepted.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, PrivateAttr, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from maskkv.budget import Budget, check_budget
 from maskkv.errors import InputError
-from maskkv.generation import Algorithm, Remasking
-from maskkv.server.errors import AS_LIST, AS_TEXT
+from maskkv.generation import Allowed, allowed_values
+from maskkv.renamed import RENAMED
+from maskkv.server.messages import ChatMessage, Strict, TextOr, refusal, without
 
 _UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False,), "top_logprobs": (0,),
@@ -31,122 +33,53 @@ _HARMLESS = (
     "parallel_tool_calls",
 )  # fmt: skip
 
-_UNSUPPORTED_IN_MESSAGES: dict[str, tuple[object, ...]] = {
-    "refusal": (), "annotations": ([],), "audio": (), "tool_calls": ([],), "function_call": (), "tool_call_id": (),
-    "reasoning": ("",), "reasoning_content": ("",), "provider_specific_fields": ({},),
-}  # fmt: skip
-"""Fields of a turn that are refused, those of other servers included, with the values that say nothing."""
-
-_HARMLESS_IN_PARTS = ("prompt_cache_breakpoint",)
-
-
-def _refusal(message: str, param: str = "") -> PydanticCustomError:
-    return PydanticCustomError("unsupported", message, {"param": param})
-
-
-def _without(fields: object, unsupported: dict[str, tuple[object, ...]], harmless: tuple[str, ...] = ()) -> object:
-    """Leave out the fields that ask for nothing; refuse those that ask for something unsupported."""
-    if not isinstance(fields, dict):
-        return fields
-    for name, neutral in unsupported.items():
-        value = fields.get(name)
-        # By type too: 0 is not False.
-        if value is not None and not any(type(value) is type(each) and value == each for each in neutral):
-            raise _refusal(f"{name} is not supported; leave it out", name)
-    return {name: value for name, value in fields.items() if name not in unsupported and name not in harmless}
-
-
-def _form(value: object) -> str | None:
-    return AS_TEXT if isinstance(value, str) else AS_LIST if isinstance(value, list) else None
-
-
-Item = TypeVar("Item")
-TextOr = Annotated[
-    Annotated[str, Tag(AS_TEXT)] | Annotated[list[Item], Tag(AS_LIST)],
-    Discriminator(_form, custom_error_type="form", custom_error_message="expected a text or a list"),
-]
-"""A text or a list; what is wrong inside a list is said of its item."""
-
 _MOST = 2**31 - 1
 """The largest number of anything that is counted."""
+_AT_MOST = {"cfg_scale": 100, "alg_temp": 100}
+"""Bounds so that no request can make logits overflow: requests that run together would fail with it."""
 _LONGEST_STOP = 256
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Said(_Strict):
-    """Take null, under any name, for nothing: clients send back a turn with the empty fields that some server gave."""
-
-    model_config = ConfigDict(json_schema_extra={"additionalProperties": {"type": "null"}})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        return {name: value for name, value in fields.items() if value is not None or name in cls.model_fields}
-
-
-class TextPart(_Said):
-    """A part of a message that is text; there are no other parts."""
-
-    type: Literal["text"]
-    text: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, fields: Any) -> Any:
-        return _without(fields, {}, _HARMLESS_IN_PARTS)
-
-
-class ChatMessage(_Said):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: TextOr[TextPart]
-    name: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, fields: Any) -> Any:
-        return _without(fields, _UNSUPPORTED_IN_MESSAGES)
-
-    @field_validator("role", mode="before")
-    @classmethod
-    def _no_tools(cls, role: Any) -> Any:
-        if role in ("tool", "function"):
-            raise _refusal(f"messages of the role {role} are not supported")
-        return role
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _only_text(cls, content: Any) -> Any:
-        for part in content if isinstance(content, list) else []:
-            if isinstance(part, dict) and part.get("type") in ("image_url", "input_audio", "file", "refusal"):
-                raise _refusal(f"parts of the type {part['type']} are not supported; the model reads text")
-        return content
-
-    def text(self) -> str:
-        """Return what was said."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-
-
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """Choose what a stream carries beside the text."""
 
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
 
 
-class AnswerRequest(_Strict):
-    """What chats and completions have in common. Fields that are null or left out take the model's defaults."""
+def _field(name: str, allowed: Allowed) -> tuple[Any, Any]:
+    """Return type and bounds that a field of `Generation` has in a request, where it may be null."""
+    if allowed.range is None:
+        return allowed.kind | None, Field(default=None)
+    low, above = allowed.range.low, allowed.range.above
+    ends = (allowed.range.high, _AT_MOST.get(name), _MOST if allowed.kind is int else None)
+    most = min((end for end in ends if end is not None), default=None)
+    return allowed.kind | None, Field(default=None, gt=low if above else None, ge=None if above else low, le=most)
+
+
+if TYPE_CHECKING:
+    _GenerationFields = Strict
+else:
+    _GenerationFields = create_model(
+        "_GenerationFields",
+        __base__=Strict,
+        # A request says `max_tokens`.
+        **{name: _field(name, allowed) for name, allowed in allowed_values().items() if name != "gen_length"},
+    )
+
+
+class AnswerRequest(_GenerationFields):
+    """What chats and completions have in common: OpenAI's fields and those of `Generation`.
+
+    Fields that are null or left out take the model's defaults. Where OpenAI's API gives a field other values than
+    `Generation` does, it is declared here once more.
+    """
 
     model: str | None = None
     max_tokens: int | None = Field(default=None, ge=1, le=_MOST, description="64 if left out.")
     temperature: float | None = Field(default=None, ge=0, le=2, description="0, the default, takes likeliest tokens.")
     top_p: float | None = Field(default=None, ge=0, le=1, description="Below 1: Dream's sampler; 0: likeliest tokens.")
+    top_k: int | None = Field(default=None, ge=-1, le=_MOST, description="0 and -1: all tokens.")
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="Drawn if left out, and reported.")
     stop: TextOr[str] | None = None
     stream: bool | None = None
@@ -159,31 +92,25 @@ class AnswerRequest(_Strict):
     diffusing: bool | None = Field(default=None, description="Stream the whole canvas, step by step.")
     stream_mode: Literal["text", "denoise"] | None = Field(default=None, description="denoise: the same as diffusing.")
 
-    steps: int | None = Field(default=None, ge=1, le=_MOST)
-    block_length: int | None = Field(default=None, ge=1, le=_MOST)
-    remasking: Remasking | None = None
-    prompt_interval: int | None = Field(default=None, ge=1, le=_MOST)
-    response_interval: int | None = Field(default=None, ge=1, le=_MOST)
-    transfer_ratio: float | None = Field(default=None, ge=0, le=1)
-    one_pass: bool | None = None
-    min_confidence: float | None = Field(default=None, ge=0, le=1)
-    value_drift: float | None = Field(default=None, gt=0)
-    threshold: float | None = Field(default=None, ge=0, le=1)
-    factor: float | None = Field(default=None, gt=0)
-    stop_at_eos: bool | None = None
-    # Bounded, so that no request can make logits overflow: requests that run together would fail with it.
-    cfg_scale: float | None = Field(default=None, ge=0, le=100)
-    logits_eos_inf: bool | None = None
-    confidence_eos_eot_inf: bool | None = None
-    alg: Algorithm | None = None
-    alg_temp: float | None = Field(default=None, ge=0, le=100)
-    eps: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=-1, le=_MOST, description="0 and -1: all tokens.")
+    _renamed: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="before")
     @classmethod
     def _supported(cls, fields: Any) -> Any:
-        return _without(fields, _UNSUPPORTED, _HARMLESS)
+        return without(fields, _UNSUPPORTED, _HARMLESS)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_old_names(cls, fields: Any, validate: Callable[[Any], AnswerRequest]) -> AnswerRequest:
+        names = fields if isinstance(fields, dict) else {}
+        renamed = {old: new for old, new in RENAMED.items() if old in names and new in cls.model_fields}
+        for old, new in renamed.items():
+            if new in names:
+                raise PydanticCustomError("renamed", f"{old} and {new} are the same field: give {new}")
+        current = {renamed.get(name, name): value for name, value in names.items()}
+        request = validate(current if renamed else fields)
+        request._renamed = tuple(renamed)
+        return request
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -225,6 +152,11 @@ class AnswerRequest(_Strict):
             raise PydanticCustomError("stream", "{given} needs stream: true", {"given": given})
         return self
 
+    @property
+    def renamed(self) -> tuple[str, ...]:
+        """Return the fields that were given under the name that they had before."""
+        return self._renamed
+
     def stops(self) -> tuple[str, ...]:
         """Return the strings at which the text ends."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -262,6 +194,6 @@ class CompletionRequest(AnswerRequest):
     def _one_prompt(cls, prompt: Any) -> Any:
         if isinstance(prompt, list) and any(isinstance(each, str | list) for each in prompt):
             if len(prompt) > 1:
-                raise _refusal("several prompts in one request are not supported; send one request for each")
+                raise refusal("several prompts in one request are not supported; send one request for each")
             return prompt[0]
         return prompt

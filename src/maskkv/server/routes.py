@@ -73,6 +73,7 @@ async def metrics(request: Request) -> Response:
 
 async def _answer(asked: ChatRequest | CompletionRequest, request: Request, *, is_chat: bool) -> Response:
     shared = service(request)
+    request.state.renamed = asked.renamed
     exchange = await shared.begin(asked)
     request.state.exchange = exchange
     reply = Reply(is_chat, shared.model_name, exchange.job.id, counted=asked.wants_usage())
