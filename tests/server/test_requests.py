@@ -31,12 +31,11 @@ SCHEMAS = {
 
 @pytest.mark.parametrize("kind", [ChatRequest, CompletionRequest])
 def test_every_field_of_a_generation_is_one_of_a_request_in_its_range_and_may_be_null(kind):
-    assert set(SCHEMAS) == {field.name for field in fields(Generation)} - {"gen_length"}
     described = kind.model_json_schema()["properties"]
     assert {name: described[name]["anyOf"] for name in SCHEMAS} == {
         name: [schema, {"type": "null"}] for name, schema in SCHEMAS.items()
     }
-    assert "gen_length" not in described
+    assert {field.name for field in fields(Generation)} - set(described) == {"gen_length"}
 
 
 def told(caplog, event):

@@ -1,4 +1,4 @@
-"""What is done around every request: a number, a log line, counters, headers, and an answer when something breaks."""
+"""Around every request: an id, a log line, counters, headers, and status 500 when something breaks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEADERS = {
 
 
 class AccessLog:
-    """Number, log and count requests; an exception that nothing else answers becomes status 500.
+    """Give each request an id, log it and count it; an exception that nothing else answers becomes status 500.
 
     HEAD is answered as GET is: uvicorn, which knows what was asked, leaves the body out.
     """
@@ -39,7 +39,7 @@ class AccessLog:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and watch it."""
+        """Pass a request on, and log how it ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

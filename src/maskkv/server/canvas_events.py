@@ -15,7 +15,7 @@ _MASKED: Fields = {"state": "masked", "text": None, "confidence": None}
 
 
 class CanvasView:
-    """Follow the canvas of one response, for those who want to see it."""
+    """Describe the canvas of one response, step by step."""
 
     def __init__(self, text: Text, request: EngineRequest) -> None:
         self._text = text
@@ -23,7 +23,7 @@ class CanvasView:
         self._committed: dict[int, Fields] = {}
 
     def start(self) -> Fields:
-        """Say what was accepted."""
+        """Return the first event: policy, lengths, and the text of each prompt token."""
         pieces: Sequence[str] = [self._text.piece(token) for token in self._request.prompt]
         return {
             "event": "start", **about(self._request), "block_length": self._request.generation.block_length,
@@ -31,7 +31,7 @@ class CanvasView:
         }  # fmt: skip
 
     def step(self, progress: Progress) -> Fields:
-        """Say what a step did."""
+        """Return the event of a step: what it committed, the whole canvas after it, and the bytes of the cache."""
         step = progress.step
         committed: list[Fields] = [
             {"position": position, "token": token, "text": self._text.piece(token), "confidence": confidence}
@@ -65,7 +65,7 @@ class CanvasView:
 
 
 def about(request: EngineRequest) -> Fields:
-    """Say how a response is made."""
+    """Return the settings that a response is made with."""
     return {
         "policy": request.policy.name,
         "budget": request.budget,
@@ -76,7 +76,7 @@ def about(request: EngineRequest) -> Fields:
 
 
 def outcome(request: EngineRequest, last: Progress, kept: Kept | None) -> Fields:
-    """Say what a response took."""
+    """Return what a complete response took, with the settings that it was made with."""
     return {
         **about(request),
         "steps": last.step.index + 1,

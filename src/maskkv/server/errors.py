@@ -32,7 +32,7 @@ class ErrorReply(BaseModel):
 
 
 class ApiError(Exception):
-    """Answer a request with an error; `headers` go with it."""
+    """Raise this to answer a request with an error; `headers` are added to the response."""
 
     def __init__(
         self,
@@ -59,24 +59,24 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:
-        """Return the answer."""
+        """Return the HTTP response."""
         # Escaped to ASCII: a message may repeat what a client sent, half a surrogate pair included.
         content = json.dumps(self.body()).encode()
         return Response(content, self.status, self.headers, media_type="application/json")
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
-    """Refuse a request that cannot be answered as it is."""
+    """Return the error for a request that cannot be answered as it is."""
     return ApiError(400, message, code, param=param)
 
 
 def model_failed() -> ApiError:
-    """Say that a request could be read and failed all the same; the log says where."""
+    """Return the error for a request on which the model failed; the log says where."""
     return ApiError(500, "the model failed on this request", "model_failed")
 
 
 def of_status(status: int, headers: Mapping[str, str] | None = None) -> ApiError:
-    """Explain a status that the router answers with."""
+    """Return the error for a status that the router answers with."""
     if status == 404:
         return ApiError(404, "there is nothing at this address; see /openapi.json", "not_found")
     if status == 405:
@@ -88,7 +88,7 @@ def of_status(status: int, headers: Mapping[str, str] | None = None) -> ApiError
 
 
 def of_validation(errors: Sequence[Any]) -> ApiError:
-    """Explain the first of pydantic's errors, without repeating what was sent."""
+    """Return the first of pydantic's errors, without repeating what was sent."""
     first = errors[0]
     # First comes where the field was: in the body, the query or the path.
     path = [str(part) for part in first["loc"][1:] if part not in (AS_TEXT, AS_LIST)]

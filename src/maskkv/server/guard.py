@@ -1,4 +1,4 @@
-"""What is checked before a request reaches a route: whom it names, who asks, and how much they send."""
+"""What is checked before a request reaches a route: its host, its key, and the type and size of its body."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HOST = re.compile(r"(?P<name>\[.*\]|[^:]*)(:[0-9]*)?")
 
 
 class Guard:
-    """Refuse requests without a key, bodies that are no JSON, too long or too slow, and foreign names of this machine.
+    """Refuse a foreign host name, a missing or wrong key, and a body that is not JSON, too long or too slow.
 
-    The body is read here, whole, before anything is done with it.
+    The whole body is read here, before anything is done with it.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
@@ -48,7 +48,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
-        """Refuse what a web page sends after its name was bent to this machine (DNS rebinding)."""
+        """Refuse the requests of a web page whose name was pointed at this machine (DNS rebinding)."""
         if self._keys:
             return
         host, own = _HOST.fullmatch(headers.get("host", "").lower()), self._settings.host.lower()
@@ -64,7 +64,7 @@ class Guard:
             raise ApiError(401, message, "invalid_api_key", headers={"www-authenticate": "Bearer"})
 
     async def _with_body(self, headers: Headers, receive: Receive) -> Receive:
-        """Read the body and return what gives it to the route."""
+        """Read the body and return a `receive` that hands it to the route."""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise ApiError(415, "expected a body with the header `Content-Type: application/json`", "not_json")

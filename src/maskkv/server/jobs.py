@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Place:
-    """Hold a job's place in the queue or among the running; `since` is when it came."""
+    """Hold a job in the queue or among the running; `since` is when it came, by `time.monotonic`."""
 
     job: Job
     need: Need
@@ -61,7 +61,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Deadline:
-    """Say by when a request must be answered, by the clock of the event loop."""
+    """Hold the time by which a request must be answered, on the event loop's clock."""
 
     at: float
     seconds: float
@@ -73,7 +73,7 @@ class Deadline:
 
     @asynccontextmanager
     async def kept(self, what: str) -> AsyncGenerator[None, None]:
-        """Break off what is waited for when time is up.
+        """Cancel what runs inside when time is up; `what` names it in the error.
 
         Raises:
             ApiError: Time is up.
@@ -86,7 +86,7 @@ class Deadline:
 
 
 class Job:
-    """Carry a request to the model's thread and its progress back; made in the event loop that reads it."""
+    """Carry a request to the model's thread and its progress back; create it in the event loop that reads it."""
 
     def __init__(self, request: EngineRequest, deadline: Deadline) -> None:
         self.request = request
@@ -102,7 +102,7 @@ class Job:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     def cancel(self) -> None:
-        """Tell the model's thread that nobody waits any more; it lets go before its next step."""
+        """Have the model's thread drop this job before its next step."""
         self.cancelled = True
 
     async def progress(self) -> AsyncGenerator[Progress, None]:

@@ -58,5 +58,5 @@ def configure() -> None:
     for name in list(logging.root.manager.loggerDict):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # Its messages are ours, said again.
+    # The access log has these lines already.
     logging.getLogger("uvicorn.access").disabled = True

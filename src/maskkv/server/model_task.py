@@ -1,4 +1,4 @@
-"""Other work with the model than answering, done by its thread between two steps."""
+"""Work with the model that is no answer, run by the model's thread between two steps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ModelTask(Generic[Result]):
-    """Hold work with the model, and what comes of it."""
+    """Hold a call that uses the model, the memory that it needs, and the future of its result."""
 
     work: Callable[[], Result]
     need: Need
     done: Future[Result]
 
     def run(self) -> None:
-        """Do the work."""
+        """Call it and settle the future; any error but an InputError is logged and becomes status 500."""
         try:
             self.done.set_result(self.work())
         except InputError as error:

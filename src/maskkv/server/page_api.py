@@ -29,7 +29,7 @@ _SHORTEST, _LONGEST = 64, 4096
 
 @router.get("/about", response_model=None)
 async def about(request: Request) -> Response:
-    """Tell what is served, and what may be chosen."""
+    """Return what is served and what may be chosen."""
     shared = service(request)
     settings = shared.settings
     return _json(
@@ -73,7 +73,7 @@ async def example(
 
 @router.post("/lens", response_model=None)
 async def look(asked: ChatRequest, request: Request) -> Response:
-    """Answer with and without eviction, and tell what the policy keeps of the prompt at every budget.
+    """Answer with and without eviction, and return what the policy keeps of the prompt at every budget.
 
     It takes what `/v1/chat/completions` takes.
     """

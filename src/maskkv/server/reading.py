@@ -16,9 +16,9 @@ Result = TypeVar("Result")
 
 
 class Readers:
-    """Do work on a few threads; what finds none waits, and one more than `most_waiting` is refused.
+    """Run work on a few threads; what finds none free waits, and beyond `most_waiting` it is refused.
 
-    Nobody waits for these threads when the process ends, as somebody would for those of `asyncio.to_thread`.
+    The threads are daemons: unlike those of `asyncio.to_thread` they do not keep the process from ending.
     """
 
     def __init__(self, most_waiting: int) -> None:
@@ -27,7 +27,7 @@ class Readers:
         self._free = asyncio.Semaphore(_THREADS)
 
     async def do(self, work: Callable[[], Result]) -> Result:
-        """Return what the work returns, or raise what it raises; who gives up waiting does not stop it.
+        """Run the work and return its result; cancelling the wait does not stop the work.
 
         Raises:
             ApiError: Too many wait already.
@@ -42,7 +42,7 @@ class Readers:
             self._waiting -= 1
         loop = asyncio.get_running_loop()
         done: Future[Result] = Future()
-        done.set_running_or_notify_cancel()  # From here on it goes on to its end, and its thread counts until then.
+        done.set_running_or_notify_cancel()  # It runs to its end, and its thread is taken until then.
 
         def run() -> None:
             try:

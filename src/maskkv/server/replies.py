@@ -11,7 +11,7 @@ Fields = dict[str, Any]
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> Fields:
-    """Count tokens."""
+    """Return OpenAI's `usage` object."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
@@ -20,12 +20,12 @@ def usage(prompt_tokens: int, completion_tokens: int) -> Fields:
 
 
 def encode(fields: Fields) -> bytes:
-    """Write JSON in UTF-8."""
+    """Return fields as JSON in UTF-8."""
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def event(fields: Fields) -> bytes:
-    """Write one event of a stream."""
+    """Return one server-sent event."""
     return b"data: " + encode(fields) + b"\n\n"
 
 
@@ -34,7 +34,7 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Reply:
-    """Shape the objects of one answer; `chat` or the older completion. A `counted` stream ends with its usage."""
+    """Shape the objects of one answer, to a chat or to an older completion; a `counted` stream ends with its usage."""
 
     chat: bool
     model: str

@@ -44,7 +44,7 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         logs.say("listening", url=url, model=model_name, keys=len(settings.accepted_keys()))
         ready(url)
-        # uvicorn sends itself again the signal that ended it, once all is finished: that is no failure.
+        # When all is finished, uvicorn raises the signal that ended it once more: that is no failure.
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, _leave)
         Draining(config, app.state.service.runner, settings.drain_timeout).run(sockets=[listener])
@@ -60,7 +60,7 @@ class Draining(uvicorn.Server):
         self._hurried = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Shut down on the first signal, on the second wait for nobody any more; Ctrl-C once more breaks off."""
+        """Shut down on the first signal, end all requests on the second, break off connections on a third Ctrl-C."""
         if self.should_exit and not self._hurried:
             self._hurried = True
             self._runner.end()
@@ -68,7 +68,7 @@ class Draining(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Shut down."""
+        """Stop accepting connections, and end all requests that still run when the time to drain is up."""
         logs.say("draining", seconds=self._drain_s)
         timer = asyncio.get_running_loop().call_later(self._drain_s, self._runner.end)
         await super().shutdown(sockets)

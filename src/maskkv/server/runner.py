@@ -36,7 +36,7 @@ class Runner:
     def __init__(
         self, llm: LanguageModel, metrics: Metrics, *, max_queue: int, max_batch: int, memory: int | None = None
     ) -> None:
-        # Prompts take turns: whoever is answered waits for one other to be read, not for all.
+        # One prompt is read per step, so running answers wait for one newcomer at a time.
         self._engine = Engine(llm.model, llm.profile, most_prompts=1)
         self._llm = llm
         self._metrics = metrics
@@ -56,13 +56,13 @@ class Runner:
         self._thread.start()
 
     def end(self) -> None:
-        """Let go of all jobs after the present step, and take no more."""
+        """End all jobs after the present step, and accept no more."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
 
     def stop(self) -> None:
-        """Do as `end`, and wait until the thread has ended."""
+        """End all jobs, and wait until the thread has ended."""
         self.end()
         self._thread.join()
 
@@ -77,7 +77,7 @@ class Runner:
         return not self._waiting and not self._running and not self._tasks
 
     def check_room(self) -> None:
-        """Refuse early what `submit` would refuse whatever it is.
+        """Refuse, before its prompt is read, a request that `submit` would refuse whatever it asks for.
 
         Raises:
             ApiError: The queue is full, or the server is about to stop.
@@ -99,7 +99,7 @@ class Runner:
             self._changed.notify()
 
     def lend(self, work: Callable[[], Result], needed: Workload) -> Future[Result]:
-        """Do other work with the model, between two steps, once there is memory for it; it keeps the steps waiting.
+        """Run other work with the model between two steps, once there is memory for it; all answers wait meanwhile.
 
         Raises:
             ApiError: As for `submit`.
@@ -124,7 +124,7 @@ class Runner:
     def _check_room(self) -> None:
         if self._stopping:
             raise _shutting_down()
-        self._forget_cancelled()
+        self._unqueue_cancelled()
         if len(self._waiting) + len(self._tasks) >= self._max_queue:
             headers = {"retry-after": str(self._retry_after())}
             message = f"{self._max_queue} requests are waiting already; try again later"
@@ -137,17 +137,17 @@ class Runner:
 
     def _run(self) -> None:
         try:
-            while self._rest():
-                self._let_go()
-                self._let_in()
+            while self._wait_for_work():
+                self._drop_cancelled()
+                self._admit()
                 self._run_task()
                 if self._running:
                     self._step()
         finally:
-            self._part()
+            self._end_all()
 
-    def _part(self) -> None:
-        """Tell everybody who is left that nothing will come any more."""
+    def _end_all(self) -> None:
+        """Answer all jobs and tasks that are left with `shutting_down`."""
         with self._changed:
             self._stopping = True
             for place in (*self._waiting, *self._running.values()):
@@ -161,19 +161,19 @@ class Runner:
             self._leave(number, "cancelled")
         self._metrics.waiting.set(0)
 
-    def _rest(self) -> bool:
-        """Wait until there is something to do; tell whether to go on."""
+    def _wait_for_work(self) -> bool:
+        """Wait for something to do; return False once the thread is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._waiting or self._running or self._tasks)
             return not self._stopping
 
-    def _let_go(self) -> None:
+    def _drop_cancelled(self) -> None:
         for number in [number for number, place in self._running.items() if place.job.cancelled]:
             self._leave(number, "cancelled")
 
-    def _let_in(self) -> None:
+    def _admit(self) -> None:
         with self._changed:
-            self._forget_cancelled()
+            self._unqueue_cancelled()
             while self._waiting and len(self._running) < self._max_batch and self._fits(self._waiting[0].need):
                 self._join(self._waiting.popleft())
             self._metrics.waiting.set(len(self._waiting))
@@ -187,7 +187,7 @@ class Runner:
         if task.done.set_running_or_notify_cancel():
             task.run()
 
-    def _forget_cancelled(self) -> None:
+    def _unqueue_cancelled(self) -> None:
         for place in [place for place in self._waiting if place.job.cancelled]:
             self._waiting.remove(place)
             self._account(place, "cancelled", 0)
@@ -212,19 +212,19 @@ class Runner:
         try:
             steps = self._engine.step(self._fail)
         except Exception as error:
-            # It was not the step of one: none of them can go on.
-            self._let_fail(list(self._running), error)
+            # The step failed as a whole: none of them can go on.
+            self._fail_all(list(self._running), error)
             return
         for step in steps:
             try:
                 self._report(step)
             except Exception as error:
-                self._let_fail([step.sequence], error)
+                self._fail_all([step.sequence], error)
         self._metrics.passes.inc()
         self._metrics.steps.inc(len(steps))
         self._measure()
 
-    def _let_fail(self, numbers: Sequence[int], error: Exception) -> None:
+    def _fail_all(self, numbers: Sequence[int], error: Exception) -> None:
         for number in numbers:
             if number in self._running:
                 self._fail(number, error)
@@ -232,7 +232,7 @@ class Runner:
         self._measure()
 
     def _fail(self, number: int, error: Exception) -> None:
-        """Let go of a job whose step failed; the engine is about to forget it."""
+        """Answer a job whose step failed; the engine is about to remove its sequence."""
         place = self._running.pop(number, None)
         if place is not None:
             self._tell(place, error, self._engine[number].index)

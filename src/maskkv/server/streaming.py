@@ -14,19 +14,19 @@ from maskkv.server.exchange import Exchange
 from maskkv.server.replies import DONE, Reply, event
 
 LAST_WORDS_S = 5
-"""Seconds after a request's time, or the server's, in which what was said last is still sent."""
+"""Seconds after a request's deadline, or the server's, in which its last events are still sent."""
 
 
 class EventStream(StreamingResponse):
-    """Send an exchange as events, and close it whatever happens: the end, a reader that left or one that stalls."""
+    """Send an exchange as events, and close it at the end, or when the reader hangs up or stalls."""
 
     def __init__(self, exchange: Exchange, reply: Reply, view: CanvasView | None) -> None:
-        """Send the canvas too if there is a `view` of it."""
+        """Send what `view`, if there is one, shows of the canvas with each event."""
         super().__init__(_events(exchange, reply, view), media_type="text/event-stream")
         self._exchange = exchange
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send everything; a reader who takes nothing more is cut off a little after the request's time is up."""
+        """Send all events; a reader that takes nothing more is cut off soon after the request's deadline."""
         try:
             async with asyncio.timeout_at(self._exchange.job.deadline.at + LAST_WORDS_S):
                 await super().__call__(scope, receive, send)
