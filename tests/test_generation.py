@@ -66,7 +66,9 @@ RANGES = {
     "alg_temp": "of at least 0",
     "transfer_ratio": "of at least 0 and at most 1",
     "threshold": "of at least 0 and at most 1",
+    "min_confidence": "of at least 0 and at most 1",
     "factor": "above 0",
+    "value_drift": "above 0",
     "top_p": "above 0 and at most 1",
     "eps": "above 0 and at most 1",
 }
@@ -79,13 +81,13 @@ def test_real_numbers_are_finite_and_in_range(name: str, limit: str, value: obje
         make(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["transfer_ratio", "threshold", "top_p", "eps"])
+@pytest.mark.parametrize("name", ["transfer_ratio", "threshold", "min_confidence", "top_p", "eps"])
 def test_fractions_stop_at_one(name: str) -> None:
     with pytest.raises(InputError, match=r"at most 1, not 1\.01"):
         make(**{name: 1.01})
 
 
-@pytest.mark.parametrize("name", ["factor", "top_p", "eps"])
+@pytest.mark.parametrize("name", ["factor", "value_drift", "top_p", "eps"])
 def test_some_numbers_may_not_be_zero(name: str) -> None:
     with pytest.raises(InputError, match="above 0"):
         make(**{name: 0.0})

@@ -1,6 +1,7 @@
 """What the page asks the server for."""
 
 import base64
+import json
 import struct
 
 import pytest
@@ -71,6 +72,19 @@ def test_what_cannot_be_looked_at_is_refused(live, changes, status, says):
     refused = live.http.post("/api/lens", json={"messages": MESSAGES, "budget": 8, "max_tokens": 8, **changes})
     assert refused.status_code == status
     assert says in refused.json()["error"]["message"]
+
+
+def test_a_look_that_fails_is_logged_and_quotes_nobody(live, caplog, monkeypatch):
+    def fail(*_):
+        raise RuntimeError(SHORT.content)
+
+    monkeypatch.setattr("maskkv.lens.inspect", fail)
+    failed = live.http.post("/api/lens", json={"messages": MESSAGES, "budget": 8, "max_tokens": 8})
+    assert (failed.status_code, failed.json()["error"]["code"]) == (500, "model_failed")
+    (told,) = [each.fields for each in caplog.records if each.msg == "task failed"]
+    assert told["exception"] == "RuntimeError"
+    assert SHORT.content not in json.dumps(told) + failed.text
+    assert live.http.get("/health").status_code == 200
 
 
 def test_keys_guard_it(start):
