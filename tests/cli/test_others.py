@@ -155,14 +155,6 @@ def test_demo_has_no_record_of_other_lengths_and_models(asked, flags):
 
 
 @pytest.mark.parametrize(
-    ("right", "n", "low", "high"), [(0, 10, 0.0, 0.278), (5, 10, 0.237, 0.763), (10, 10, 0.722, 1)]
-)
-def test_wilsons_interval_as_published(right, n, low, high):
-    """Wilson 1927; the numbers are those of Brown, Cai and DasGupta's tables."""
-    assert demo.wilson(right, n) == pytest.approx((low, high), abs=5e-4)
-
-
-@pytest.mark.parametrize(
     ("args", "says"),
     [
         (("--percent", 0), "--percent must be above 0"),

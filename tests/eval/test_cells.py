@@ -9,7 +9,7 @@ import pytest
 from maskkv import policies
 from maskkv.errors import InputError
 from maskkv.eval.answering import Answer, Variant
-from maskkv.eval.cells import cell, held, keep, merged, standard_error
+from maskkv.eval.cells import cell, held, keep, merged
 from maskkv.eval.store import Conditions, Held
 from tests.eval.examples import task
 
@@ -26,14 +26,6 @@ def record(policy, scores, budget=None, **others):
         "n": len(scores),
         **others,
     }
-
-
-def test_the_standard_error_of_right_and_wrong_is_binomial():
-    assert standard_error([1.0, 0.0, 0.0, 0.0]) == pytest.approx((0.25 * 0.75 / 4) ** 0.5)
-
-
-def test_the_standard_error_of_graded_scores_is_their_spread():
-    assert standard_error([0.2, 0.6]) == pytest.approx(0.2 / 2**0.5)
 
 
 def test_retention_is_against_the_references_on_the_same_examples():

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskkv.errors import InputError
-from maskkv.eval.retention import retention
-from maskkv.plots.scores import Z, against, cells, estimate, quantity, setting, wilson
+from maskkv.plots.scores import against, cells, estimate, quantity, setting
+from maskkv.statistics import Z, retention
 from tests.plots.pictures import cell
 
 
@@ -19,21 +19,8 @@ def test_right_and_wrong_get_wilsons_interval():
     assert (point.low, point.high) == pytest.approx((62.7525 - 32.6891, 62.7525 + 32.6891), abs=2e-3)
 
 
-@pytest.mark.parametrize("n", [1, 5, 64])
-def test_wilsons_interval_ends_where_the_share_is_a_critical_distance_away(n):
-    for right in range(n + 1):
-        share = right / n
-        for end in wilson(share, n):
-            if 0 < end < 1:
-                assert abs(share - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / n))
-
-
 def test_a_score_that_is_not_its_scores_mean_breaks_no_interval():
     assert estimate([cell("a", 4, [1.0, 0.0]) | {"score": -1}]).low == estimate([cell("a", 4, [1.0, 0.0])]).low
-
-
-def test_none_right_is_not_certainly_none():
-    assert wilson(0.0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
 
 
 def test_graded_scores_get_their_standard_error():
@@ -74,9 +61,15 @@ def test_retention_over_tasks_is_the_ratio_of_the_means():
     assert quantity([record | {"metric": "exact match"} for record in records]) == "exact match, %"
 
 
-def test_a_reference_of_nothing_leaves_no_number():
-    point = estimate(against([cell("full", None, [0.0, 0.0]), cell("maskkv", 4, [1.0, 0.0])], "full")[1:])
+@pytest.mark.parametrize("nothing", [0.0, 5e-324])
+def test_a_reference_of_nothing_leaves_no_number(nothing):
+    point = estimate(against([cell("full", None, [0.0, nothing]), cell("maskkv", 4, [1.0, 0.0])], "full")[1:])
     assert math.isnan(point.value)
+
+
+def test_scores_beyond_any_number_are_refused():
+    with pytest.raises(InputError, match=r"a record's field scores holds 1e\+300: expected scores from 0 to 1"):
+        estimate(against([cell("full", None, [1.0]), cell("maskkv", 4, [1.0]) | {"scores": [1e300]}], "full")[1:])
 
 
 @pytest.mark.parametrize(

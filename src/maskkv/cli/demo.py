@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from maskkv.cli.stretched import Notice
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.loading import Loading
+from maskkv.statistics import wilson
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
@@ -194,18 +194,6 @@ def _count(llm: LanguageModel, tasks: Sequence[MiniTask], ways: Sequence[Way]) -
 
 def _right(answer: Answer) -> bool:
     return answer.score == 1
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval for a part of which `right` of `n` were seen.
-
-    >>> [round(end, 3) for end in wilson(8, 10)]
-    [0.49, 0.943]
-    """
-    z = 1.959964
-    middle = (right + z * z / 2) / (n + z * z)
-    reach = z / (n + z * z) * math.sqrt(right * (n - right) / n + z * z / 4)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def _show_counts(right: dict[tuple[str, Way], list[bool]], recorded: dict[tuple[str, Way], float]) -> None:

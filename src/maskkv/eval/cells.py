@@ -6,14 +6,15 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from maskkv import records
 from maskkv.errors import InputError
 from maskkv.eval.answering import Variant
 from maskkv.eval.benchmark import Task
-from maskkv.eval.retention import retention
 from maskkv.eval.store import Conditions, Held, Key
 from maskkv.json_lines import Record
+from maskkv.statistics import retention, standard_error
 
 REFERENCES = ("full", "none")
 """The policies against which retention is measured."""
@@ -133,18 +134,7 @@ def _kv_dtype(record: Record) -> object:
 
 
 def _scores(scores: Sequence[float]) -> Record:
-    mean = math.fsum(scores) / len(scores)
-    return {"score": mean, "standard_error": standard_error(scores), "scores": list(scores)}
-
-
-def standard_error(scores: Sequence[float]) -> float:
-    """Return the standard error of the mean; of zeros and ones, the binomial sqrt(p (1 − p) / n).
-
-    >>> standard_error([1.0, 0.0, 1.0, 0.0])
-    0.25
-    """
-    mean = math.fsum(scores) / len(scores)
-    return math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores) / len(scores))
+    return {"score": fmean(scores), "standard_error": standard_error(scores), "scores": list(scores)}
 
 
 def _costs(held: Sequence[Held]) -> Record:
@@ -154,20 +144,16 @@ def _costs(held: Sequence[Held]) -> Record:
     passes = [each.prompt_passes for each in answers if each.prompt_passes is not None]
     timed = len(latencies) == len(answers)
     return {
-        "mean_prompt_length": _mean([each.prompt_length for each in held]),
-        "mean_steps": _mean([each.steps for each in answers]),
-        "mean_prompt_passes": _mean(passes) if len(passes) == len(answers) else None,
-        "mean_tokens": _mean([each.tokens for each in answers]),
-        "mean_cache_bytes": _mean([each.cache_bytes for each in answers]),
-        "mean_full_cache_bytes": _mean([each.full_cache_bytes for each in answers]),
-        "mean_latency_s": _mean(latencies) if timed else None,
+        "mean_prompt_length": fmean([each.prompt_length for each in held]),
+        "mean_steps": fmean([each.steps for each in answers]),
+        "mean_prompt_passes": fmean(passes) if len(passes) == len(answers) else None,
+        "mean_tokens": fmean([each.tokens for each in answers]),
+        "mean_cache_bytes": fmean([each.cache_bytes for each in answers]),
+        "mean_full_cache_bytes": fmean([each.full_cache_bytes for each in answers]),
+        "mean_latency_s": fmean(latencies) if timed else None,
         "tokens_per_s": sum(each.tokens for each in answers) / math.fsum(latencies) if timed else None,
         "peak_memory_bytes": max(peaks) if len(peaks) == len(answers) else None,
     }
-
-
-def _mean(values: Sequence[int | float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _environment(found: Sequence[Record]) -> Record:

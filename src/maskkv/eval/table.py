@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from maskkv.eval.cells import REFERENCES, scores, standard_error
-from maskkv.eval.retention import retention
+from maskkv.eval.cells import REFERENCES, scores
 from maskkv.json_lines import Record
+from maskkv.statistics import retention, standard_error
 
 WIDEST = 9
 """Policies with budgets that fit beside each other; of more, the tables show policies down and budgets across."""
@@ -96,7 +97,7 @@ def label(record: Record) -> str:
 def percent(record: Record) -> str:
     """Return a record's mean score in percent with its standard error."""
     own = scores(record)
-    return f"{100 * math.fsum(own) / len(own):.1f} ± {100 * standard_error(own):.1f}"
+    return f"{100 * fmean(own):.1f} ± {100 * standard_error(own):.1f}"
 
 
 def _grid(records: Sequence[Record]) -> tuple[list[str], list[str], dict[tuple[str, str], Record]]:
@@ -135,8 +136,8 @@ def _mean(records: Sequence[Record | None]) -> str:
 
 
 def _mean_score(records: Sequence[Record | None]) -> float | None:
-    means = [math.fsum(own) / len(own) for record in records if record is not None and (own := scores(record))]
-    return math.fsum(means) / len(means) if means and len(means) == len(records) else None
+    means = [fmean(own) for record in records if record is not None and (own := scores(record))]
+    return fmean(means) if means and len(means) == len(records) else None
 
 
 def _relative(mean: float | None, base: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TypeVar
 
 from matplotlib.axes import Axes
@@ -12,13 +13,11 @@ from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
-from maskkv.plots.source import check_alike, check_distinct, grid, having, look_up, number, text, whole
+from maskkv.plots.source import LARGEST, check_alike, check_distinct, grid, having, look_up, number, text, whole
 from maskkv.plots.style import Look
+from maskkv.statistics import Z, pooled_retention, wilson
 
 Key = TypeVar("Key", bound=Hashable)
-
-Z = 1.96
-"""Standard errors on either side of an estimate that make a 95 % interval."""
 
 FIELDS = ("policy_name", "policy", "budget", "task", "score")
 REFERENCE = "reference_scores"
@@ -98,10 +97,10 @@ def estimate(records: Sequence[Record]) -> Estimate:
     if RETENTION in records[0]:
         ratio, error = _ratio(records)
         return Estimate(100 * ratio, 100 * max(0.0, ratio - Z * error), 100 * (ratio + Z * error))
-    mean = math.fsum(number(record, "score") for record in records) / len(records)
+    mean = fmean(number(record, "score") for record in records)
     if len(records) == 1 and _right_or_wrong(records[0]):
-        scores = grid(records[0], "scores", 1)
-        low, high = wilson(float(scores.mean()), len(scores))
+        scores = _scores(records[0], "scores")
+        low, high = wilson(scores.count(1.0), len(scores))
     else:
         errors = [number(record, "standard_error") for record in records]
         half = Z * math.sqrt(math.fsum(error**2 for error in errors)) / len(records)
@@ -116,17 +115,6 @@ def draw_curve(axis: Axes, points: Mapping[float, Estimate], look: Look) -> Line
     values = [points[place].value for place in places]
     axis.errorbar(places, values, yerr=list(errors), elinewidth=0.6, **look.line())
     return Line2D([], [], **look.line())
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share of n.
-
-    >>> [round(end, 3) for end in wilson(0.5, 10)]
-    [0.237, 0.763]
-    """
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def over_tasks(records: Iterable[Record], key: Callable[[Record], Key], tasks: int) -> dict[Key, Estimate]:
@@ -160,19 +148,18 @@ def setting(records: Sequence[Record]) -> str:
 
 
 def _ratio(records: Sequence[Record]) -> tuple[float, float]:
-    """Return the ratio of two sums of mean scores on the same documents, and its standard error; NaN over 0."""
-    pairs = [(grid(record, "scores", 1), grid(record, REFERENCE, 1)) for record in records]
+    pairs = [(_scores(record, "scores"), _scores(record, REFERENCE)) for record in records]
     if any(len(own) != len(other) for own, other in pairs):
         raise InputError("a cell and its reference have different numbers of scores: measure them on the same -n")
-    base = math.fsum(float(other.mean()) for _, other in pairs)
-    if base == 0:
-        return math.nan, math.nan
-    ratio = math.fsum(float(own.mean()) for own, _ in pairs) / base
-    if any(len(own) < 2 for own, _ in pairs):
-        return ratio, math.nan
-    variances = [float((own - ratio * other).var(ddof=1)) / len(own) for own, other in pairs]
-    return ratio, math.sqrt(math.fsum(variances)) / base
+    return pooled_retention(pairs)
+
+
+def _scores(record: Record, name: str) -> list[float]:
+    scores: list[float] = grid(record, name, 1).tolist()
+    if max(map(abs, scores)) > LARGEST:
+        raise InputError(f"a record's field {name} holds {max(scores, key=abs):g}: expected scores from 0 to 1")
+    return scores
 
 
 def _right_or_wrong(record: Record) -> bool:
-    return "scores" in record and set(grid(record, "scores", 1).tolist()) <= {0.0, 1.0}
+    return "scores" in record and set(_scores(record, "scores")) <= {0.0, 1.0}

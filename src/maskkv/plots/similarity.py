@@ -11,9 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from maskkv.json_lines import Record
-from maskkv.plots.scores import Estimate, Z, draw_curve
+from maskkv.plots.scores import Estimate, draw_curve
 from maskkv.plots.source import check_alike, grid, observations, subject
 from maskkv.plots.style import legend_below, looks, sheet
+from maskkv.statistics import Z
 
 STEPS = {"first step": 0, "last step": -1}
 

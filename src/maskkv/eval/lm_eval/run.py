@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lm_eval.evaluator import simple_evaluate  # type: ignore[import-untyped]
@@ -23,6 +24,7 @@ from maskkv.eval.lm_eval.model import MaskKVModel
 from maskkv.eval.store import Conditions
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
+from maskkv.statistics import standard_error
 
 BENCHMARK = "lm-eval"
 _Results = dict[str, Any]
@@ -178,7 +180,7 @@ def _measured(results: _Results, task: str, answers: Sequence[Answer], chat: boo
                 "n": len(samples),
                 "gen_length": max(each.gen_length for each in answers),
                 "score": float(value) if math.isfinite(value) else None,
-                "standard_error": cells.standard_error(scores) if scores else None,
+                "standard_error": standard_error(scores) if scores else None,
                 "scores": scores,
                 **_costs(answers),
             }
@@ -191,25 +193,21 @@ def _scores(values: Sequence[object], total: float) -> list[float]:
     if not all(isinstance(value, int | float) for value in values):
         return []
     scores = [float(value) for value in values if isinstance(value, int | float)]
-    return scores if scores and math.isclose(math.fsum(scores) / len(scores), total, abs_tol=1e-9) else []
+    return scores if scores and math.isclose(fmean(scores), total, abs_tol=1e-9) else []
 
 
 def _costs(answers: Sequence[Answer]) -> Record:
     latencies = [each.latency_s for each in answers if each.latency_s]
     timed = len(latencies) == len(answers)
     return {
-        "mean_prompt_length": _mean([each.prompt_length for each in answers]),
-        "mean_steps": _mean([each.steps for each in answers]),
-        "mean_tokens": _mean([each.tokens for each in answers]),
-        "mean_cache_bytes": _mean([each.cache_bytes for each in answers]),
-        "mean_full_cache_bytes": _mean([each.full_cache_bytes for each in answers]),
-        "mean_latency_s": _mean(latencies) if timed else None,
+        "mean_prompt_length": fmean([each.prompt_length for each in answers]),
+        "mean_steps": fmean([each.steps for each in answers]),
+        "mean_tokens": fmean([each.tokens for each in answers]),
+        "mean_cache_bytes": fmean([each.cache_bytes for each in answers]),
+        "mean_full_cache_bytes": fmean([each.full_cache_bytes for each in answers]),
+        "mean_latency_s": fmean(latencies) if timed else None,
         "tokens_per_s": sum(each.tokens for each in answers) / math.fsum(latencies) if timed else None,
     }
-
-
-def _mean(values: Sequence[int | float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _reason(error: Exception) -> str:

@@ -1,11 +1,35 @@
-"""Scores relative to a reference on the same documents."""
+"""Intervals and errors of means, worked by hand and against what they claim."""
 
 import math
 import random
 
 import pytest
 
-from maskkv.eval.retention import retention
+from maskkv.statistics import Z, pooled_retention, retention, standard_error, wilson
+
+
+def test_the_standard_error_of_right_and_wrong_is_binomial():
+    assert standard_error([1.0, 0.0, 0.0, 0.0]) == pytest.approx((0.25 * 0.75 / 4) ** 0.5)
+
+
+def test_the_standard_error_of_graded_scores_is_their_spread():
+    assert standard_error([0.2, 0.6]) == pytest.approx(0.2 / 2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"), [(0, 10, 0.0, 0.278), (5, 10, 0.237, 0.763), (10, 10, 0.722, 1)]
+)
+def test_wilsons_interval_as_published(right, n, low, high):
+    """Wilson 1927; the numbers are those of Brown, Cai and DasGupta's tables."""
+    assert wilson(right, n) == pytest.approx((low, high), abs=5e-4)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64])
+def test_wilsons_interval_ends_where_the_share_is_a_critical_distance_away(n):
+    for right in range(n + 1):
+        for end in wilson(right, n):
+            if 0 < end < 1:
+                assert abs(right / n - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / n))
 
 
 def test_the_same_scores_retain_everything_without_error():
@@ -42,6 +66,13 @@ def test_a_reference_of_zero_has_no_ratio():
 def test_other_documents_are_refused():
     with pytest.raises(ValueError, match="same documents"):
         retention([1.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="same documents"):
+        pooled_retention([([1.0], [1.0]), ([1.0], [1.0, 1.0])])
+
+
+def test_one_task_pooled_is_that_task():
+    own, other = [0.4, 0.2, 0.0], [0.5, 0.3, 0.4]
+    assert pooled_retention([(own, other)]) == pytest.approx(retention(own, other))
 
 
 def test_the_error_is_the_spread_of_the_ratio_over_redrawn_documents():
