@@ -57,7 +57,7 @@ def test_commands_in_documents_parse(words):
     commands[words[0]].make_context(words[0], words[1:])
 
 
-@pytest.mark.parametrize("module", ["maskkv.eviction.allocation", "maskkv.statistics"])
+@pytest.mark.parametrize("module", ["maskkv.eviction.allocation", "maskkv.labels", "maskkv.statistics"])
 def test_examples_in_docstrings(module):
     results = doctest.testmod(importlib.import_module(module))
     assert results.attempted > 0

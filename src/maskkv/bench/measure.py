@@ -14,6 +14,7 @@ from maskkv.cache import Refresh
 from maskkv.decoding.engine import Engine, Step
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
+from maskkv.labels import label
 from maskkv.models.transformer import Transformer
 from maskkv.policies import named
 from maskkv.text.tokenizer import before_end
@@ -30,8 +31,7 @@ class Case:
     @property
     def label(self) -> str:
         """Return the case as a row of the table is called."""
-        budget = "" if self.budget is None else f" {self.budget}"
-        return f"{self.policy}{budget}{'' if self.profiled else ', no profile'}"
+        return f"{label(self.policy, self.budget)}{'' if self.profiled else ', no profile'}"
 
     @property
     def cached(self) -> bool:

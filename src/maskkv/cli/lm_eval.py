@@ -50,15 +50,15 @@ class LmEvalFlags:
 
 def run(llm: LanguageModel, name: str, study: Study, out: Path) -> list[Record]:
     """Run the tasks, print what is no mean of scores from 0 to 1, and return the records of the rest."""
+    from maskkv.eval import table
     from maskkv.eval.lm_eval import run
 
     records = run.run(llm, name, study, out)
     shares = [record for record in records if _is_share(record)]
     for record in records:
         if not _is_share(record):
-            budget = "" if record["budget"] is None else f" {record['budget']}"
             score = "no score" if record["score"] is None else record["score"]
-            terminal.note(f"{record['task']}, {record['policy_name']}{budget}: {score}")
+            terminal.note(f"{record['task']}, {table.column(record)}: {score}")
     return shares
 
 

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from maskkv.eval.cells import REFERENCES, scores
 from maskkv.json_lines import Record
+from maskkv.labels import label
 from maskkv.statistics import retention, standard_error
 
 WIDEST = 9
@@ -33,9 +34,9 @@ def tables(records: Sequence[Record]) -> list[Table]:
     """Lay out scores, and what is retained of each reference policy that is among the records."""
     names = {str(record["policy_name"]) for record in records}
     references = [name for name in REFERENCES if name in names and len(names) > 1]
-    columns = list(dict.fromkeys(label(record) for record in records))
+    columns = list(dict.fromkeys(map(column, records)))
     if any("depth" in record for record in records):
-        grids = [grid_table([record for record in records if label(record) == column]) for column in columns]
+        grids = [grid_table([record for record in records if column(record) == name]) for name in columns]
         return [*grids[:WIDEST], summary_table(records), *[summary_table(records, name) for name in references]]
     if len(columns) <= WIDEST:
         return [score_table(records), *[retention_table(records, name) for name in references]] if records else []
@@ -45,8 +46,8 @@ def tables(records: Sequence[Record]) -> list[Table]:
 def score_table(records: Sequence[Record]) -> Table:
     """Lay out mean scores in percent with their standard errors, one row per task, and the mean over the tasks last."""
     columns, tasks, cells = _grid(records)
-    rows = [[task, *[_score(cells.get((task, column))) for column in columns]] for task in tasks]
-    means = [_mean([cells.get((task, column)) for task in tasks]) for column in columns]
+    rows = [[task, *[_score(cells.get((task, name))) for name in columns]] for task in tasks]
+    means = [_mean([cells.get((task, name)) for task in tasks]) for name in columns]
     return Table(
         _title(records, f"{_metric(records)}, % ± standard error"), ["task", *columns], [*rows, ["mean", *means]]
     )
@@ -58,20 +59,20 @@ def retention_table(records: Sequence[Record], reference: str) -> Table:
     rows = []
     for task in tasks:
         base = cells.get((task, reference))
-        rows.append([task, *[_retained(cells.get((task, column)), base) for column in columns]])
+        rows.append([task, *[_retained(cells.get((task, name)), base) for name in columns]])
     return Table(_title(records, f"% of {reference}'s score ± standard error"), ["task", *columns], rows)
 
 
 def summary_table(records: Sequence[Record], reference: str | None = None) -> Table:
     """Lay out means over the tasks in percent, policies down and budgets across, or their ratio to a reference's."""
     columns, tasks, cells = _grid(records)
-    means = {column: _mean_score([cells.get((task, column)) for task in tasks]) for column in columns}
+    means = {name: _mean_score([cells.get((task, name)) for task in tasks]) for name in columns}
     base = 1.0 if reference is None else means.get(reference)
-    named = {label(record): record for record in records}
+    named = {column(record): record for record in records}
     budgets = sorted({budget for record in records if isinstance(budget := record["budget"], int)})
     rows = []
     for policy in dict.fromkeys(str(record["policy_name"]) for record in records):
-        own = {record["budget"]: means[column] for column, record in named.items() if record["policy_name"] == policy}
+        own = {record["budget"]: means[name] for name, record in named.items() if record["policy_name"] == policy}
         rows.append([policy, *[_relative(own.get(budget), base) for budget in (None, *budgets)]])
     what = f"mean {_metric(records)} over the tasks, %" if reference is None else f"% of {reference}'s mean score"
     return Table(_title(records, what), ["policy", "no budget", *map(str, budgets)], rows)
@@ -83,15 +84,14 @@ def grid_table(records: Sequence[Record]) -> Table:
     depths, lengths = (sorted({int(str(place[axis])) for place in scored}) for axis in (0, 1))
     rows = [[f"{depth} %", *[_mean([scored.get((depth, length))]) for length in lengths]] for depth in depths]
     title = (
-        f"{label(records[0])}: {_metric(records)}, %; depth down, length in tokens across, n = {_counts(records)} each"
+        f"{column(records[0])}: {_metric(records)}, %; depth down, length in tokens across, n = {_counts(records)} each"
     )
     return Table(title, ["depth", *map(str, lengths)], rows)
 
 
-def label(record: Record) -> str:
-    """Return a record's column: the policy's name, its budget if it has one, the kept pairs' dtype if it was chosen."""
-    parts = (record["policy_name"], record["budget"], record.get("kv_dtype"))
-    return " ".join(str(part) for part in parts if part not in (None, "auto"))
+def column(record: Record) -> str:
+    """Return what the column is called that a record belongs to."""
+    return label(record["policy_name"], record["budget"], record.get("kv_dtype"))
 
 
 def percent(record: Record) -> str:
@@ -103,9 +103,9 @@ def percent(record: Record) -> str:
 def _grid(records: Sequence[Record]) -> tuple[list[str], list[str], dict[tuple[str, str], Record]]:
     places = [name for name in ("length", "depth") if len({str(record.get(name)) for record in records}) > 1]
     named = [(" ".join(str(record.get(name)) for name in ("task", *places)), record) for record in records]
-    columns = list(dict.fromkeys(label(record) for record in records))
+    columns = list(dict.fromkeys(map(column, records)))
     tasks = list(dict.fromkeys(task for task, _ in named))
-    return columns, tasks, {(task, label(record)): record for task, record in named}
+    return columns, tasks, {(task, column(record)): record for task, record in named}
 
 
 def _title(records: Sequence[Record], what: str) -> str:

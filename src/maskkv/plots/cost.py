@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
+from maskkv.labels import label
 from maskkv.plots.source import MISSING, check_alike, check_distinct, having, look_up, positive, text, whole
 from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
 
@@ -96,9 +97,7 @@ def _cases(run: Record) -> list[Record]:
 
 
 def _label(case: Record) -> str:
-    budget = whole(case, "case.budget")
-    policy = text(case, "case.policy")
-    named = policy if budget is None else f"{policy} {budget}"
+    named = label(text(case, "case.policy"), whole(case, "case.budget"), case.get("kv_dtype"))
     return named if look_up(case, "case.profiled") in (True, MISSING) else f"{named}, no profile"
 
 

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
+from maskkv.labels import label
 from maskkv.plots.paper import SOURCE
 from maskkv.plots.source import check_alike, check_distinct, having, look_up, number, positive, text, whole
 from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
@@ -85,9 +86,7 @@ def _peaks(lines: Sequence[Record]) -> dict[str, Points]:
 
 
 def _label(line: Record) -> str:
-    budget = whole(line, "budget")
-    policy = text(line, "policy")
-    return policy if budget is None else f"{policy} {budget}"
+    return label(text(line, "policy"), whole(line, "budget"), line.get("kv_dtype"))
 
 
 def _draw(axis: Axes, series: Mapping[str, Points], styles: Mapping[str, Look], stated: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from maskkv import labels
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
 from maskkv.plots.source import LARGEST, check_alike, check_distinct, grid, having, look_up, number, text, whole
@@ -131,10 +132,8 @@ def task_names(records: Iterable[Record]) -> list[str]:
 
 
 def label(record: Record) -> str:
-    """Name a cell's policy, with its budget if it has one."""
-    budget = whole(record, "budget")
-    name = text(record, "policy_name")
-    return name if budget is None else f"{name} {budget}"
+    """Name what a cell measured; InputError if its policy's name or its budget is none."""
+    return labels.label(text(record, "policy_name"), whole(record, "budget"), record.get("kv_dtype"))
 
 
 def setting(records: Sequence[Record]) -> str:
