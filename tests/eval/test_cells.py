@@ -6,12 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from maskkv import policies
+from maskkv import policies, records
 from maskkv.errors import InputError
-from maskkv.eval.answering import Answer, Variant
-from maskkv.eval.cells import cell, held, keep, merged
-from maskkv.eval.store import Conditions, Held
+from maskkv.eval import conditions
+from maskkv.eval.answering import ScoredAnswer, Variant
+from maskkv.eval.cells import cell, merged
+from maskkv.eval.conditions import Conditions, Held
+from maskkv.eval.store import Store
 from tests.eval.examples import task
+
+
+def opened(folder):
+    return Store(conditions.read, folder, "mini")
 
 
 def record(policy, scores, budget=None, **others):
@@ -41,8 +47,8 @@ def test_retention_is_against_the_references_on_the_same_examples():
 VARIANT = Variant(policies.named("full"), None)
 CONDITIONS = Conditions({"model": "m"}, {"seed": 3}, shared_prompt_pass=False, environment={})
 ANSWERS = (
-    Answer(*VARIANT.names, "a", 1.0, 6, 8, 100, 200, latency_s=1.0, peak_memory_bytes=70, prompt_passes=2),
-    Answer(*VARIANT.names, "b", 0.0, 2, 4, 300, 400, latency_s=3.0, peak_memory_bytes=50, prompt_passes=1),
+    ScoredAnswer(*VARIANT.names, "a", 1.0, 6, 8, 100, 200, latency_s=1.0, peak_memory_bytes=70, prompt_passes=2),
+    ScoredAnswer(*VARIANT.names, "b", 0.0, 2, 4, 300, 400, latency_s=3.0, peak_memory_bytes=50, prompt_passes=1),
 )
 
 
@@ -129,18 +135,22 @@ def test_records_of_something_else_are_refused_and_stay(tmp_path, name, value):
     content = json.dumps(record("full", [1.0]) | {name: value})
     file.write_text(content)
     with pytest.raises(InputError, match=r"mini\.jsonl holds a line that is no record of scores: move it away"):
-        keep(file, [record("full", [1.0])])
-    with pytest.raises(InputError, match="move it away"):
-        held(file)
+        opened(tmp_path)
+    file.unlink()
+    with opened(tmp_path) as store:
+        file.write_text(content)  # meanwhile
+        with pytest.raises(InputError, match="move it away"):
+            store.keep([record("full", [1.0])])
     assert file.read_text() == content
 
 
 def test_records_are_kept_beside_those_of_others(tmp_path):
-    file = tmp_path / "mini.jsonl"
-    keep(file, [record("full", [1.0, 1.0])])
-    (own,) = keep(file, [record("maskkv", [1.0, 0.0], 4)])
+    with opened(tmp_path) as store:
+        store.keep([record("full", [1.0, 1.0])])
+    with opened(tmp_path) as store:
+        (own,) = store.keep([record("maskkv", [1.0, 0.0], 4)])
     assert own["retention"]["full"]["ratio"] == 0.5
-    assert [each["policy_name"] for each in held(file)] == ["full", "maskkv"]
+    assert [each["policy_name"] for each in records.read(tmp_path / "mini.jsonl")] == ["full", "maskkv"]
 
 
 def test_a_reference_that_comes_later_completes_earlier_records():

@@ -16,6 +16,7 @@ from maskkv.eval.ruler import KINDS, RulerTask, _most, references_found
 from maskkv.eval.runs import Study
 from maskkv.generation import Generation
 from maskkv.loading import Loading
+from tests.eval.examples import run
 
 names = st.sampled_from(sorted(KINDS))
 units = st.integers(1, 300)
@@ -133,7 +134,7 @@ def test_the_bundled_vocabulary_is_told_what_reads_this(llm):
 
 def test_the_whole_pipeline_runs(speller, tmp_path):
     variants = runs.variants([policies.named("full"), policies.named("maskkv")], [16])
-    study = Study((RulerTask("vt", 600, range(1)),), variants, Generation(block_length=16, steps=4))
-    found = runs.run(speller, Loading(), study, tmp_path)
+    study = Study(variants, Generation(block_length=16, steps=4))
+    found = run(speller, Loading(), tmp_path, [RulerTask("vt", 600, range(1))], study)
     assert [(each["benchmark"], each["task"], each["n"]) for each in found] == [("ruler", "vt", 1)] * 2
     assert all(0.0 <= each["score"] <= 1.0 and each["gen_length"] == 32 for each in found)

@@ -9,13 +9,16 @@ import pytest
 import maskkv
 from maskkv import api, policies, records
 from maskkv.errors import InputError
-from maskkv.eval import cells, runs, store
-from maskkv.eval.answering import Answer
-from maskkv.eval.store import Held
+from maskkv.eval import cells, conditions, runs
+from maskkv.eval.answering import ScoredAnswer
+from maskkv.eval.store import Store
 from maskkv.generation import Generation
 from maskkv.loading import Loading
 from tests.cli.tiny import save_tiny
-from tests.eval.examples import study, task
+from tests.eval.examples import TASKS, run, study, task
+
+SMALL = (task(numbers=range(5, 6)),)
+"""One task of one document."""
 
 
 def measured(found):
@@ -25,7 +28,7 @@ def measured(found):
 
 @pytest.fixture(scope="module")
 def whole(llm, source, tmp_path_factory):
-    return runs.run(llm, source, study(), tmp_path_factory.mktemp("whole"))
+    return run(llm, source, tmp_path_factory.mktemp("whole"))
 
 
 def test_there_is_a_cell_for_every_task_and_variant(whole):
@@ -51,7 +54,7 @@ def test_a_record_says_what_was_measured(llm, whole):
 
 
 def test_isolated_answers_are_timed_and_otherwise_the_same(llm, source, whole, tmp_path):
-    timed = runs.run(llm, source, study(isolated=True), tmp_path)
+    timed = run(llm, source, tmp_path, studied=study(isolated=True))
     costs = ("mean_latency_s", "tokens_per_s", "peak_memory_bytes")
     assert all(record[name] > 0 for record in timed for name in costs)
     same = [{**record, **dict.fromkeys(costs), "shared_prompt_pass": True} for record in timed]
@@ -61,17 +64,17 @@ def test_isolated_answers_are_timed_and_otherwise_the_same(llm, source, whole, t
 @pytest.mark.parametrize("together", [1, 6, 100])
 def test_the_size_of_units_changes_nothing(llm, source, whole, tmp_path, monkeypatch, together):
     monkeypatch.setattr(runs, "TOGETHER", together)
-    assert measured(runs.run(llm, source, study(), tmp_path)) == measured(whole)
+    assert measured(run(llm, source, tmp_path)) == measured(whole)
 
 
 def test_shards_put_together_are_the_whole(llm, source, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "TOGETHER", 3)  # a document per unit
-    first = runs.run(llm, source, study(shard=(1, 2)), tmp_path)
+    first = run(llm, source, tmp_path, studied=study(shard=(1, 2)))
     assert first == []  # both tasks still lack documents
-    both = runs.run(llm, source, study(shard=(2, 2)), tmp_path)
+    both = run(llm, source, tmp_path, studied=study(shard=(2, 2)))
     assert measured(both) == measured(whole)
     asked = []
-    again = runs.run(llm, source, study(), tmp_path, on_answers=lambda answered, total: asked.append(total))
+    again = run(llm, source, tmp_path, on_answers=lambda answered, total: asked.append(total))
     assert measured(again) == measured(whole)
     assert asked == [0]
     assert len(list(tmp_path.glob("mini.answers-*.jsonl"))) == 2
@@ -79,14 +82,14 @@ def test_shards_put_together_are_the_whole(llm, source, whole, tmp_path, monkeyp
 
 def test_processes_side_by_side_measure_the_same(llm, source, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "TOGETHER", 3)  # a document per unit
-    assert measured(runs.run(llm, source, study(), tmp_path, jobs=2)) == measured(whole)
+    assert measured(run(llm, source, tmp_path, jobs=2)) == measured(whole)
 
 
 def test_all_processes_compute_in_the_dtype_of_the_first(llm, source, tmp_path, monkeypatch):
     """What `auto` chooses depends on the memory that is free: with several models there is less."""
     given = []
     monkeypatch.setattr(runs, "side_by_side", lambda units, source, *others: given.append(source) or iter(()))
-    runs.run(llm, source, study(), tmp_path, jobs=2)
+    run(llm, source, tmp_path, jobs=2)
     assert given == [replace(source, dtype="torch.float32")]
     assert api.load_model(given[0]).model.dtype == llm.model.dtype
 
@@ -95,7 +98,7 @@ def test_an_error_in_a_process_is_raised_here(llm, source, tmp_path, monkeypatch
     monkeypatch.setattr(runs, "TOGETHER", 3)
     elsewhere = Loading("no-such/model")
     with pytest.raises(maskkv.CheckpointError, match="no-such/model"):
-        runs.run(llm, elsewhere, study(), tmp_path, jobs=2)
+        run(llm, elsewhere, tmp_path, jobs=2)
 
 
 def test_an_interrupted_run_loses_one_unit_at_most(llm, source, whole, tmp_path, monkeypatch):
@@ -108,43 +111,41 @@ def test_an_interrupted_run_loses_one_unit_at_most(llm, source, whole, tmp_path,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.run(llm, source, study(), tmp_path, on_answers=stop_at_the_third)
+        run(llm, source, tmp_path, on_answers=stop_at_the_third)
     file = tmp_path / "mini.answers.jsonl"
     held = file.read_text()
     with file.open("a") as lines:
         lines.write(held[:100])  # a line cut off while it was written
     totals = []
-    found = runs.run(llm, source, study(), tmp_path, on_answers=lambda answered, total: totals.append(total))
+    found = run(llm, source, tmp_path, on_answers=lambda answered, total: totals.append(total))
     assert file.read_text().startswith(held)
     assert totals[0] == 18 - 2 * 3  # two documents under three variants were there
     assert measured(found) == measured(whole)
 
 
 def test_more_documents_and_variants_ask_only_what_is_missing(llm, source, tmp_path):
-    def total(asked):
+    def total(asked, studied):
         totals = []
-        runs.run(llm, source, asked, tmp_path, on_answers=lambda answered, total: totals.append(total))
+        run(llm, source, tmp_path, [asked], studied, on_answers=lambda answered, total: totals.append(total))
         return totals[0]
 
-    small = study(tasks=(task(numbers=range(5, 7)),), variants=study().variants[:2])
-    assert total(small) == 4
-    assert total(small) == 0
-    assert total(replace(small, variants=study().variants)) == 2
-    assert total(study(tasks=(task(),))) == 3
-    assert total(study(tasks=(task(),), schedule=Generation(block_length=8))) == 9
+    small, few = task(numbers=range(5, 7)), study(variants=study().variants[:2])
+    assert total(small, few) == 4
+    assert total(small, few) == 0
+    assert total(small, study()) == 2
+    assert total(task(), study()) == 3
+    assert total(task(), study(schedule=Generation(block_length=8))) == 9
 
 
 def test_another_model_is_measured_anew_in_the_same_folder(llm, source, tmp_path, tmp_path_factory):
     other = Loading(str(save_tiny(tmp_path_factory.mktemp("other"), seed=1)))
-    small = study(tasks=(task(numbers=range(5, 6)),))
-    runs.run(llm, source, small, tmp_path)
-    runs.run(api.load_model(other), other, small, tmp_path)
+    run(llm, source, tmp_path, SMALL)
+    run(api.load_model(other), other, tmp_path, SMALL)
     assert len(list(records.read(tmp_path / "mini.jsonl"))) == 2 * 3
 
 
 def test_answers_from_before_a_setting_existed_count(llm, source, tmp_path):
-    small = study(tasks=(task(numbers=range(5, 6)),))
-    runs.run(llm, source, small, tmp_path)
+    run(llm, source, tmp_path, SMALL)
     file = tmp_path / "mini.answers.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     for line in lines:
@@ -152,16 +153,15 @@ def test_answers_from_before_a_setting_existed_count(llm, source, tmp_path):
         del line["model"]["kv_dtype"]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     totals = []
-    runs.run(llm, source, small, tmp_path, on_answers=lambda answered, total: totals.append(total))
+    run(llm, source, tmp_path, SMALL, on_answers=lambda answered, total: totals.append(total))
     assert totals == [0]
 
 
 def test_kept_pairs_in_8_bits_are_measured_beside_the_exact_ones(source, tmp_path):
-    small = study(tasks=(task(numbers=range(5, 6)),))
     found = {}
     for kv_dtype in ("auto", "int8"):
         chosen = replace(source, kv_dtype=kv_dtype)
-        found[kv_dtype] = runs.run(api.load_model(chosen), chosen, small, tmp_path)
+        found[kv_dtype] = run(api.load_model(chosen), chosen, tmp_path, SMALL)
     assert len(list(records.read(tmp_path / "mini.jsonl"))) == 2 * 3
     for exact, rounded in zip(found["auto"], found["int8"], strict=True):
         assert (exact["kv_dtype"], rounded["kv_dtype"]) == ("auto", "int8")
@@ -172,14 +172,14 @@ def test_kept_pairs_in_8_bits_are_measured_beside_the_exact_ones(source, tmp_pat
 def test_a_file_of_something_else_is_named(llm, source, tmp_path):
     (tmp_path / "mini.answers.jsonl").write_text('{"benchmark": "mini"}\n')
     with pytest.raises(InputError, match=r"mini\.answers\.jsonl holds a line"):
-        runs.run(llm, source, study(), tmp_path)
+        run(llm, source, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def line(llm, source, tmp_path_factory):
     """Return a line of answers."""
     folder = tmp_path_factory.mktemp("line")
-    runs.run(llm, source, study(tasks=(task(numbers=range(5, 6)),)), folder)
+    run(llm, source, folder, SMALL)
     return json.loads((folder / "mini.answers.jsonl").read_text())
 
 
@@ -209,7 +209,7 @@ def test_an_answer_of_another_type_is_named(line, tmp_path, name, value):
     wrong = {**line, "answers": [line["answers"][0] | {name: value}]}
     (tmp_path / "mini.answers.jsonl").write_text(json.dumps(wrong) + "\n")
     with pytest.raises(InputError, match=rf"mini\.answers\.jsonl holds a line that is no line of answers \(.*{name}"):
-        store.held(tmp_path, "mini")
+        Store(conditions.read, tmp_path, "mini")
 
 
 @pytest.mark.parametrize(
@@ -223,37 +223,37 @@ def test_an_answer_of_another_type_is_named(line, tmp_path, name, value):
 def test_a_line_of_another_type_is_named(line, tmp_path, name, value):
     (tmp_path / "mini.answers.jsonl").write_text(json.dumps({**line, name: value}) + "\n")
     with pytest.raises(InputError, match="holds a line that is no line of answers"):
-        store.held(tmp_path, "mini")
+        Store(conditions.read, tmp_path, "mini")
 
 
 def test_an_answer_that_took_no_time_has_no_speed(line):
     assert line["answers"][0]["latency_s"] is None
-    timed = [Held(8, 8, {}, replace(answer(), latency_s=seconds)) for seconds in (0.0, 1.0)]
-    assert cells._costs(timed[1:])["tokens_per_s"] == 6
-    assert cells._costs(timed[:1])["tokens_per_s"] is None
-    assert cells._costs(timed)["tokens_per_s"] is None
+    timed = [replace(answer(), latency_s=seconds) for seconds in (0.0, 1.0)]
+    assert cells.costs([8], timed[1:])["tokens_per_s"] == 6
+    assert cells.costs([8], timed[:1])["tokens_per_s"] is None
+    assert cells.costs([8, 8], timed)["tokens_per_s"] is None
 
 
 def answer():
-    return Answer("p", "full", None, "text", 1.0, tokens=6, steps=8, cache_bytes=1, full_cache_bytes=2)
+    return ScoredAnswer("p", "full", None, "text", 1.0, tokens=6, steps=8, cache_bytes=1, full_cache_bytes=2)
 
 
 @pytest.mark.parametrize("foreign", ['{"a": 1}', '{"policy_name": "full", "scores": ["1"]}', '{"scores": []}'])
 def test_foreign_records_are_refused_before_anything_is_answered(llm, source, tmp_path, foreign):
     (tmp_path / "mini.jsonl").write_text(foreign + "\n")
     with pytest.raises(InputError, match=r"mini\.jsonl holds a line that is no record of scores: move it away"):
-        runs.run(llm, source, study(), tmp_path)
+        run(llm, source, tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["mini.jsonl"]
 
 
 def test_a_whole_answer_without_its_newline_is_not_asked_again(llm, source, whole, tmp_path):
-    runs.run(llm, source, study(), tmp_path)
+    run(llm, source, tmp_path)
     file = tmp_path / "mini.answers.jsonl"
     held = file.read_bytes()
     file.write_bytes(held.removesuffix(b"\n"))
     totals = []
-    more = study(tasks=(task(numbers=range(5, 9)), task("two-hop")))
-    runs.run(llm, source, more, tmp_path, on_answers=lambda answered, total: totals.append(total))
+    more = (task(numbers=range(5, 9)), task("two-hop"))
+    run(llm, source, tmp_path, more, on_answers=lambda answered, total: totals.append(total))
     assert totals[0] == 3
     assert file.read_bytes().startswith(held)
 
@@ -261,21 +261,36 @@ def test_a_whole_answer_without_its_newline_is_not_asked_again(llm, source, whol
 def test_two_runs_do_not_write_to_one_file(llm, source, tmp_path):
     def start_another(answered, total):
         with pytest.raises(InputError, match=r"another run writes to .*mini\.answers\.jsonl"):
-            runs.run(llm, source, small, tmp_path)
-        shard = replace(small, shard=(1, 2))
-        runs.run(llm, source, shard, tmp_path)
+            run(llm, source, tmp_path, SMALL, few)
+        run(llm, source, tmp_path, SMALL, replace(few, shard=(1, 2)))
 
-    small = study(tasks=(task(numbers=range(5, 6)),), variants=study().variants[:1])
-    assert len(runs.run(llm, source, small, tmp_path, on_answers=start_another)) == 1
+    few = study(variants=study().variants[:1])
+    assert len(run(llm, source, tmp_path, SMALL, few, on_answers=start_another)) == 1
 
 
 def test_a_task_that_cannot_be_asked_is_refused_before_any_answer(llm, source, tmp_path):
     short = replace(task("two-hop"), length=9)
     with pytest.raises(InputError, match="length 9 is too short"):
-        runs.run(llm, source, study(tasks=(task(), short)), tmp_path)
+        run(llm, source, tmp_path, (task(), short))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_policy_without_a_budget_runs_once():
     names = [policies.named(name) for name in ("none", "full", "maskkv")]
     assert [variant.budget for variant in runs.variants(names, [4, 8, 4])] == [None, None, 4, 8]
+
+
+def test_tasks_measured_one_after_the_other_are_those_measured_together(llm, source, whole, tmp_path):
+    with Store(conditions.read, tmp_path, "mini") as store:
+        found = [each for one in TASKS for each in runs.run(llm, source, [one], study(), store)]
+    assert measured(found) == measured(whole)
+    assert measured(records.read(tmp_path / "mini.jsonl")) == measured(whole)
+
+
+def test_a_folder_is_read_once(llm, source, tmp_path, monkeypatch):
+    run(llm, source, tmp_path, SMALL)
+    files, plain = [], records.read
+    monkeypatch.setattr(records, "read", lambda file: files.append(file.name) or plain(file))
+    run(llm, source, tmp_path, SMALL, study(schedule=Generation(block_length=8)))
+    # The records before anything is answered, and again where they are changed.
+    assert files == ["mini.jsonl", "mini.answers.jsonl", "mini.jsonl"]

@@ -21,7 +21,7 @@ from maskkv.statistics import wilson
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
-    from maskkv.eval.answering import Answer, Variant
+    from maskkv.eval.answering import ScoredAnswer, Variant
     from maskkv.eval.benchmark import Example
     from maskkv.eval.mini import MiniTask
 
@@ -192,7 +192,7 @@ def _count(llm: LanguageModel, tasks: Sequence[MiniTask], ways: Sequence[Way]) -
     return right
 
 
-def _right(answer: Answer) -> bool:
+def _right(answer: ScoredAnswer) -> bool:
     return answer.score == 1
 
 

@@ -21,10 +21,9 @@ from maskkv.loading import Loading
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
-    from maskkv.eval.answering import Answered, Variant
+    from maskkv.eval.answering import Answered
     from maskkv.eval.benchmark import Task
-    from maskkv.eval.lm_eval.run import Study as LmEvalStudy
-    from maskkv.eval.runs import Study
+    from maskkv.eval.lm_eval.harness import Harness
     from maskkv.eval.table import Table
     from maskkv.json_lines import Record
 
@@ -105,11 +104,11 @@ class ExampleFlags(lm_eval.LmEvalFlags):
             raise InputError("lm-eval makes its own prompts, in one process: leave out --length, --jobs and --shard")
         self.check(self.names)
 
-    def harness(self, variants: Sequence[Variant], schedule: Generation, running: RunFlags) -> LmEvalStudy:
+    def harness(self) -> Harness:
         """Return what lm-eval is to run."""
-        from maskkv.eval.lm_eval.run import Harness, Study
+        from maskkv.eval.lm_eval.harness import Harness
 
-        harness = Harness(
+        return Harness(
             tasks=tuple(dict.fromkeys(self.names)),
             include=self.include_path,
             n=self.n,
@@ -117,7 +116,6 @@ class ExampleFlags(lm_eval.LmEvalFlags):
             chat=self.apply_chat_template,
             unsafe_code=self.confirm_run_unsafe_code,
         )
-        return Study(harness, variants, schedule, running.isolated)
 
     def _all(self, name: str, llm: LanguageModel) -> Sequence[Task]:
         from maskkv.eval import mini, niah, observe, ruler
@@ -191,7 +189,9 @@ def evaluate(
     What DIR has answers to is not asked again, so an interrupted run goes on where it stopped. The variants of an
     example share the first pass over its prompt. `observe` scores nothing: it records what queries read, for figures.
     """
-    from maskkv.eval import runs
+    from maskkv.eval import conditions, runs
+    from maskkv.eval.runs import Study
+    from maskkv.eval.store import Store
 
     for name in benchmarks:
         if name not in BENCHMARKS:
@@ -206,19 +206,20 @@ def evaluate(
     llm = load(loading)
     if OBSERVE in benchmarks:
         observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
-    studies = [
-        runs.Study(tasks, variants.variants(mixing, length), schedule, running.isolated, running.part())
-        for name in dict.fromkeys(benchmarks)
-        if name not in (LM_EVAL, OBSERVE)
-        for length, tasks in variants.alike(examples.tasks(name, llm))
-    ]
+    own = [name for name in dict.fromkeys(benchmarks) if name not in (LM_EVAL, OBSERVE)]
+    parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
     tell = Notice(llm)
-    for study in studies:
-        with terminal.progress(study.benchmark, 1) as advance:
-            found = runs.run(llm, loading, study, running.out, running.jobs, _Progress(study.benchmark, advance, tell))
-        _report(study, found, running)
+    for name in own:
+        with Store(conditions.read, running.out, name, running.part()) as store:
+            for length, tasks in parts[name]:
+                study = Study(variants.variants(mixing, length), schedule, running.isolated, running.part())
+                with terminal.progress(name, 1) as advance:
+                    progress = _Progress(name, advance, tell)
+                    found = runs.run(llm, loading, tasks, study, store, running.jobs, progress)
+                _report(name, len(tasks) * len(study.variants), found, running)
     if LM_EVAL in benchmarks:
-        _print_all(lm_eval.run(llm, loading.name, examples.harness(chosen, schedule, running), running.out), running)
+        study = Study(chosen, schedule, running.isolated)
+        _print_all(lm_eval.run(llm, loading.name, examples.harness(), study, running.out), running)
 
 
 class _Progress:
@@ -240,11 +241,10 @@ class _Progress:
         self._advance(sum(map(len, self._scores.values())), f"{self._name}: {shown}", total)
 
 
-def _report(study: Study, found: list[Record], running: RunFlags) -> None:
-    cells = len(study.tasks) * len(study.variants)
+def _report(name: str, cells: int, found: list[Record], running: RunFlags) -> None:
     if len(found) < cells:
         terminal.note(
-            f"{study.benchmark}: {cells - len(found)} of {cells} cells still lack answers of other shards; "
+            f"{name}: {cells - len(found)} of {cells} cells still lack answers of other shards; "
             f"once all are in {running.out}, the same command without --shard puts them together"
         )
     _print_all(found, running)

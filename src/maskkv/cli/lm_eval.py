@@ -15,7 +15,8 @@ from maskkv.errors import InputError
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
-    from maskkv.eval.lm_eval.run import Study
+    from maskkv.eval.lm_eval.harness import Harness
+    from maskkv.eval.runs import Study
     from maskkv.json_lines import Record
 
 
@@ -48,12 +49,15 @@ class LmEvalFlags:
             raise InputError("lm-evaluation-harness is not installed: pip install 'maskkv[lm-eval]'")
 
 
-def run(llm: LanguageModel, name: str, study: Study, out: Path) -> list[Record]:
+def run(llm: LanguageModel, name: str, harness: Harness, study: Study, out: Path) -> list[Record]:
     """Run the tasks, print what is no mean of scores from 0 to 1, and return the records of the rest."""
     from maskkv.eval import table
-    from maskkv.eval.lm_eval import run
+    from maskkv.eval.lm_eval.harness import BENCHMARK, run
+    from maskkv.eval.lm_eval.requests import from_line
+    from maskkv.eval.store import Store
 
-    records = run.run(llm, name, study, out)
+    with Store(from_line, out, BENCHMARK) as store:
+        records = run(llm, name, harness, study, store)
     shares = [record for record in records if _is_share(record)]
     for record in records:
         if not _is_share(record):

@@ -46,8 +46,8 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Report one answer and what it cost; `tokens` counts up to the end token.
+class ScoredAnswer:
+    """Report one answer, its score and what it cost; `tokens` counts up to the end token.
 
     `latency_s` and `peak_memory_bytes` are None where the variants of an example shared the prompt's pass: such a time
     belongs to no variant. `prompt_passes` counts the steps that read the prompt; None in lines from
@@ -69,6 +69,23 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class UnscoredAnswer:
+    """Report one answer that another program scores, and what it cost.
+
+    `tokens` counts those that were certain when it ended. `latency_s` is None where other sequences ran side by side.
+    """
+
+    text: str
+    prompt_length: int
+    gen_length: int
+    tokens: int
+    steps: int
+    cache_bytes: int
+    full_cache_bytes: int
+    latency_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Answered:
     """Hold the answers to one example, in the variants' order."""
 
@@ -76,7 +93,7 @@ class Answered:
     number: int
     prompt_length: int
     gen_length: int
-    answers: tuple[Answer, ...]
+    answers: tuple[ScoredAnswer, ...]
 
 
 def fitted(schedule: Generation, example: Example) -> Generation:
@@ -102,7 +119,7 @@ def answer(llm: LanguageModel, unit: Unit, schedule: Generation, isolated: bool)
     ]
 
 
-Found = dict[tuple[int, int], Answer]
+Found = dict[tuple[int, int], ScoredAnswer]
 """Answers by the example's number and the variant's place."""
 
 
@@ -135,7 +152,7 @@ def _alone(
         result = llm.generate_ids(
             example.prompt, fitted(schedule, example), policy=variant.policy, budget=variant.budget
         )
-        found[number, index] = Answer(
+        found[number, index] = ScoredAnswer(
             *variant.names,
             text=result.text,
             score=example.score(result.text),
@@ -156,10 +173,10 @@ def _pairs(examples: dict[int, Example], variants: Sequence[Variant]) -> Iterato
             yield (number, index), variant
 
 
-def _reported(llm: LanguageModel, sequence: RunningSequence, example: Example) -> Answer:
+def _reported(llm: LanguageModel, sequence: RunningSequence, example: Example) -> ScoredAnswer:
     tokens = sequence.response()
     text = llm.text.decode_response(tokens, llm.model.config.eos_ids)
-    return Answer(
+    return ScoredAnswer(
         *Variant(sequence.settings.policy, sequence.settings.budget).names,
         text=text,
         score=example.score(text),

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 
-from maskkv import records
-from maskkv.errors import InputError
-from maskkv.eval.answering import Variant
+from maskkv.eval.answering import ScoredAnswer, UnscoredAnswer, Variant
 from maskkv.eval.benchmark import Task
-from maskkv.eval.store import Conditions, Held, Key
+from maskkv.eval.conditions import Conditions, Held, Key
 from maskkv.json_lines import Record
 from maskkv.statistics import retention, standard_error
 
@@ -27,6 +24,7 @@ def cell(conditions: Conditions, task: Task, variant: Variant, known: dict[Key, 
     present = [each for each in held if each is not None]
     if len(present) < len(held):
         return None
+    answers = [each.answer for each in present]
     return {
         "benchmark": task.benchmark,
         **conditions.model,
@@ -42,8 +40,9 @@ def cell(conditions: Conditions, task: Task, variant: Variant, known: dict[Key, 
         "seed": conditions.schedule["seed"],
         "gen_length": max(each.gen_length for each in present),
         "schedule": conditions.schedule,
-        **_scores([each.answer.score for each in present]),
-        **_costs(present),
+        **_scores([each.score for each in answers]),
+        **costs([each.prompt_length for each in present], answers),
+        **_counted(answers),
         "shared_prompt_pass": conditions.shared_prompt_pass,
         **_environment([each.environment for each in present]),
     }
@@ -58,34 +57,6 @@ def merged(old: Sequence[Record], new: Sequence[Record]) -> list[Record]:
         if record["policy_name"] in REFERENCES and _kv_dtype(record) == "auto"
     }
     return [{**record, "retention": _retention(record, bases)} for record in cells.values()]
-
-
-def keep(file: Path, found: Sequence[Record]) -> list[Record]:
-    """Write records beside those that a file has, and return them with their retention.
-
-    Raises:
-        InputError: The file cannot be read or written, or it holds anything else.
-    """
-    everything = records.update(file, lambda old: merged(_checked(file, old), found))
-    own = {identity(record) for record in found}
-    return [record for record in everything if identity(record) in own]
-
-
-def held(file: Path) -> list[Record]:
-    """Return the records of a file; InputError if it cannot be read or holds anything else."""
-    return _checked(file, list(records.read(file)))
-
-
-def _checked(file: Path, old: list[Record]) -> list[Record]:
-    for record in old:
-        own, name = record.get("scores"), record.get("policy_name")
-        if not isinstance(own, list) or not all(map(_is_score, own)) or not isinstance(name, str):
-            raise InputError(f"{file} holds a line that is no record of scores: move it away")
-    return old
-
-
-def _is_score(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53  # NaN is not
 
 
 _SAME_EXAMPLES = (
@@ -137,22 +108,28 @@ def _scores(scores: Sequence[float]) -> Record:
     return {"score": fmean(scores), "standard_error": standard_error(scores), "scores": list(scores)}
 
 
-def _costs(held: Sequence[Held]) -> Record:
-    answers = [each.answer for each in held]
-    latencies = [each.latency_s for each in answers if each.latency_s]
+def _counted(answers: Sequence[ScoredAnswer]) -> Record:
+    """Return passes and peak memory, where all answers say theirs."""
     peaks = [each.peak_memory_bytes for each in answers if each.peak_memory_bytes is not None]
     passes = [each.prompt_passes for each in answers if each.prompt_passes is not None]
+    return {
+        "mean_prompt_passes": fmean(passes) if len(passes) == len(answers) else None,
+        "peak_memory_bytes": max(peaks) if len(peaks) == len(answers) else None,
+    }
+
+
+def costs(prompt_lengths: Sequence[int], answers: Sequence[ScoredAnswer | UnscoredAnswer]) -> Record:
+    """Return what answers cost on average; without a speed unless all of them were timed."""
+    latencies = [each.latency_s for each in answers if each.latency_s]
     timed = len(latencies) == len(answers)
     return {
-        "mean_prompt_length": fmean([each.prompt_length for each in held]),
-        "mean_steps": fmean([each.steps for each in answers]),
-        "mean_prompt_passes": fmean(passes) if len(passes) == len(answers) else None,
-        "mean_tokens": fmean([each.tokens for each in answers]),
-        "mean_cache_bytes": fmean([each.cache_bytes for each in answers]),
-        "mean_full_cache_bytes": fmean([each.full_cache_bytes for each in answers]),
+        "mean_prompt_length": fmean(prompt_lengths),
+        "mean_steps": fmean(each.steps for each in answers),
+        "mean_tokens": fmean(each.tokens for each in answers),
+        "mean_cache_bytes": fmean(each.cache_bytes for each in answers),
+        "mean_full_cache_bytes": fmean(each.full_cache_bytes for each in answers),
         "mean_latency_s": fmean(latencies) if timed else None,
         "tokens_per_s": sum(each.tokens for each in answers) / math.fsum(latencies) if timed else None,
-        "peak_memory_bytes": max(peaks) if len(peaks) == len(answers) else None,
     }
 
 

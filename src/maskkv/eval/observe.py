@@ -27,7 +27,7 @@ from maskkv.decoding.sampler import propose
 from maskkv.errors import InputError
 from maskkv.eval.answering import fitted
 from maskkv.eval.benchmark import Task
-from maskkv.eval.store import Conditions
+from maskkv.eval.conditions import Conditions
 from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
 from maskkv.json_lines import Record

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from pathlib import Path
 
-from maskkv import records
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
-from maskkv.eval import cells, store
+from maskkv.eval import cells
 from maskkv.eval.answering import Answered, Unit, Variant, answer, fitted
 from maskkv.eval.benchmark import Task
-from maskkv.eval.store import Conditions, Held, Key
+from maskkv.eval.conditions import Conditions, Held, Key
+from maskkv.eval.store import Store
 from maskkv.eval.workers import side_by_side
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
@@ -26,22 +25,16 @@ TOGETHER = 16
 
 @dataclass(frozen=True)
 class Study:
-    """Say what is measured: every task, all of one benchmark, under every variant.
+    """Say how tasks are measured: under every variant.
 
     `schedule` is every answer's but for `gen_length`, the example's own. `isolated` runs every answer by itself, and
     measures its time and memory. Shard (i, n) does every n-th unit, i counted from 1.
     """
 
-    tasks: Sequence[Task]
     variants: Sequence[Variant]
     schedule: Generation = field(default_factory=Generation)
     isolated: bool = False
     shard: tuple[int, int] = (1, 1)
-
-    @property
-    def benchmark(self) -> str:
-        """Return the name of the benchmark."""
-        return self.tasks[0].benchmark
 
 
 OnAnswers = Callable[[Sequence[Answered], int], None]
@@ -60,51 +53,49 @@ def variants(policies: Sequence[Policy], budgets: Sequence[int]) -> list[Variant
 def run(
     llm: LanguageModel,
     loading: Loading,
+    tasks: Sequence[Task],
     study: Study,
-    folder: Path,
+    store: Store[Key, Held],
     jobs: int = 1,
     on_answers: OnAnswers = lambda answered, total: None,
 ) -> list[Record]:
-    """Answer what `folder` has no answers to yet, and return the records of all cells that are complete.
+    """Answer what the store has no answers to yet, and return the records of all cells that are complete.
 
-    `loading` is how the other processes (`jobs` > 1) load the model. The answers are in
-    `folder/BENCHMARK.answers*.jsonl`, the records in `folder/BENCHMARK.jsonl`.
+    The tasks are of one benchmark, that of the store. `loading` is how the other processes (`jobs` > 1) load the
+    model.
 
     Raises:
-        InputError: A task cannot be put to this model, a file in the folder is none of ours, or another run writes to
-            this one's.
+        InputError: A task cannot be put to this model, or a file cannot be written.
     """
-    _check(llm, study)
+    _check(llm, tasks, study)
     conditions = Conditions.of(llm, loading.name, study.schedule, study.isolated)
-    cells.held(_file(study, folder))  # what is none of ours is refused before hours are spent
-    with records.Journal(store.file(folder, study.benchmark, study.shard)) as journal:
-        known = store.held(folder, study.benchmark)
-        missing = [unit for whole in _units(study) for unit in _missing(whole, conditions, known)]
-        total = sum(unit.size for unit in missing)
-        on_answers([], total)
-        for answered in _answered(llm, loading, study, missing, jobs):
-            store.append(journal, conditions, answered)
-            on_answers(answered, total)
-    return _recorded(conditions, study, folder)
+    missing = [unit for whole in _units(tasks, study) for unit in _missing(whole, conditions, store.known)]
+    total = sum(unit.size for unit in missing)
+    on_answers([], total)
+    for answered in _answered(llm, loading, study, missing, jobs):
+        store.add([conditions.line(each) for each in answered])
+        on_answers(answered, total)
+    found = (cells.cell(conditions, task, variant, store.known) for task in tasks for variant in study.variants)
+    return store.keep([record for record in found if record is not None])
 
 
-def _check(llm: LanguageModel, study: Study) -> None:
+def _check(llm: LanguageModel, tasks: Sequence[Task], study: Study) -> None:
     """Try the first example of each task before hours are spent on others."""
-    for task in study.tasks:
+    for task in tasks:
         if not task.numbers:
             raise InputError(f"{task.name} has no examples: expected at least 1")
         fitted(study.schedule, task.example(llm, task.numbers[0]))
 
 
-def _units(study: Study) -> list[Unit]:
+def _units(tasks: Sequence[Task], study: Study) -> list[Unit]:
     """Cut the tasks into units, turn by turn so that all tasks advance, and take this shard's part of each task."""
     size = max(1, TOGETHER // len(study.variants))
-    longest = max(len(task.numbers) for task in study.tasks)
+    longest = max(len(task.numbers) for task in tasks)
     index, count = study.shard
     return [
         Unit(task, tuple(task.numbers[turn * size : (turn + 1) * size]), tuple(study.variants))
         for turn in range(-(-longest // size))
-        for place, task in enumerate(study.tasks)
+        for place, task in enumerate(tasks)
         if turn * size < len(task.numbers) and (turn + place) % count == index - 1
     ]
 
@@ -129,19 +120,3 @@ def _answered(
     # All in one dtype: what `auto` chooses may depend on the memory that is free.
     alike = replace(loading, dtype=str(llm.model.dtype))
     return side_by_side(units, alike, study.schedule, study.isolated, jobs)
-
-
-def _recorded(conditions: Conditions, study: Study, folder: Path) -> list[Record]:
-    """Write the records of the study's complete cells beside those of earlier ones, and return them."""
-    known = store.held(folder, study.benchmark)
-    found = [
-        record
-        for task in study.tasks
-        for variant in study.variants
-        if (record := cells.cell(conditions, task, variant, known)) is not None
-    ]
-    return cells.keep(_file(study, folder), found)
-
-
-def _file(study: Study, folder: Path) -> Path:
-    return folder / f"{study.benchmark}.jsonl"

@@ -1,152 +1,93 @@
-"""What is known already: answers as JSON lines, one line per example, appended unit by unit.
+"""What is known already: answers as JSON lines, appended as they come, and the records that are computed from them.
 
-An answer counts for a study if model, dtype, schedule, task, settings and example number are the same, whoever
-measured it and whenever: shards write files of their own, and all files of a folder are read together.
+Shards write files of their own, and all files of a folder are read together.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from maskkv import records
-from maskkv.api import LanguageModel
-from maskkv.checkpoints import weights
 from maskkv.errors import InputError
-from maskkv.eval.answering import Answer, Answered
-from maskkv.eval.benchmark import Task
-from maskkv.eval.fields import filled, whole
-from maskkv.generation import Generation
+from maskkv.eval import cells
 from maskkv.json_lines import Record
 
+Key = TypeVar("Key", bound=Hashable)
+Known = TypeVar("Known")
+Read = Callable[[Record], Iterable[tuple[Key, Known]]]
+"""Take a line apart into answers and what decides each; KeyError or TypeError if it is no line of answers."""
 
-@dataclass(frozen=True)
-class Conditions:
-    """Say what all answers of a run have in common: the model, the schedule, the machine.
 
-    `schedule` has no `gen_length`, which is the example's own. `shared_prompt_pass` says that the variants of an
-    example ran together, so that no variant has a latency of its own.
+class Answers(Generic[Key, Known]):
+    """Hold answers in memory, each under all that decides it."""
+
+    def __init__(self, read: Read[Key, Known]) -> None:
+        self.known: dict[Key, Known] = {}
+        self._read = read
+
+    def add(self, lines: Sequence[Record]) -> None:
+        """Take in lines of answers."""
+        for line in lines:
+            self.known.update(self._read(line))
+
+
+class Store(Answers[Key, Known], AbstractContextManager["Store[Key, Known]"]):
+    """Hold the answers and records that a folder's files have of one benchmark; no other run adds to them meanwhile.
+
+    Shard (i, n) adds to a file of its own, (1, 1) is the whole. The files are read once, when the store is made.
+
+    Raises:
+        InputError: A file in the folder is none of ours, or another run writes to this one's.
     """
 
-    model: Record
-    schedule: Record
-    shared_prompt_pass: bool
-    environment: Record
+    def __init__(self, read: Read[Key, Known], folder: Path, benchmark: str, shard: tuple[int, int] = (1, 1)) -> None:
+        super().__init__(read)
+        self._records = folder / f"{benchmark}.jsonl"
+        _checked(self._records, list(records.read(self._records)))  # refused before hours are spent
+        part = "" if shard == (1, 1) else f"-{shard[0]}-of-{shard[1]}"
+        self._journal = records.Journal(folder / f"{benchmark}.answers{part}.jsonl")
+        try:
+            for file in sorted(folder.glob(f"{benchmark}.answers*.jsonl")):
+                self._take_in(file)
+        except BaseException:
+            self.__exit__()
+            raise
 
-    @classmethod
-    def of(cls, llm: LanguageModel, name: str, schedule: Generation, isolated: bool) -> Conditions:
-        """Describe a loaded model and how it is run."""
-        model: Record = {
-            "model": name,
-            "fingerprint": weights.fingerprint(llm.model),
-            "dtype": str(llm.model.dtype).removeprefix("torch."),
-            "quantize": weights.quantization(llm.model),
-            "kv_dtype": llm.kv_dtype,
-            "rope_scale": llm.rope_scale,
-            "profile": None if llm.profile is None else _digest(llm.profile.importance),
-        }
-        environment: Record = {"device": str(llm.model.device), **records.environment()}
-        return cls(model, _without_length(schedule), not isolated, environment)
+    def __exit__(self, *_: object) -> None:
+        self._journal.__exit__()
 
-    def identity(self, task: Task) -> str:
-        """Return what an answer's line must agree in to count for this task."""
-        return _identity(
-            {
-                **asdict(self),
-                "benchmark": task.benchmark,
-                "task": task.name,
-                "settings": task.settings,
-            }
-        )
+    def add(self, lines: Sequence[Record]) -> None:
+        """Write lines of answers and take them in; one that is cut off, should the process end, does not count."""
+        self._journal.extend(lines)
+        super().add(lines)
 
-    def line(self, answered: Answered) -> Record:
-        """Put the answers to one example into a line."""
-        return {
-            "benchmark": answered.task.benchmark,
-            "task": answered.task.name,
-            "settings": answered.task.settings,
-            "number": answered.number,
-            "prompt_length": answered.prompt_length,
-            "gen_length": answered.gen_length,
-            "answers": [asdict(answer) for answer in answered.answers],
-            **asdict(self),
-        }
+    def keep(self, found: Sequence[Record]) -> list[Record]:
+        """Write records beside those that the folder has, and return them with their retention.
+
+        Raises:
+            InputError: The file cannot be read or written, or it holds anything else.
+        """
+        everything = records.update(self._records, lambda old: cells.merged(_checked(self._records, old), found))
+        own = {cells.identity(record) for record in found}
+        return [record for record in everything if cells.identity(record) in own]
+
+    def _take_in(self, file: Path) -> None:
+        try:
+            super().add(list(records.read(file)))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{file} holds a line that is no line of answers ({error}): move it away") from None
 
 
-@dataclass(frozen=True)
-class Held:
-    """Hold one answer with what its line says of the example and the machine."""
-
-    prompt_length: int
-    gen_length: int
-    environment: Record
-    answer: Answer
+def _checked(file: Path, old: list[Record]) -> list[Record]:
+    for record in old:
+        own, name = record.get("scores"), record.get("policy_name")
+        if not isinstance(own, list) or not all(map(_is_score, own)) or not isinstance(name, str):
+            raise InputError(f"{file} holds a line that is no record of scores: move it away")
+    return old
 
 
-Key = tuple[str, int, str, int | None]
-"""A line's identity, the example's number, and the variant's `key`."""
-
-
-def file(folder: Path, benchmark: str, shard: tuple[int, int]) -> Path:
-    """Return the file that a shard's answers go to; the whole is the shard 1 of 1."""
-    part = "" if shard == (1, 1) else f"-{shard[0]}-of-{shard[1]}"
-    return folder / f"{benchmark}.answers{part}.jsonl"
-
-
-def append(journal: records.Journal, conditions: Conditions, unit: Sequence[Answered]) -> None:
-    """Add the answers of a unit; should the process end while it writes, a line that was cut off does not count."""
-    journal.extend([conditions.line(answered) for answered in unit])
-
-
-def held(folder: Path, benchmark: str) -> dict[Key, Held]:
-    """Read all answers that a folder's files hold."""
-    found: dict[Key, Held] = {}
-    for path in sorted(folder.glob(f"{benchmark}.answers*.jsonl")):
-        for line in records.read(path):
-            try:
-                found.update(_read(line))
-            except (KeyError, TypeError) as error:
-                raise InputError(f"{path} holds a line that is no line of answers ({error}): move it away") from None
-    return found
-
-
-def _read(line: Record) -> Iterator[tuple[Key, Held]]:
-    identity = _identity(line)
-    number, prompt, response = (whole(name, line[name]) for name in ("number", "prompt_length", "gen_length"))
-    environment, answers = line["environment"], line["answers"]
-    if not isinstance(environment, dict) or not isinstance(answers, list):
-        raise TypeError("environment or answers")
-    for fields in answers:
-        answer = filled(Answer, fields)
-        if answer.score > 1:
-            raise TypeError(f"score is {answer.score}")
-        yield (identity, number, answer.policy, answer.budget), Held(prompt, response, environment, answer)
-
-
-def _identity(line: Record) -> str:
-    model, schedule = line["model"], line["schedule"]
-    if not isinstance(model, dict) or not isinstance(schedule, dict):
-        raise TypeError("model or schedule")
-    # Where the weights were called something else, or lay elsewhere, they are the same by their fingerprint. A line
-    # from before a setting existed was measured with what is that setting's default.
-    alike = {
-        "model": {
-            "quantize": None,
-            "kv_dtype": "auto",
-            **{name: value for name, value in model.items() if name != "model"},
-        },
-        "schedule": {**_without_length(Generation()), **schedule},
-        **{name: line[name] for name in ("benchmark", "task", "settings", "shared_prompt_pass")},
-    }
-    return json.dumps(alike, sort_keys=True)
-
-
-def _without_length(schedule: Generation) -> Record:
-    return {name: value for name, value in asdict(schedule).items() if name != "gen_length"}
-
-
-def _digest(importance: Sequence[float]) -> str:
-    return hashlib.sha256(json.dumps(importance).encode()).hexdigest()[:16]
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53  # NaN is not

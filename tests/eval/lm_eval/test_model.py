@@ -10,13 +10,13 @@ from lm_eval.api.registry import get_model
 
 import maskkv
 from maskkv.errors import CheckpointError, InputError
+from maskkv.eval.answering import UnscoredAnswer
 from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.answers import Answer, Answers, Request, key
 from maskkv.eval.lm_eval.model import MaskKVModel
-from maskkv.eval.lm_eval.requests import read
+from maskkv.eval.lm_eval.requests import Asked, Request, from_line, key, read
+from maskkv.eval.store import Store
 from maskkv.generation import Generation
 from maskkv.loading import Loading
-from maskkv.records import Journal
 from tests.eval.byte_level import save_byte_level
 
 CONTEXTS = ("How many?", "A longer question, with ü: how many?", "Q")
@@ -38,6 +38,10 @@ def requests(*arguments):
         Instance(request_type="generate_until", doc={}, arguments=each, idx=0, metadata=("quiz", number, 1))
         for number, each in enumerate(arguments)
     ]
+
+
+def opened(folder):
+    return Store(from_line, folder, "lm-eval")
 
 
 def alone(llm, context, **settings):
@@ -77,21 +81,21 @@ def test_repeated_requests_draw_anew_and_reproducibly(llm):
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(llm, tmp_path, monkeypatch):
-    file = tmp_path / "answers.jsonl"
+    file = tmp_path / "lm-eval.answers.jsonl"
     short = {**GREEDY, "max_gen_toks": 8}
     asked = requests(*((context, short) for context in CONTEXTS))
     whole = MaskKVModel(llm).generate_until(asked)
-    with Journal(file) as journal:
-        MaskKVModel(llm, known=Answers(journal)).generate_until(asked[:1])
+    with opened(tmp_path) as store:
+        MaskKVModel(llm, store=store).generate_until(asked[:1])
     held = file.read_text()
-    with Journal(file) as journal:
-        model = MaskKVModel(llm, known=Answers(journal))
+    with opened(tmp_path) as store:
+        model = MaskKVModel(llm, store=store)
         assert model.generate_until(asked) == whole
     assert file.read_text().startswith(held)
     assert len(file.read_text().splitlines()) == 3
     monkeypatch.setattr("maskkv.decoding.engine.Engine.step", None)  # nothing is left to do
-    with Journal(file) as journal:
-        again = MaskKVModel(llm, known=Answers(journal))
+    with opened(tmp_path) as store:
+        again = MaskKVModel(llm, store=store)
     assert again.generate_until(asked) == whole
     assert again.answers == model.answers
 
@@ -119,21 +123,27 @@ def test_another_prompt_model_policy_or_budget_is_another_answer(llm, folder):
     assert key(llm, "f", replace(request, task="other"), timed=False) == others[0]
 
 
+def test_answers_from_before_options_had_their_names_count(folder):
+    """A key is what it was when `min_confidence`, `value_drift` and `boundary_layers` had other names."""
+    llm = maskkv.load(folder, budget=4, dtype="float32")
+    request = Request("quiz", (1, 2), Asked(Generation(), ("x",)))
+    assert key(llm, "f", request, timed=False) == "8930b04927aab1c9a9181a36256ceea40f8d702f4fef1c768ecd420cb7716bf7"
+
+
 def test_a_file_of_something_else_is_refused(tmp_path):
-    file = tmp_path / "answers.jsonl"
-    file.write_text('{"key": "x", "text": "y"}\n')
-    with Journal(file) as journal, pytest.raises(InputError, match=r"answers\.jsonl holds a line that is no answer"):
-        Answers(journal)
+    (tmp_path / "lm-eval.answers.jsonl").write_text('{"key": "x", "text": "y"}\n')
+    with pytest.raises(InputError, match=r"lm-eval\.answers\.jsonl holds a line that is no line of answers"):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("text", None), ("steps", "8"), ("tokens", 8.5), ("latency_s", math.nan), ("colour", "red")]
 )
 def test_an_answer_of_another_type_is_named(tmp_path, name, value):
-    file = tmp_path / "answers.jsonl"
-    file.write_text(json.dumps({"key": "x", **asdict(Answer("", 1, 8, 8, 8, 1, 1)), name: value}))
-    with Journal(file) as journal, pytest.raises(InputError, match=rf"holds a line that is no answer \(.*{name}"):
-        Answers(journal)
+    line = {"key": "x", **asdict(UnscoredAnswer("", 1, 8, 8, 8, 1, 1)), name: value}
+    (tmp_path / "lm-eval.answers.jsonl").write_text(json.dumps(line))
+    with pytest.raises(InputError, match=rf"holds a line that is no line of answers \(.*{name}"):
+        opened(tmp_path)
 
 
 def test_an_answer_alone_is_timed(llm):

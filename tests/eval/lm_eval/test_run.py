@@ -14,11 +14,12 @@ import maskkv
 from maskkv import policies, records
 from maskkv.cli import main
 from maskkv.errors import InputError
-from maskkv.eval.answering import Variant
-from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.answers import Answer
-from maskkv.eval.lm_eval.run import Harness, Study, _measured, run
-from maskkv.generation import Generation
+from maskkv.eval.answering import UnscoredAnswer, Variant
+from maskkv.eval.lm_eval import arguments, harness
+from maskkv.eval.lm_eval.harness import Harness, _measured
+from maskkv.eval.lm_eval.requests import from_line
+from maskkv.eval.runs import Study
+from maskkv.eval.store import Store
 from tests.eval.byte_level import save_byte_level
 
 DOCUMENTS = [
@@ -76,6 +77,11 @@ def quizzes(tmp_path, offline):
     return tmp_path
 
 
+def run(llm, harnessed, out):
+    with Store(from_line, out, "lm-eval") as store:
+        return harness.run(llm, "bytes", harnessed, Study(variants(4)), store)
+
+
 def variants(*budgets):
     return [Variant(policies.named("full"), None), *(Variant(policies.named("maskkv"), each) for each in budgets)]
 
@@ -83,8 +89,7 @@ def variants(*budgets):
 def test_records_are_like_those_of_other_benchmarks(llm, quizzes, monkeypatch):
     # A model that knows the first answer only.
     monkeypatch.setattr("maskkv.eval.lm_eval.model.cut", lambda text, until: "2")
-    study = Study(Harness(("quiz",), quizzes), variants(4), Generation())
-    full, ours = run(llm, "bytes", study, quizzes / "out")
+    full, ours = run(llm, Harness(("quiz",), quizzes), quizzes / "out")
     assert (full["policy_name"], ours["policy_name"], ours["budget"]) == ("full", "maskkv", 4)
     assert ours["task"] == "quiz exact_match"
     assert (ours["scores"], ours["n"]) == ([1.0, 0.0, 0.0], 3)
@@ -98,12 +103,11 @@ def test_records_are_like_those_of_other_benchmarks(llm, quizzes, monkeypatch):
 
 
 def test_answers_are_kept_and_not_asked_again(llm, quizzes, monkeypatch):
-    study = Study(Harness(("quiz",), quizzes, n=2, chat=True), variants(4), Generation())
-    first = run(llm, "bytes", study, quizzes / "out")
+    first = run(llm, Harness(("quiz",), quizzes, n=2, chat=True), quizzes / "out")
     assert [each["n"] for each in first] == [2, 2]
     assert len((quizzes / "out" / "lm-eval.answers.jsonl").read_text().splitlines()) == 4
     monkeypatch.setattr("maskkv.decoding.engine.Engine.step", None)  # nothing is left to do
-    assert run(llm, "bytes", study, quizzes / "out") == first
+    assert run(llm, Harness(("quiz",), quizzes, n=2, chat=True), quizzes / "out") == first
 
 
 @pytest.mark.parametrize(
@@ -124,19 +128,18 @@ def test_a_metric_that_is_no_number_is_recorded_as_none(values, total, scores, s
         "versions": {},
         "n-shot": {},
     }
-    (found,) = _measured(results, "quiz", [Answer("", 1, 8, 8, 8, 1, 1)] * 2, chat=False)
+    (found,) = _measured(results, "quiz", [UnscoredAnswer("", 1, 8, 8, 8, 1, 1)] * 2, chat=False)
     assert (found["scores"], found["score"], found["n"]) == (scores, score, 2)
     assert found["standard_error"] == (pytest.approx(0.5 / 2**0.5) if scores else None)
 
 
 def test_two_runs_do_not_write_to_one_file(llm, quizzes):
     (quizzes / "out").mkdir()
-    study = Study(Harness(("quiz",), quizzes), variants(4), Generation())
     with (
         records.Journal(quizzes / "out" / "lm-eval.answers.jsonl"),
         pytest.raises(InputError, match=r"another run writes to .*lm-eval\.answers\.jsonl"),
     ):
-        run(llm, "bytes", study, quizzes / "out")
+        run(llm, Harness(("quiz",), quizzes), quizzes / "out")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +152,14 @@ def test_two_runs_do_not_write_to_one_file(llm, quizzes):
 )
 def test_tasks_that_cannot_be_run_are_refused(llm, quizzes, name, says):
     with pytest.raises(InputError) as caught:
-        run(llm, "bytes", Study(Harness((name,), quizzes), variants(4), Generation()), quizzes / "out")
+        run(llm, Harness((name,), quizzes), quizzes / "out")
     assert says in str(caught.value)
 
 
 @pytest.mark.slow
 def test_an_unknown_task_is_named(llm, quizzes):
     with pytest.raises(InputError, match="unknown task 'chess'"):
-        run(llm, "bytes", Study(Harness(("quiz", "chess"), quizzes), variants(4), Generation()), quizzes / "out")
+        run(llm, Harness(("quiz", "chess"), quizzes), quizzes / "out")
 
 
 def test_the_harness_s_own_command_line_is_documented_as_it_is():

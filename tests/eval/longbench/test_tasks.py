@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 import maskkv
 from maskkv.errors import InputError
 from maskkv.eval.longbench.tasks import RESERVED, Source, prompt_ids
-from maskkv.eval.runs import Study, run, variants
+from maskkv.eval.runs import Study, variants
 from maskkv.generation import Generation
 from maskkv.loading import Loading
 from maskkv.policies import named
 from tests.eval.byte_level import save_byte_level
+from tests.eval.examples import run
 
 TEMPLATES = {"hotpotqa": "Read: {context}\nAsk: {input}", "trec": "{context}\n{input}", "lcc": "{context}"}
 EXAMPLE = {"input": "Who?", "context": "Ann did.", "answers": ["Ann"], "all_classes": None}
@@ -128,8 +129,8 @@ def test_what_cannot_be_asked_is_refused(llm, data):
 
 def test_records_have_the_data_set_s_metric(model, llm, data, tmp_path):
     tasks = Source(data).tasks(llm, ["hotpotqa", "lcc"], [40], 1)
-    study = Study(tasks, variants([named("full"), named("maskkv")], [4]), Generation(block_length=32))
-    found = run(llm, model, study, tmp_path / "out")
+    study = Study(variants([named("full"), named("maskkv")], [4]), Generation(block_length=32))
+    found = run(llm, model, tmp_path / "out", tasks, study)
     assert [(each["task"], each["metric"], each["gen_length"], each["length"]) for each in found] == [
         ("hotpotqa", "f1", 32, 40),
         ("hotpotqa", "f1", 32, 40),

@@ -20,9 +20,10 @@ from maskkv.checkpoints import weights
 from maskkv.decoding.engine import Engine
 from maskkv.decoding.sequence import RunningSequence
 from maskkv.errors import InputError
+from maskkv.eval.answering import UnscoredAnswer
 from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.answers import Answer, Answers, Request, key
-from maskkv.eval.lm_eval.requests import cut, read
+from maskkv.eval.lm_eval.requests import Request, cut, from_line, key, read, to_line
+from maskkv.eval.store import Answers
 from maskkv.generation import Generation
 from maskkv.text.stream import Stream, first_stop
 
@@ -31,8 +32,8 @@ from maskkv.text.stream import Stream, first_stop
 class MaskKVModel(LM):  # type: ignore[misc]
     """Answer those requests of lm-evaluation-harness that generate text, under the model's policy and budget.
 
-    `together` sequences denoise side by side. `known` answers are not made again. `answers` are those to the latest
-    requests, by task and in the requests' order.
+    `together` sequences denoise side by side. What `store` has answers to is not asked again. `answers` are those to
+    the latest requests, by task and in the requests' order.
     """
 
     def __init__(
@@ -41,14 +42,14 @@ class MaskKVModel(LM):  # type: ignore[misc]
         schedule: Generation | None = None,
         *,
         together: int = arguments.TOGETHER,
-        known: Answers | None = None,
+        store: Answers[str, UnscoredAnswer] | None = None,
     ) -> None:
         super().__init__()
         self.llm = llm
         self.schedule = Generation(gen_length=arguments.GEN_LENGTH) if schedule is None else schedule
         self.together = together
-        self.known = Answers() if known is None else known
-        self.answers: dict[str, list[Answer]] = {}
+        self.store = Answers(from_line) if store is None else store
+        self.answers: dict[str, list[UnscoredAnswer]] = {}
         self._fingerprint = weights.fingerprint(llm.model)
         self._device = llm.model.device
         self._rendered: set[str] = set()
@@ -105,12 +106,12 @@ class MaskKVModel(LM):  # type: ignore[misc]
         """
         made = list(self._read(requests))
         keys = [key(self.llm, self._fingerprint, each, timed=self.together == 1) for each in made]
-        found = {place: held for place, each in enumerate(keys) if (held := self.known.get(each)) is not None}
+        found = {place: held for place, each in enumerate(keys) if (held := self.store.known.get(each)) is not None}
         missing = {place: each for place, each in enumerate(made) if place not in found}
         # A bar on terminals only, unless it is disabled.
         with tqdm(total=len(missing), desc="answering", disable=True if disable_tqdm else None) as bar:
             for place, answer in self._answered(missing):
-                self.known.add(keys[place], answer)
+                self.store.add([to_line(keys[place], answer)])
                 found[place] = answer
                 bar.update()
         answers = [found[place] for place in range(len(made))]
@@ -139,7 +140,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
             yield made.drawn_anew(repeats[context])
             repeats[context] += 1
 
-    def _answered(self, requests: Mapping[int, Request]) -> Iterator[tuple[int, Answer]]:
+    def _answered(self, requests: Mapping[int, Request]) -> Iterator[tuple[int, UnscoredAnswer]]:
         """Yield the places of the requests with their answers, as these are done."""
         engine = Engine(self.llm.model, self.llm.profile)
         waiting, running = deque(requests.items()), dict[int, _Running]()
@@ -174,10 +175,10 @@ class _Running:
         self._text += self._stream.push(sequence.canvas.response.tolist())
         return first_stop(self._text, self._request.asked.until) is not None
 
-    def answer(self, sequence: RunningSequence, timed: bool) -> Answer:
+    def answer(self, sequence: RunningSequence, timed: bool) -> UnscoredAnswer:
         """Report the text up to the stop."""
         latency = time.perf_counter() - self._start
-        return Answer(
+        return UnscoredAnswer(
             text=cut(self._text, self._request.asked.until),
             prompt_length=len(self._request.prompt),
             gen_length=self._request.asked.generation.gen_length,

@@ -1,15 +1,22 @@
-"""What a task of lm-evaluation-harness asks of one answer, in maskkv's own words."""
+"""What a task of lm-evaluation-harness asks of one answer, in maskkv's own words, and the line that keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from sys import float_info
 from typing import Any
 
+from maskkv.api import LanguageModel
 from maskkv.errors import InputError
+from maskkv.eval.answering import UnscoredAnswer
+from maskkv.eval.fields import filled
 from maskkv.generation import Generation
+from maskkv.json_lines import Record
+from maskkv.renamed import RENAMED
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """The names by which tasks give the length of an answer; the first one given counts."""
@@ -23,6 +30,45 @@ class Asked:
 
     generation: Generation
     until: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Hold what one request comes to: token ids, and how they are answered."""
+
+    task: str
+    prompt: tuple[int, ...]
+    asked: Asked
+
+    def drawn_anew(self, repeat: int) -> Request:
+        """Return the request with a seed of its own, for the repeat-th time it is made."""
+        generation = self.asked.generation
+        return replace(self, asked=replace(self.asked, generation=replace(generation, seed=generation.seed + repeat)))
+
+
+def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> str:
+    """Return a hash of all that decides an answer; `timed` ones are no others, but have a latency."""
+    importance = None if llm.profile is None else llm.profile.importance
+    decides = [
+        [fingerprint, str(llm.model.dtype), llm.kv_dtype, llm.rope_scale, importance],
+        [repr(llm.policy), llm.budget, timed],
+        [asdict(request.asked.generation), request.asked.until],
+        request.prompt,
+    ]
+    spelled = json.dumps(decides)
+    for before, now in RENAMED.items():  # a name that changes makes no other answer
+        spelled = spelled.replace(now, before)
+    return hashlib.sha256(spelled.encode()).hexdigest()
+
+
+def to_line(key: str, answer: UnscoredAnswer) -> Record:
+    """Put an answer into a line of its own."""
+    return {"key": key, **asdict(answer)}
+
+
+def from_line(line: Record) -> Iterator[tuple[str, UnscoredAnswer]]:
+    """Take a line apart; KeyError or TypeError if it is none."""
+    yield str(line["key"]), filled(UnscoredAnswer, {name: value for name, value in line.items() if name != "key"})
 
 
 def read(given: Mapping[str, Any], schedule: Generation) -> Asked:

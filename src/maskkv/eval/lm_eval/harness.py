@@ -13,16 +13,15 @@ from typing import Any
 from lm_eval.evaluator import simple_evaluate  # type: ignore[import-untyped]
 from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
 
-from maskkv import records
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.eval import cells
-from maskkv.eval.answering import Variant
+from maskkv.eval.answering import UnscoredAnswer, Variant
+from maskkv.eval.conditions import Conditions
 from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.answers import Answer, Answers
 from maskkv.eval.lm_eval.model import MaskKVModel
-from maskkv.eval.store import Conditions
-from maskkv.generation import Generation
+from maskkv.eval.runs import Study
+from maskkv.eval.store import Store
 from maskkv.json_lines import Record
 from maskkv.statistics import standard_error
 
@@ -80,41 +79,27 @@ class Harness:
         return loaded
 
 
-@dataclass(frozen=True)
-class Study:
-    """Say under which policies and budgets the tasks are run; `isolated` answers one request at a time."""
+def run(
+    llm: LanguageModel, name: str, harness: Harness, study: Study, store: Store[str, UnscoredAnswer]
+) -> list[Record]:
+    """Answer what the store has no answers to yet, and return the records: one per task, metric, filter and variant.
 
-    harness: Harness
-    variants: Sequence[Variant]
-    schedule: Generation
-    isolated: bool = False
-
-
-def run(llm: LanguageModel, name: str, study: Study, folder: Path) -> list[Record]:
-    """Answer what `folder` has no answers to yet, and return the records: one per task, metric, filter and variant.
-
-    `name` is what records call the model. The answers are in `folder/lm-eval.answers.jsonl`, the records in
-    `folder/lm-eval.jsonl`.
+    `name` is what records call the model.
 
     Raises:
-        InputError: A task cannot be put to this model, a file in the folder is none of ours, or another run writes to
-            it.
+        InputError: A task cannot be put to this model, or a file cannot be written.
     """
-    manager, file = study.harness.manager(), folder / f"{BENCHMARK}.jsonl"
-    cells.held(file)  # what is none of ours is refused before hours are spent
+    manager, conditions = harness.manager(), Conditions.of(llm, name, study.schedule, isolated=True)
     found: list[Record] = []
-    with records.Journal(folder / f"{BENCHMARK}.answers.jsonl") as journal:
-        known = Answers(journal)
-        for variant in study.variants:
-            model = _under(variant, llm, study, known)
-            results = _evaluated(model, study.harness, manager)
-            about = _about(Conditions.of(model.llm, name, study.schedule, True), variant)
-            for task, answers in model.answers.items():
-                found += [{**about, **each} for each in _measured(results, task, answers, study.harness.chat)]
-    return cells.keep(file, found)
+    for variant in study.variants:
+        model = _under(variant, llm, study, store)
+        results, about = _evaluated(model, harness, manager), _about(conditions, variant)
+        for task, answers in model.answers.items():
+            found += [{**about, **each} for each in _measured(results, task, answers, harness.chat)]
+    return store.keep(found)
 
 
-def _under(variant: Variant, llm: LanguageModel, study: Study, known: Answers) -> MaskKVModel:
+def _under(variant: Variant, llm: LanguageModel, study: Study, store: Store[str, UnscoredAnswer]) -> MaskKVModel:
     """Return the model as the harness wants it, under a policy and budget."""
     blocks = -(-arguments.GEN_LENGTH // study.schedule.block_length)
     schedule = replace(study.schedule, gen_length=blocks * study.schedule.block_length)
@@ -126,7 +111,7 @@ def _under(variant: Variant, llm: LanguageModel, study: Study, known: Answers) -
         profile=llm.profile,
         loading=llm.loading,
     )
-    return MaskKVModel(own, schedule, together=1 if study.isolated else arguments.TOGETHER, known=known)
+    return MaskKVModel(own, schedule, together=1 if study.isolated else arguments.TOGETHER, store=store)
 
 
 def _evaluated(model: MaskKVModel, harness: Harness, manager: Any) -> _Results:
@@ -158,7 +143,7 @@ def _about(conditions: Conditions, variant: Variant) -> Record:
     }
 
 
-def _measured(results: _Results, task: str, answers: Sequence[Answer], chat: bool) -> list[Record]:
+def _measured(results: _Results, task: str, answers: Sequence[UnscoredAnswer], chat: bool) -> list[Record]:
     """Return what every metric of a task came to; the harness names them `metric,filter`."""
     found: list[Record] = []
     for name, value in results["results"][task].items():
@@ -182,7 +167,7 @@ def _measured(results: _Results, task: str, answers: Sequence[Answer], chat: boo
                 "score": float(value) if math.isfinite(value) else None,
                 "standard_error": standard_error(scores) if scores else None,
                 "scores": scores,
-                **_costs(answers),
+                **cells.costs([each.prompt_length for each in answers], answers),
             }
         )
     return found
@@ -194,20 +179,6 @@ def _scores(values: Sequence[object], total: float) -> list[float]:
         return []
     scores = [float(value) for value in values if isinstance(value, int | float)]
     return scores if scores and math.isclose(fmean(scores), total, abs_tol=1e-9) else []
-
-
-def _costs(answers: Sequence[Answer]) -> Record:
-    latencies = [each.latency_s for each in answers if each.latency_s]
-    timed = len(latencies) == len(answers)
-    return {
-        "mean_prompt_length": fmean([each.prompt_length for each in answers]),
-        "mean_steps": fmean([each.steps for each in answers]),
-        "mean_tokens": fmean([each.tokens for each in answers]),
-        "mean_cache_bytes": fmean([each.cache_bytes for each in answers]),
-        "mean_full_cache_bytes": fmean([each.full_cache_bytes for each in answers]),
-        "mean_latency_s": fmean(latencies) if timed else None,
-        "tokens_per_s": sum(each.tokens for each in answers) / math.fsum(latencies) if timed else None,
-    }
 
 
 def _reason(error: Exception) -> str:
