@@ -1,9 +1,12 @@
 """The published needle by its token arithmetic, and the bundled model's own."""
 
+from dataclasses import replace
+
 import pytest
 
 from maskkv.errors import InputError
 from maskkv.eval import haystack, niah
+from maskkv.eval.benchmark import Chosen
 from maskkv.eval.niah import OwnNeedle, PublishedNeedle, words_found
 from maskkv.mini import words
 
@@ -58,7 +61,7 @@ def test_the_score_is_the_share_of_the_expected_words(said, share):
 
 
 def test_the_published_grid_is_13_lengths_by_10_depths_up_to_the_trained_length(speller):
-    tasks = niah.tasks(speller, None, None, 0, None, [])
+    tasks = niah.tasks(speller, Chosen())
     assert len(tasks) == 130
     assert sorted({task.length for task in tasks})[-1] == 4096
     assert [task.depth for task in tasks[:10]] == [0, 11, 22, 33, 44, 56, 67, 78, 89, 100]
@@ -66,7 +69,7 @@ def test_the_published_grid_is_13_lengths_by_10_depths_up_to_the_trained_length(
 
 
 def test_a_closed_vocabulary_gets_needles_of_its_own(llm):
-    tasks = niah.tasks(llm, [64], [0, 100], 7, 2, [])
+    tasks = niah.tasks(llm, Chosen(lengths=[64], depths=[0, 100], first_seed=7, n=2))
     assert tasks == [OwnNeedle(64, 0, range(7, 9)), OwnNeedle(64, 100, range(7, 9))]
     example = tasks[0].example(llm, 7)
     answer = llm.text.decode(example.prompt[:6])
@@ -77,24 +80,24 @@ def test_a_closed_vocabulary_gets_needles_of_its_own(llm):
 def test_answers_belong_to_a_haystack(tmp_path, speller):
     file = tmp_path / "book.txt"
     file.write_text("once upon a time", encoding="utf-8")
-    (task,) = niah.tasks(speller, [LENGTH], [50], 0, None, [str(file)])
-    (other,) = niah.tasks(speller, [LENGTH], [50], 0, None, [str(file), str(file)])
+    generated = Chosen(lengths=[LENGTH], depths=[50])
+    (task,) = niah.tasks(speller, replace(generated, haystack=[str(file)]))
+    (other,) = niah.tasks(speller, replace(generated, haystack=[str(file), str(file)]))
     assert task.settings["haystack"] != other.settings["haystack"]
-    assert niah.tasks(speller, [LENGTH], [50], 0, None, [])[0].settings["haystack"] is None
+    assert niah.tasks(speller, generated)[0].settings["haystack"] is None
 
 
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
         ({"depths": [101]}, "depth 101: expected a percentage"),
-        ({"files": ["no-such-file"]}, "cannot read the haystack no-such-file"),
-        ({"files": ["no-such-file"], "n": 2}, "-n 2: the haystack makes one prompt"),
+        ({"haystack": ["no-such-file"]}, "cannot read the haystack no-such-file"),
+        ({"haystack": ["no-such-file"], "n": 2}, "-n 2: the haystack makes one prompt"),
     ],
 )
 def test_what_cannot_be_hidden_is_refused(speller, asked, says):
-    plain = {"lengths": None, "depths": None, "first_seed": 0, "n": None, "files": []}
     with pytest.raises(InputError, match=says):
-        niah.tasks(speller, **{**plain, **asked})
+        niah.tasks(speller, Chosen(**asked))
 
 
 def test_a_prompt_without_room_for_the_needle_is_refused(speller):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from maskkv import policies
 from maskkv.errors import InputError
 from maskkv.eval import ruler, runs
+from maskkv.eval.benchmark import Chosen
 from maskkv.eval.ruler import KINDS, RulerTask, _most, references_found
 from maskkv.eval.runs import Study
 from maskkv.generation import Generation
@@ -113,8 +114,8 @@ def test_the_score_is_the_share_of_references_contained_in_any_case():
     assert references_found(["AB"], "") == 0.0
 
 
-def test_the_catalogue_is_rulers_six_tasks_without_data():
-    tasks = ruler.tasks([512, 1024], 5, 2)
+def test_the_catalogue_is_rulers_six_tasks_without_data(llm):
+    tasks = ruler.tasks(llm, Chosen(lengths=[512, 1024], n=2, first_seed=5))
     assert [task.name for task in tasks[:6]] == [
         "niah_single_1",
         "niah_multikey_2",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,16 +23,23 @@ from maskkv.loading import Loading
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
     from maskkv.eval.answering import Answered
-    from maskkv.eval.benchmark import Task
+    from maskkv.eval.benchmark import Chosen, Task
     from maskkv.eval.lm_eval.harness import Harness
     from maskkv.eval.table import Table
     from maskkv.json_lines import Record
 
-BENCHMARKS = ("mini", "niah", "ruler", "longbench", "lm-eval", "observe")
+BENCHMARKS = {
+    "mini": "maskkv.eval.mini",
+    "niah": "maskkv.eval.niah",
+    "ruler": "maskkv.eval.ruler",
+    "longbench": "maskkv.eval.longbench.tasks",
+}
+"""Every benchmark, with the module that lists its tasks."""
 LM_EVAL = "lm-eval"
 """Another program's benchmarks, which make their own requests and scores."""
 OBSERVE = "observe"
 """No benchmark, but its examples are chosen like theirs: nothing is scored, and no policy takes part."""
+NAMES = (*BENCHMARKS, LM_EVAL, OBSERVE)
 FIRST_SEED = 1000
 
 
@@ -85,18 +93,38 @@ class ExampleFlags(lm_eval.LmEvalFlags):
 
     def tasks(self, name: str, llm: LanguageModel) -> Sequence[Task]:
         """List the tasks of a benchmark that the flags leave."""
-        if name == "longbench":  # its files need not all be there
-            from maskkv.eval.longbench.tasks import Source
+        from maskkv.eval.observe import N
 
-            if self.haystack:
-                raise InputError("--haystack is for niah, longbench has texts of its own: leave it out")
-            return Source(self.data, self.prompts).tasks(llm, self.names, self.length, self.n)
-        tasks = self._all(name, llm)
+        if self.haystack and name != "niah":
+            own = "has texts of its own" if name == "longbench" else "makes its own text"
+            raise InputError(f"--haystack is for niah, {name} {own}: leave it out")
+        if (self.data or self.prompts) and name != "longbench":
+            raise InputError(f"--data and --prompts are for longbench, {name} reads no such files: leave them out")
+        chosen = self.chosen(N if name == OBSERVE else None)
+        module = importlib.import_module(BENCHMARKS["mini" if name == OBSERVE else name])
+        tasks: Sequence[Task] = module.tasks(llm, chosen)
+        if name == "longbench":  # it has names for several at once, and its files need not all be there
+            return tasks
         known = list(dict.fromkeys(task.name for task in tasks))
         for each in self.names:
             if each not in known:
                 raise InputError(f"unknown task {each!r}: {name} has {', '.join(known)}")
         return [task for task in tasks if not self.names or task.name in self.names]
+
+    def chosen(self, n: int | None) -> Chosen:
+        """Return what the benchmark is told; `n` examples per task, unless the flags say how many."""
+        from maskkv.eval.benchmark import Chosen
+
+        return Chosen(
+            names=self.names,
+            lengths=self.length or (),
+            n=self.n or n,
+            first_seed=self.first_seed,
+            depths=self.depth or (),
+            haystack=self.haystack or (),
+            data=self.data,
+            prompts=self.prompts,
+        )
 
     def check_lm_eval(self, running: RunFlags) -> None:
         """Refuse what lm-eval cannot do before a model is loaded."""
@@ -116,19 +144,6 @@ class ExampleFlags(lm_eval.LmEvalFlags):
             chat=self.apply_chat_template,
             unsafe_code=self.confirm_run_unsafe_code,
         )
-
-    def _all(self, name: str, llm: LanguageModel) -> Sequence[Task]:
-        from maskkv.eval import mini, niah, observe, ruler
-
-        if self.data or self.prompts:
-            raise InputError(f"--data and --prompts are for longbench, {name} reads no such files: leave them out")
-        if self.haystack and name != "niah":
-            raise InputError(f"--haystack is for niah, {name} makes its own text: leave it out")
-        if name == "niah":
-            return niah.tasks(llm, self.length, self.depth, self.first_seed, self.n, self.haystack or [])
-        if name == "ruler":
-            return ruler.tasks(self.length, self.first_seed, self.n)
-        return mini.tasks(self.length, self.first_seed, self.n or (observe.N if name == OBSERVE else None))
 
 
 @dataclass(frozen=True)
@@ -175,7 +190,7 @@ def _room(flags: Mapping[str, Any]) -> int:
 
 @flagged
 def evaluate(
-    benchmarks: Annotated[list[str], typer.Argument(metavar="NAME...", help=f"One of {', '.join(BENCHMARKS)}.")],
+    benchmarks: Annotated[list[str], typer.Argument(metavar="NAME...", help=f"One of {', '.join(NAMES)}.")],
     *,
     examples: ExampleFlags,
     variants: VariantFlags,
@@ -194,8 +209,8 @@ def evaluate(
     from maskkv.eval.store import Store
 
     for name in benchmarks:
-        if name not in BENCHMARKS:
-            raise InputError(f"unknown benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
+        if name not in NAMES:
+            raise InputError(f"unknown benchmark {name!r}: expected one of {', '.join(NAMES)}")
     if OBSERVE in benchmarks and (variants, mixing, running) != (VariantFlags(), PolicyFlags(), RunFlags(running.out)):
         raise InputError("observe watches a model without a cache, in one process: no flags but of examples and --out")
     if LM_EVAL in benchmarks:
@@ -206,7 +221,7 @@ def evaluate(
     llm = load(loading)
     if OBSERVE in benchmarks:
         observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
-    own = [name for name in dict.fromkeys(benchmarks) if name not in (LM_EVAL, OBSERVE)]
+    own = [name for name in dict.fromkeys(benchmarks) if name in BENCHMARKS]
     parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
     tell = Notice(llm)
     for name in own:

@@ -4,20 +4,43 @@ A benchmark is a file (or folder) of `maskkv.eval`. It has
 
 1. a frozen dataclass that satisfies `Task`: one row of the table. It travels to other processes, so it holds plain
    values only, and makes an `Example` when it is asked for one by number;
-2. a function that lists the tasks for what a user chose: lengths, seeds, files.
+2. a function `tasks(llm, chosen)` that lists the tasks for what a user chose: lengths, seeds, files;
+3. a line in `maskkv.cli.evaluate.BENCHMARKS`, which names the module.
 
-`maskkv.cli.evaluate` calls that function when the benchmark's name is given. Variants, batches, processes, shards,
-resumption, records and tables are the framework's: `runs.run(llm, loading, study, folder, …)` takes any tasks. See
-`maskkv.eval.mini` for the shortest example.
+Variants, batches, processes, shards, resumption, records and tables are the framework's:
+`runs.run(llm, loading, tasks, study, store, …)` takes any tasks. See `maskkv.eval.mini` for the shortest example.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from maskkv.api import LanguageModel
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Say which examples a user chose; empty or None leaves it to the benchmark.
+
+    `names` are tasks: a benchmark may list others as well, they are left out. `depths` and `haystack` are for needles,
+    `data` and `prompts` for benchmarks that read files.
+    """
+
+    names: Sequence[str] = ()
+    lengths: Sequence[int] = ()
+    n: int | None = None
+    first_seed: int = 0
+    depths: Sequence[int] = ()
+    haystack: Sequence[str] = ()
+    data: Path | None = None
+    prompts: Path | None = None
+
+    def seeds(self, n: int) -> range:
+        """Return the seeds of generated examples: `n`, unless the user chose how many."""
+        return range(self.first_seed, self.first_seed + (self.n or n))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import partial
 from maskkv import mini
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
-from maskkv.eval.benchmark import Example
+from maskkv.eval.benchmark import Chosen, Example
 
 LENGTH = 1024
 """Tokens of each prompt, at most, if nobody says otherwise."""
@@ -40,7 +40,7 @@ class MiniTask:
         return Example(llm.prompt_ids(made.content), made.gen_length, partial(mini.score, made))
 
 
-def tasks(lengths: Sequence[int] | None, first_seed: int, n: int | None) -> list[MiniTask]:
+def tasks(llm: LanguageModel, chosen: Chosen) -> list[MiniTask]:
     """List every bundled task at every length."""
-    numbers = range(first_seed, first_seed + (n or N))
-    return [MiniTask(name, length, numbers) for length in lengths or [LENGTH] for name in mini.TASKS]
+    numbers = chosen.seeds(N)
+    return [MiniTask(name, length, numbers) for length in chosen.lengths or [LENGTH] for name in mini.TASKS]

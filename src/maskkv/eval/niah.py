@@ -17,7 +17,7 @@ from maskkv import mini
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.eval import haystack
-from maskkv.eval.benchmark import Example
+from maskkv.eval.benchmark import Chosen, Example
 from maskkv.mini.needles import needle
 
 NEEDLE = "Remember, the best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day."
@@ -99,33 +99,25 @@ class OwnNeedle:
         return Example(llm.prompt_ids(made.content), made.gen_length, partial(mini.score, made))
 
 
-def tasks(
-    llm: LanguageModel,
-    lengths: Sequence[int] | None,
-    depths: Sequence[int] | None,
-    first_seed: int,
-    n: int | None,
-    files: Sequence[str],
-) -> list[PublishedNeedle] | list[OwnNeedle]:
+def tasks(llm: LanguageModel, chosen: Chosen) -> list[PublishedNeedle] | list[OwnNeedle]:
     """List all lengths and depths (percent) of the needle that the model can read.
 
     Raises:
         InputError: A depth is not from 0 to 100, or the haystack cannot be used.
     """
-    for depth in depths or ():
+    for depth in chosen.depths:
         if not 0 <= depth <= 100:
             raise InputError(f"depth {depth}: expected a percentage from 0 to 100")
-    if files and (n or 1) > 1:
-        raise InputError(f"-n {n}: the haystack makes one prompt per length and depth, leave -n out")
-    if not files and not _reads_english(llm):
-        numbers = range(first_seed, first_seed + (n or OWN_N))
-        return [OwnNeedle(length, depth, numbers) for length in lengths or OWN_LENGTHS for depth in depths or DEPTHS]
-    text = haystack.read(files) if files else None
-    numbers = range(first_seed, first_seed + (n or N))
+    if chosen.haystack and (chosen.n or 1) > 1:
+        raise InputError(f"-n {chosen.n}: the haystack makes one prompt per length and depth, leave -n out")
+    depths = chosen.depths or DEPTHS
+    if not chosen.haystack and not _reads_english(llm):
+        numbers = chosen.seeds(OWN_N)
+        return [OwnNeedle(length, depth, numbers) for length in chosen.lengths or OWN_LENGTHS for depth in depths]
+    text = haystack.read(chosen.haystack) if chosen.haystack else None
+    numbers = chosen.seeds(N)
     return [
-        PublishedNeedle(length, depth, numbers, text)
-        for length in lengths or _lengths(llm)
-        for depth in depths or DEPTHS
+        PublishedNeedle(length, depth, numbers, text) for length in chosen.lengths or _lengths(llm) for depth in depths
     ]
 
 

@@ -13,8 +13,8 @@ from random import Random
 
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
-from maskkv.eval.benchmark import Example
-from maskkv.eval.ruler_texts import Prompt, common_words, frequent_words, needles, variables
+from maskkv.eval.benchmark import Chosen, Example
+from maskkv.eval.ruler_texts import RulerPrompt, common_words, frequent_words, needles, variables
 
 LENGTH = 4096
 N = 100
@@ -22,7 +22,7 @@ FEW = 8
 """Units of the prompt that tells how much a unit takes."""
 MANY = 12
 """Prompts after which the search for the longest that fits halves, whatever they told."""
-Write = Callable[[int, Random], Prompt]
+Write = Callable[[int, Random], RulerPrompt]
 """Write a prompt of so many units (sentences, list entries): more units, more tokens."""
 
 
@@ -62,7 +62,7 @@ class RulerTask:
     def example(self, llm: LanguageModel, number: int) -> Example:
         """Write the longest prompt with this seed that fits."""
         kind = KINDS[self.name]
-        made: dict[int, tuple[Prompt, list[int]]] = {}
+        made: dict[int, tuple[RulerPrompt, list[int]]] = {}
 
         def size(units: int) -> int:
             prompt = kind.write(units, Random(f"{self.name}/{number}"))
@@ -75,10 +75,10 @@ class RulerTask:
         return Example(ids, kind.gen_length, partial(references_found, prompt.references))
 
 
-def tasks(lengths: Sequence[int] | None, first_seed: int, n: int | None) -> list[RulerTask]:
+def tasks(llm: LanguageModel, chosen: Chosen) -> list[RulerTask]:
     """List every kind at every length."""
-    numbers = range(first_seed, first_seed + (n or N))
-    return [RulerTask(name, length, numbers) for length in lengths or [LENGTH] for name in KINDS]
+    numbers = chosen.seeds(N)
+    return [RulerTask(name, length, numbers) for length in chosen.lengths or [LENGTH] for name in KINDS]
 
 
 def references_found(references: Sequence[str], text: str) -> float:

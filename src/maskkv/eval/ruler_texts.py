@@ -26,7 +26,7 @@ NOUNS = (*words.THINGS, *words.PEOPLE_AND_PLACES, *(member for category in words
 
 
 @dataclass(frozen=True)
-class Prompt:
+class RulerPrompt:
     """Hold a prompt, and what an answer must contain."""
 
     text: str
@@ -40,7 +40,7 @@ def needles(
     key: Literal["words", "uuid"],
     value: Literal["number", "uuid"],
     noise: Literal["sentences", "needles"],
-) -> Prompt:
+) -> RulerPrompt:
     """Hide a value under a key among `units` lines: of background, or of other keys with their values."""
     seen: set[str] = set()
 
@@ -53,7 +53,7 @@ def needles(
     lines = [NOISE[index % len(NOISE)] if noise == "sentences" else line()[2] for index in range(units)]
     lines.insert(rng.randint(0, units), said)
     separator = " " if noise == "sentences" else "\n"
-    return Prompt(
+    return RulerPrompt(
         f"A special magic {value} is hidden in the text below. Remember it: you will be asked for it afterwards.\n"
         f"{separator.join(lines)}\n"
         f"What is the special magic {value} for {name} that the text mentions?\n"
@@ -62,7 +62,7 @@ def needles(
     )
 
 
-def variables(units: int, rng: Random) -> Prompt:
+def variables(units: int, rng: Random) -> RulerPrompt:
     """Hide a chain of assignments (one value, 4 hops) among `units` lines of background, in order."""
     seen: set[str] = set()
     names = [_fresh(lambda: "".join(rng.choices(ascii_uppercase, k=5)), seen) for _ in range(HOPS + 1)]
@@ -73,7 +73,7 @@ def variables(units: int, rng: Random) -> Prompt:
     for place, said in reversed(list(zip(places, chain, strict=True))):
         lines.insert(place, said)
     text = "\n".join(lines)
-    return Prompt(
+    return RulerPrompt(
         f"Follow the chain of variable assignments that is hidden in the text below.\n\n{text}\n\n"
         f"Question: which variables have the value {value}, given there or taken over from another variable?\n"
         f"Answer: the {len(names)} variables that have the value {value} are",
@@ -81,7 +81,7 @@ def variables(units: int, rng: Random) -> Prompt:
     )
 
 
-def common_words(units: int, rng: Random) -> Prompt:
+def common_words(units: int, rng: Random) -> RulerPrompt:
     """List 10 words 30 times each among `units` others 3 times each, numbered, and ask for the 10."""
     known = [f"{adjective} {noun}" for adjective in words.ADJECTIVES for noun in NOUNS]
     if COMMON + units > len(known):
@@ -90,7 +90,7 @@ def common_words(units: int, rng: Random) -> Prompt:
     listed = chosen[:COMMON] * OFTEN + chosen[COMMON:] * SELDOM
     rng.shuffle(listed)
     numbered = " ".join(f"{number}. {word}" for number, word in enumerate(listed, start=1))
-    return Prompt(
+    return RulerPrompt(
         f"Below is a numbered list. Some entries are in it more often than others. Remember those.\n{numbered}\n"
         f"Question: what are the {COMMON} most common entries of the list?\n"
         f"Answer: the {COMMON} entries that are in the list most often are",
@@ -98,7 +98,7 @@ def common_words(units: int, rng: Random) -> Prompt:
     )
 
 
-def frequent_words(units: int, rng: Random) -> Prompt:
+def frequent_words(units: int, rng: Random) -> RulerPrompt:
     """Write coded words whose counts fall as 1 / rank², rank 1 being dots, and ask for the ranks 2 to 4.
 
     The counts are `80 + units` words' expected ones, rounded down: no two of the ranks 1 to 5 are equally frequent.
@@ -111,7 +111,7 @@ def frequent_words(units: int, rng: Random) -> Prompt:
         said += [ranked[-1]] * int(total / len(ranked) ** 2)
         ranked.append(_fresh(lambda: "".join(rng.choices(ascii_lowercase, k=6)), seen))
     rng.shuffle(said)
-    return Prompt(
+    return RulerPrompt(
         f"Count the coded words of the text below, and find the three most frequent ones.\n{' '.join(said)}\n"
         f"Question: what are the three most frequent coded words of the text? The dots ({DOTS}) do not count.\n"
         "Answer: the three words that are most frequent in the text are",

@@ -14,7 +14,7 @@ FIRST_TRAINING_SEED = 10**9
 
 
 @dataclass(frozen=True)
-class Task:
+class Recipe:
     """How a task is composed and what its answers look like."""
 
     kind: str
@@ -26,21 +26,21 @@ class Task:
 
 
 CATALOGUE = {
-    "single-key": Task("lookup", "last", 8, "one fact in filler text, question at the end", crowd=0.0),
-    "multi-key": Task("lookup", "last", 8, "one fact among many of the same form, question at the end"),
-    "multi-key-first": Task("lookup", "first", 8, "the same with the question before the document"),
-    "multi-key-middle": Task("lookup", "middle", 8, "the same with the question inside the document"),
-    "multi-key-instructed": Task(
+    "single-key": Recipe("lookup", "last", 8, "one fact in filler text, question at the end", crowd=0.0),
+    "multi-key": Recipe("lookup", "last", 8, "one fact among many of the same form, question at the end"),
+    "multi-key-first": Recipe("lookup", "first", 8, "the same with the question before the document"),
+    "multi-key-middle": Recipe("lookup", "middle", 8, "the same with the question inside the document"),
+    "multi-key-instructed": Recipe(
         "lookup", "instructed", 8, "the same, the question followed by about 36 words of instructions"
     ),
-    "long-value": Task("long", "last", 24, "a value of 8 to 16 words, question at the end"),
-    "long-value-first": Task("long", "first", 24, "a value of 8 to 16 words, question at the start"),
-    "multi-value": Task("spread", "last", 24, "three facts of three words each about one name"),
-    "multi-question": Task("lookup", "last", 24, "three questions at the end, answered in order", 3),
-    "multi-question-first": Task("lookup", "first", 24, "three questions at the start", 3),
-    "few-shot": Task("labels", "last", 8, "label a new member of a category shown by examples"),
-    "two-hop": Task("chain", "last", 16, "what does the one hold whom somebody trusts"),
-    "passage": Task("passages", "last", 8, "the number of the passage that contains a sentence"),
+    "long-value": Recipe("long", "last", 24, "a value of 8 to 16 words, question at the end"),
+    "long-value-first": Recipe("long", "first", 24, "a value of 8 to 16 words, question at the start"),
+    "multi-value": Recipe("spread", "last", 24, "three facts of three words each about one name"),
+    "multi-question": Recipe("lookup", "last", 24, "three questions at the end, answered in order", 3),
+    "multi-question-first": Recipe("lookup", "first", 24, "three questions at the start", 3),
+    "few-shot": Recipe("labels", "last", 8, "label a new member of a category shown by examples"),
+    "two-hop": Recipe("chain", "last", 16, "what does the one hold whom somebody trusts"),
+    "passage": Recipe("passages", "last", 8, "the number of the passage that contains a sentence"),
 }
 TASKS = tuple(CATALOGUE)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from maskkv.errors import InputError
 from maskkv.eval.longbench import files
-from maskkv.eval.longbench.files import Example
+from maskkv.eval.longbench.files import LongBenchExample
 
 GOOD = {
     "input": "Who?", "context": "Ann did.", "answers": ["Ann", "Anna"], "length": 2, "dataset": "hotpotqa",
@@ -36,8 +36,8 @@ def test_the_first_examples_are_read(tmp_path):
     lines(tmp_path, "hotpotqa", GOOD, b"\n", GOOD | {"input": "Où ?"}, b"broken, but never read")
     assert files.check(tmp_path, "hotpotqa", 2)[0] == 2
     assert [files.example(tmp_path, "hotpotqa", number) for number in range(2)] == [
-        Example("Ann did.", "Who?", ("Ann", "Anna"), None),
-        Example("Ann did.", "Où ?", ("Ann", "Anna"), None),
+        LongBenchExample("Ann did.", "Who?", ("Ann", "Anna"), None),
+        LongBenchExample("Ann did.", "Où ?", ("Ann", "Anna"), None),
     ]
     with pytest.raises(InputError, match="line 4: not a JSON object"):
         files.check(tmp_path, "hotpotqa", 3)
@@ -62,7 +62,7 @@ def test_fields_that_nothing_needs_may_be_absent(tmp_path):
     lines(
         tmp_path, "trec", b"\xef\xbb\xbf", {name: TREC[name] for name in ("input", "context", "answers", "all_classes")}
     )
-    assert files.example(tmp_path, "trec", 0) == Example("Ann did.", "Who?", ("Who",), ("Who", "Where"))
+    assert files.example(tmp_path, "trec", 0) == LongBenchExample("Ann did.", "Who?", ("Who",), ("Who", "Where"))
 
 
 def test_files_may_be_in_a_folder_or_an_archive(tmp_path):
@@ -186,7 +186,7 @@ def test_templates_are_beside_the_data_or_elsewhere(tmp_path):
 
 
 def test_what_an_example_holds_is_never_taken_for_a_field():
-    example = Example("{input} {0}", "a } b", ("x",), None)
+    example = LongBenchExample("{input} {0}", "a } b", ("x",), None)
     assert files.fill("{{{context}}}: {input}", example) == "{{input} {0}}: a } b"
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import maskkv
 from maskkv.errors import InputError
-from maskkv.eval.longbench.tasks import RESERVED, Source, prompt_ids
+from maskkv.eval.benchmark import Chosen
+from maskkv.eval.longbench.tasks import RESERVED, prompt_ids, tasks
 from maskkv.eval.runs import Study, variants
 from maskkv.generation import Generation
 from maskkv.loading import Loading
@@ -41,12 +42,12 @@ def data(tmp_path):
 
 
 def test_questions_are_chats_and_few_shot_prompts_stand_as_they_are(llm, data):
-    tasks = Source(data).tasks(llm, ["hotpotqa", "trec"], [100], None)
-    assert [(each.name, each.metric, list(each.numbers)) for each in tasks] == [
+    found = tasks(llm, Chosen(data=data, names=["hotpotqa", "trec"], lengths=[100]))
+    assert [(each.name, each.metric, list(each.numbers)) for each in found] == [
         ("hotpotqa", "f1", [0, 1, 2]),
         ("trec", "classification", [0]),
     ]
-    hotpotqa, trec = (task.example(llm, 0) for task in tasks)
+    hotpotqa, trec = (task.example(llm, 0) for task in found)
     assert hotpotqa.prompt == llm.text.chat([{"role": "user", "content": "Read: Ann did.\nAsk: Who?"}])
     assert trec.prompt == llm.text.encode("Ann did.\nWho?")
     assert (hotpotqa.gen_length, trec.gen_length) == (32, 64)
@@ -56,7 +57,7 @@ def test_questions_are_chats_and_few_shot_prompts_stand_as_they_are(llm, data):
 def test_long_prompts_are_cut_in_the_middle_before_the_chat_template(llm, data):
     long = EXAMPLE | {"context": "0123456789" * 10}
     (data / "hotpotqa.jsonl").write_text(json.dumps(long))
-    (task,) = Source(data).tasks(llm, ["hotpotqa"], [21], None)
+    (task,) = tasks(llm, Chosen(data=data, names=["hotpotqa"], lengths=[21]))
     # 10 tokens from either side: 21 is no even number.
     assert task.example(llm, 0).prompt == llm.text.chat([{"role": "user", "content": "Read: 0123\nAsk: Who?"}])
 
@@ -93,20 +94,21 @@ def test_what_is_cut_away_is_encoded_once(llm, monkeypatch, length, raw, times):
 
 
 def test_the_first_examples_or_all_of_all_data_sets(llm, data):
-    assert len(Source(data).tasks(llm, ["hotpotqa"], [64], 2)[0].numbers) == 2
-    assert [each.length for each in Source(data).tasks(llm, ["lcc"], [32, 64], 2)] == [32, 64]
-    assert [each.name for each in Source(data).tasks(llm, ["lcc", "trec", "lcc"], [64], None)] == ["lcc", "trec"]
-    (task,) = Source(data).tasks(llm, ["lcc"], None, None)
+    assert len(tasks(llm, Chosen(data=data, names=["hotpotqa"], lengths=[64], n=2))[0].numbers) == 2
+    assert [each.length for each in tasks(llm, Chosen(data=data, names=["lcc"], lengths=[32, 64], n=2))] == [32, 64]
+    twice = tasks(llm, Chosen(data=data, names=["lcc", "trec", "lcc"], lengths=[64]))
+    assert [each.name for each in twice] == ["lcc", "trec"]
+    (task,) = tasks(llm, Chosen(data=data, names=["lcc"]))
     assert task.length == llm.model.config.trained_length - RESERVED
     with pytest.raises(InputError, match="has no template for narrativeqa"):
-        Source(data).tasks(llm, [], [64], None)
+        tasks(llm, Chosen(data=data, lengths=[64]))
     with pytest.raises(InputError, match="has no template for qasper"):
-        Source(data).tasks(llm, ["paper"], [64], None)
+        tasks(llm, Chosen(data=data, names=["paper"], lengths=[64]))
 
 
 def test_other_data_or_another_template_is_another_measurement(llm, data):
     def digest():
-        return Source(data).tasks(llm, ["lcc"], [64], 1)[0].settings["data"]
+        return tasks(llm, Chosen(data=data, names=["lcc"], lengths=[64], n=1))[0].settings["data"]
 
     before = digest()
     assert digest() == before
@@ -118,19 +120,19 @@ def test_other_data_or_another_template_is_another_measurement(llm, data):
 
 def test_what_cannot_be_asked_is_refused(llm, data):
     with pytest.raises(InputError, match="unknown LongBench data set 'dureader'"):
-        Source(data).tasks(llm, ["dureader"], [64], None)
+        tasks(llm, Chosen(data=data, names=["dureader"], lengths=[64]))
     with pytest.raises(InputError, match="1 tokens leave no room for a prompt"):
-        Source(data).tasks(llm, ["lcc"], [64, 1], None)
+        tasks(llm, Chosen(data=data, names=["lcc"], lengths=[64, 1]))
     short = maskkv.load(None)
     short.model.config = replace(short.model.config, trained_length=512)
     with pytest.raises(InputError, match="-128 tokens leave no room"):
-        Source(data).tasks(short, ["lcc"], None, None)
+        tasks(short, Chosen(data=data, names=["lcc"]))
 
 
 def test_records_have_the_data_set_s_metric(model, llm, data, tmp_path):
-    tasks = Source(data).tasks(llm, ["hotpotqa", "lcc"], [40], 1)
+    two = tasks(llm, Chosen(data=data, names=["hotpotqa", "lcc"], lengths=[40], n=1))
     study = Study(variants([named("full"), named("maskkv")], [4]), Generation(block_length=32))
-    found = run(llm, model, tmp_path / "out", tasks, study)
+    found = run(llm, model, tmp_path / "out", two, study)
     assert [(each["task"], each["metric"], each["gen_length"], each["length"]) for each in found] == [
         ("hotpotqa", "f1", 32, 40),
         ("hotpotqa", "f1", 32, 40),

@@ -29,7 +29,7 @@ _BROKEN = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma
 
 
 @dataclass(frozen=True)
-class Example:
+class LongBenchExample:
     """One document with its question and the answers that count; `all_classes` only where answers are classes."""
 
     context: str
@@ -78,7 +78,7 @@ def check(folder: Path, dataset: str, n: int | None = None) -> tuple[int, str]:
     return found, digest.hexdigest()[:16]
 
 
-def example(folder: Path, dataset: str, number: int) -> Example:
+def example(folder: Path, dataset: str, number: int) -> LongBenchExample:
     """Read one example; the first one is number 0."""
     for where, line in islice(_lines(folder, dataset), number, number + 1):
         return _example(where, line, dataset)
@@ -118,7 +118,7 @@ def _field(name: str, spec: str | None, conversion: str | None) -> str:
     return "{" + name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}"
 
 
-def fill(template: str, example: Example) -> str:
+def fill(template: str, example: LongBenchExample) -> str:
     """Put an example into a template."""
     values = {"context": example.context, "input": example.input, None: ""}
     return "".join(literal + values[field] for literal, field, _, _ in Formatter().parse(template))
@@ -147,7 +147,7 @@ def _lines(folder: Path, dataset: str) -> Iterator[tuple[str, bytes]]:
         raise InputError(f"{name} cannot be read: {str(error) or 'it ends too early'}") from None
 
 
-def _example(where: str, line: bytes, dataset: str) -> Example:
+def _example(where: str, line: bytes, dataset: str) -> LongBenchExample:
     try:
         made = _parsed(line)
         score(dataset, "", made.answers, made.all_classes)  # refuses what could not be scored later
@@ -156,7 +156,7 @@ def _example(where: str, line: bytes, dataset: str) -> Example:
     return made
 
 
-def _parsed(line: bytes) -> Example:
+def _parsed(line: bytes) -> LongBenchExample:
     try:
         raw = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -166,7 +166,7 @@ def _parsed(line: bytes) -> Example:
     if not isinstance(raw, dict):
         raise InputError("not a JSON object")
     classes = raw.get("all_classes")
-    return Example(
+    return LongBenchExample(
         context=_text("context", raw.get("context")),
         input=_text("input", raw.get("input")),
         answers=_texts("answers", raw.get("answers")),

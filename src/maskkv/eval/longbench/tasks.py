@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maskkv.api import LanguageModel
 from maskkv.errors import InputError
-from maskkv.eval.benchmark import Example
+from maskkv.eval.benchmark import Chosen, Example
 from maskkv.eval.longbench import files
 from maskkv.eval.longbench.datasets import CATALOGUE, DATASETS, PAPER, named, score
 
@@ -49,35 +49,27 @@ class LongBenchTask:
         )
 
 
-@dataclass(frozen=True)
-class Source:
-    """Say where the data lies (None: in the hub's cache) and the templates (None: beside the data)."""
+def tasks(llm: LanguageModel, chosen: Chosen) -> list[LongBenchTask]:
+    """List the named data sets (none: all, `paper`: those of the paper's averages) with their first n examples.
 
-    data: Path | None = None
-    prompts: Path | None = None
+    Without lengths, prompts and answers fit into the trained length. The data lies in a folder or in the hub's cache,
+    the templates in a file or beside the data.
 
-    def tasks(
-        self, llm: LanguageModel, names: Sequence[str], lengths: Sequence[int] | None, n: int | None
-    ) -> list[LongBenchTask]:
-        """List data sets (`names` empty: all, `paper`: those of the paper's averages), with their first n examples.
-
-        Without `lengths`, prompts and answers fit into the trained length.
-
-        Raises:
-            InputError: A name is unknown, a file is not there or malformed, or there is no room for a prompt.
-        """
-        wanted = [each for name in names or DATASETS for each in (PAPER if name == "paper" else (name,))]
-        lengths = lengths or [llm.model.config.trained_length - RESERVED]
-        if min(lengths) < 2:
-            raise InputError(f"{min(lengths)} tokens leave no room for a prompt: expected a length of at least 2")
-        folder, tasks = files.find(self.data), []
-        for name in dict.fromkeys(wanted):
-            named(name)
-            template = files.template(folder, name, self.prompts)
-            count, digest = files.check(folder, name, n)
-            data = hashlib.sha256(f"{digest} {template}".encode()).hexdigest()[:16]
-            tasks += [LongBenchTask(name, folder, template, data, length, range(count)) for length in lengths]
-        return tasks
+    Raises:
+        InputError: A name is unknown, a file is not there or malformed, or there is no room for a prompt.
+    """
+    wanted = [each for name in chosen.names or DATASETS for each in (PAPER if name == "paper" else (name,))]
+    lengths = chosen.lengths or [llm.model.config.trained_length - RESERVED]
+    if min(lengths) < 2:
+        raise InputError(f"{min(lengths)} tokens leave no room for a prompt: expected a length of at least 2")
+    folder, found = files.find(chosen.data), []
+    for name in dict.fromkeys(wanted):
+        named(name)
+        template = files.template(folder, name, chosen.prompts)
+        count, digest = files.check(folder, name, chosen.n)
+        data = hashlib.sha256(f"{digest} {template}".encode()).hexdigest()[:16]
+        found += [LongBenchTask(name, folder, template, data, length, range(count)) for length in lengths]
+    return found
 
 
 def prompt_ids(llm: LanguageModel, prompt: str, length: int, *, raw: bool) -> list[int]:
