@@ -1,4 +1,4 @@
-"""Cell records: what the answers to one task under one variant come to."""
+"""Cell records: scores and costs of all answers to one task under one variant."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ Key = tuple[str, int, str, int | None]
 
 
 def read(line: Record) -> Iterator[tuple[Key, Held]]:
-    """Take a line apart; KeyError or TypeError if it is none."""
+    """Read the answers of a line with their keys; KeyError or TypeError if the line holds something else."""
     identity = _identity(line)
     number, prompt, response = (whole(name, line[name]) for name in ("number", "prompt_length", "gen_length"))
     environment, answers = line["environment"], line["answers"]

@@ -1,4 +1,4 @@
-"""Dataclasses out of lines that anybody may have written."""
+"""Dataclasses read from JSON lines, which are not trusted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def filled(kind: type[Kind], given: object) -> Kind:
     """Make a frozen dataclass of texts, whole numbers, numbers and None from a JSON object.
 
     Raises:
-        TypeError: A field is unknown, missing or of another type, or a number is negative or no finite one.
+        TypeError: A field is unknown, missing or of another type, or a number is negative or not finite.
     """
     if not isinstance(given, dict):
         raise TypeError(f"{quoted(given)} is no JSON object")

@@ -51,7 +51,7 @@ def prose(sentence: Sequence[str]) -> str:
 
 
 def tokens(llm: LanguageModel, text: str, count: int) -> list[int]:
-    """Return the first `count` tokens of a text, which is said again and again if it is shorter."""
+    """Return the first `count` tokens of a text, repeated if it is shorter."""
     characters = _CHARACTERS * count
     while True:
         # What looks like a special token in the text is one here, and nothing once the tokens are text again.

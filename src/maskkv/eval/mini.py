@@ -12,7 +12,7 @@ from maskkv.errors import InputError
 from maskkv.eval.benchmark import Chosen, Example
 
 LENGTH = 1024
-"""Tokens of each prompt, at most, if nobody says otherwise."""
+"""Most tokens of a prompt, by default."""
 N = 200
 
 

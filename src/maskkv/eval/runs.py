@@ -25,10 +25,10 @@ TOGETHER = 16
 
 @dataclass(frozen=True)
 class Study:
-    """Say how tasks are measured: under every variant.
+    """Say how tasks are measured: every example under every variant.
 
-    `schedule` is every answer's but for `gen_length`, the example's own. `isolated` runs every answer by itself, and
-    measures its time and memory. Shard (i, n) does every n-th unit, i counted from 1.
+    All answers follow `schedule`, except that `gen_length` is the example's own. `isolated` runs every answer by itself
+    and measures its time and memory. Shard (i, n) does every n-th unit, i counted from 1.
     """
 
     variants: Sequence[Variant]
@@ -59,10 +59,9 @@ def run(
     jobs: int = 1,
     on_answers: OnAnswers = lambda answered, total: None,
 ) -> list[Record]:
-    """Answer what the store has no answers to yet, and return the records of all cells that are complete.
+    """Answer the examples that the store has no answers to, and return the records of all complete cells.
 
-    The tasks are of one benchmark, that of the store. `loading` is how the other processes (`jobs` > 1) load the
-    model.
+    All tasks belong to the store's benchmark. `loading` says how other processes (`jobs` > 1) load the model.
 
     Raises:
         InputError: A task cannot be put to this model, or a file cannot be written.

@@ -1,6 +1,6 @@
-"""What is known already: answers as JSON lines, appended as they come, and the records that are computed from them.
+"""The files of a folder: answers as JSON lines, appended as they come, and the records that are computed from them.
 
-Shards write files of their own, and all files of a folder are read together.
+Each shard writes a file of its own, and all files of a folder are read together.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from maskkv.json_lines import Record
 Key = TypeVar("Key", bound=Hashable)
 Known = TypeVar("Known")
 Read = Callable[[Record], Iterable[tuple[Key, Known]]]
-"""Take a line apart into answers and what decides each; KeyError or TypeError if it is no line of answers."""
+"""Read the answers of a line, each with its key; KeyError or TypeError if the line holds something else."""
 
 
 class Answers(Generic[Key, Known]):
-    """Hold answers in memory, each under all that decides it."""
+    """Hold answers in memory, each under a key that says everything that decides it."""
 
     def __init__(self, read: Read[Key, Known]) -> None:
         self.known: dict[Key, Known] = {}
@@ -35,18 +35,19 @@ class Answers(Generic[Key, Known]):
 
 
 class Store(Answers[Key, Known], AbstractContextManager["Store[Key, Known]"]):
-    """Hold the answers and records that a folder's files have of one benchmark; no other run adds to them meanwhile.
+    """Keep one benchmark's answers and records in a folder, and other runs from writing to the same file.
 
-    Shard (i, n) adds to a file of its own, (1, 1) is the whole. The files are read once, when the store is made.
+    Answers go to `folder/BENCHMARK.answers.jsonl` (of shard i of n: `BENCHMARK.answers-i-of-n.jsonl`), records to
+    `folder/BENCHMARK.jsonl`. All answers that the folder has are read once, when the store is opened.
 
     Raises:
-        InputError: A file in the folder is none of ours, or another run writes to this one's.
+        InputError: A file cannot be read or holds something else, or another run writes to this one's file.
     """
 
     def __init__(self, read: Read[Key, Known], folder: Path, benchmark: str, shard: tuple[int, int] = (1, 1)) -> None:
         super().__init__(read)
         self._records = folder / f"{benchmark}.jsonl"
-        _checked(self._records, list(records.read(self._records)))  # refused before hours are spent
+        _checked(self._records, list(records.read(self._records)))  # refuse a foreign file before hours are spent
         part = "" if shard == (1, 1) else f"-{shard[0]}-of-{shard[1]}"
         self._journal = records.Journal(folder / f"{benchmark}.answers{part}.jsonl")
         try:
@@ -60,15 +61,15 @@ class Store(Answers[Key, Known], AbstractContextManager["Store[Key, Known]"]):
         self._journal.__exit__()
 
     def add(self, lines: Sequence[Record]) -> None:
-        """Write lines of answers and take them in; one that is cut off, should the process end, does not count."""
+        """Append lines of answers; if the process ends meanwhile, a line that was cut off does not count."""
         self._journal.extend(lines)
         super().add(lines)
 
     def keep(self, found: Sequence[Record]) -> list[Record]:
-        """Write records beside those that the folder has, and return them with their retention.
+        """Add records to those of the folder, in place of old ones of the same cells; return them with their retention.
 
         Raises:
-            InputError: The file cannot be read or written, or it holds anything else.
+            InputError: The file cannot be read or written, or it holds something else.
         """
         everything = records.update(self._records, lambda old: cells.merged(_checked(self._records, old), found))
         own = {cells.identity(record) for record in found}

@@ -132,7 +132,7 @@ def task_names(records: Iterable[Record]) -> list[str]:
 
 
 def label(record: Record) -> str:
-    """Name what a cell measured; InputError if its policy's name or its budget is none."""
+    """Name what a cell measured; InputError unless it has a policy's name and a valid budget."""
     return labels.label(text(record, "policy_name"), whole(record, "budget"), record.get("kv_dtype"))
 
 

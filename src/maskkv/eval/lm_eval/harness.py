@@ -82,7 +82,7 @@ class Harness:
 def run(
     llm: LanguageModel, name: str, harness: Harness, study: Study, store: Store[str, UnscoredAnswer]
 ) -> list[Record]:
-    """Answer what the store has no answers to yet, and return the records: one per task, metric, filter and variant.
+    """Answer the requests that the store has no answers to; return a record per task, metric, filter and variant.
 
     `name` is what records call the model.
 

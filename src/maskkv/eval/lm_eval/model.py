@@ -65,7 +65,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
     ) -> MaskKVModel:
         """Make one from `--model_args` as a mapping; `additional_config` holds flags of the harness itself."""
         flags = {name: value for name, value in (additional_config or {}).items() if name != "max_batch_size"}
-        if flags.get("device") == "cuda:0":  # what the harness says when nobody chose, with or without such a device
+        if flags.get("device") == "cuda:0":  # the harness's default, whether there is such a device or not
             flags["device"] = "auto"
         loaded = arguments.load({**flags, **arg_dict})
         return cls(loaded.llm, loaded.schedule, together=loaded.together)
@@ -102,7 +102,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
         """Answer the requests, a number of them side by side.
 
         Raises:
-            InputError: A prompt is empty, or asks for what there is not.
+            InputError: A prompt is empty, or an option is unknown or unusable.
         """
         made = list(self._read(requests))
         keys = [key(self.llm, self._fingerprint, each, timed=self.together == 1) for each in made]

@@ -34,7 +34,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Request:
-    """Hold what one request comes to: token ids, and how they are answered."""
+    """Hold a request in tokens, and how it is answered."""
 
     task: str
     prompt: tuple[int, ...]
@@ -47,7 +47,7 @@ class Request:
 
 
 def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> str:
-    """Return a hash of all that decides an answer; `timed` ones are no others, but have a latency."""
+    """Return a hash of everything that decides an answer; `timed` answers, which have a latency, are kept apart."""
     importance = None if llm.profile is None else llm.profile.importance
     decides = [
         [fingerprint, str(llm.model.dtype), llm.kv_dtype, llm.rope_scale, importance],
@@ -56,7 +56,7 @@ def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> 
         request.prompt,
     ]
     spelled = json.dumps(decides)
-    for before, now in RENAMED.items():  # a name that changes makes no other answer
+    for before, now in RENAMED.items():  # keys from before a name changed stay valid
         spelled = spelled.replace(now, before)
     return hashlib.sha256(spelled.encode()).hexdigest()
 
@@ -67,7 +67,7 @@ def to_line(key: str, answer: UnscoredAnswer) -> Record:
 
 
 def from_line(line: Record) -> Iterator[tuple[str, UnscoredAnswer]]:
-    """Take a line apart; KeyError or TypeError if it is none."""
+    """Read an answer and its key from a line; KeyError or TypeError if the line holds something else."""
     yield str(line["key"]), filled(UnscoredAnswer, {name: value for name, value in line.items() if name != "key"})
 
 
