@@ -149,7 +149,7 @@ class LanguageModel:
             len(ids),
             _generation(generation, settings),
             self.policy if policy is None else mixing.given(policy),
-            self.budget if isinstance(budget, Default) else budget,
+            self.budget if isinstance(budget, Default) else check_budget(budget),
             self.kv_dtype,
         )
         self.check_fits(work)

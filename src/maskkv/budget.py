@@ -49,12 +49,11 @@ def read_budget(text: str) -> Budget:
 
 
 def pairs_of(budget: Budget, prompt_length: int) -> int | None:
-    """Return the pairs that a budget is for a prompt: a part is rounded up, so that it is at least 1.
+    """Return the pairs that a budget, which was checked, is for a prompt: a part is rounded up, so at least 1.
 
     >>> pairs_of("5%", 1000), pairs_of("5%", 1001), pairs_of("0.1%", 3), pairs_of(256, 3)
     (50, 51, 1, 256)
     """
-    budget = check_budget(budget)
     if not isinstance(budget, str):
         return budget
     return math.ceil(Fraction(budget.strip().rstrip("%").rstrip()) * prompt_length / 100)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from maskkv.budget import Budget, check_budget, pairs_of
+from maskkv.budget import Budget, pairs_of
 from maskkv.cache.state import NARROWED
-from maskkv.checks import check_kv_dtype
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
@@ -24,17 +23,13 @@ LONGEST = 1 << 24
 
 @dataclass(frozen=True)
 class Workload:
-    """Say what is to run: prompts of one length, each answered under the same settings."""
+    """Say what is to run: prompts of one length, each answered under the same settings, which were checked."""
 
     prompt_length: int
     generation: Generation
     policy: Policy
     budget: Budget = None
     kv_dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_kv_dtype(self.kv_dtype)
-        check_budget(self.budget)
 
     @property
     def pairs(self) -> int | None:

@@ -92,3 +92,5 @@ def test_a_part_of_the_prompt_is_a_budget(llm):
     assert len(tokens) == 60
     assert (seen.budget, seen.evicted.budget) == (6, 6)  # 6.0, rounded up
     assert 6 in seen.sweep.budgets
+    with pytest.raises(InputError, match="budget 'x': expected pairs, as in 256, or a part of the prompt"):
+        lens.inspect(llm, tokens, SHORT, policies.named("maskkv"), "x")

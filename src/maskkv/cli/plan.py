@@ -52,8 +52,10 @@ class ShapeFlags:
         from maskkv import mini
         from maskkv.bench.shapes import shape
         from maskkv.checkpoints import weights
+        from maskkv.checks import check_kv_dtype
         from maskkv.plan import Shape
 
+        check_kv_dtype(self.kv_dtype)
         if self.model is not None and self.shape is not None:
             raise InputError("--model and --shape both name a model: give one of them")
         if self.dtype not in weights.DTYPES:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.budget import Budget, pairs_of
+from maskkv.budget import Budget, check_budget, pairs_of
 from maskkv.cache import Refresh
 from maskkv.checks import KV_DTYPES, check_kv_dtype
 from maskkv.decoding.blame import Blame, let_go
@@ -113,7 +113,8 @@ class Engine:
         config = self.model.config
         ids = check_prompt(prompt, config.vocab_size)
         rope_scale = stretch(config, len(ids) + generation.gen_length, rope_scale)
-        settings = Settings(generation, policy, pairs_of(budget, len(ids)), rope_scale, check_kv_dtype(kv_dtype))
+        pairs = pairs_of(check_budget(budget), len(ids))
+        settings = Settings(generation, policy, pairs, rope_scale, check_kv_dtype(kv_dtype))
         number, self._next = self._next, self._next + 1
         self._sequences[number] = RunningSequence(ids, settings, config, self.model.device)
         return number

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from maskkv import policies
 from maskkv.api import LanguageModel
-from maskkv.budget import Budget
+from maskkv.budget import Budget, check_budget
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import BudgetSweep, sweep
@@ -61,7 +61,7 @@ def inspect(
         InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
     """
     ids = [token.id for token in tokens]
-    work = Workload(len(ids), generation, policy, budget, llm.kv_dtype)
+    work = Workload(len(ids), generation, policy, check_budget(budget), llm.kv_dtype)
     llm.check_fits(work)
     swept = sweep(llm, ids, generation, policy, work.pairs)
     full = llm.generate_ids(ids, generation, policy=policies.named("full"), budget=None)
