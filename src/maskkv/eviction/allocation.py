@@ -11,8 +11,8 @@ from maskkv.errors import InputError
 def allocate(shares: Sequence[float], total: int, high: int) -> list[int]:
     """Split `total` in proportion to `shares` into integers in [0, high] whose sum is exactly `total`.
 
-    What a share would get above `high` is poured onto the others in proportion (water-filling); fractions are
-    settled by largest remainder, ties by position. Shares are `checked`; all zero means equal.
+    What a share would get above `high` goes to the others in proportion (water-filling); fractions are settled by
+    largest remainder, ties by position. The shares have passed `checked`; if all are zero, they count as equal.
 
     >>> allocate([3.0, 2.0, 1.0], total=7, high=100)
     [4, 2, 1]
@@ -33,7 +33,7 @@ def allocate(shares: Sequence[float], total: int, high: int) -> list[int]:
 
 
 def checked(shares: Sequence[float], count: int, whose: str) -> Sequence[float]:
-    """Return the shares that somebody's budget gave.
+    """Return the shares that a layer or head budget gave, `whose` being its name in the error.
 
     Raises:
         InputError: They are not `count` numbers of at least 0 with a finite sum.

@@ -14,7 +14,7 @@ from maskkv.eviction.view import LayerView, ModelView
 
 @dataclass(frozen=True)
 class UniformLayers:
-    """Give every layer the same."""
+    """Give every layer the same number of pairs."""
 
     needs_importance: ClassVar[bool] = False
 
@@ -28,12 +28,12 @@ class UniformLayers:
 
 @dataclass(frozen=True)
 class UniformHeads:
-    """Give every KV head of a layer the same."""
+    """Give every KV head of a layer the same number of pairs."""
 
     def __str__(self) -> str:
         return "evenly"
 
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
-        """Return each KV head's share, of however many pairs."""
+        """Return a function that gives each KV head an equal share of any number of pairs."""
         shares = [1.0] * view.kv_heads
         return lambda pairs: shares

@@ -46,9 +46,9 @@ class ImportanceBudget(LayerBudget, Protocol):
     """Split the model's pairs over the layers by their importance, and bound the split before it is known."""
 
     def most(self, view: ModelView) -> list[float]:
-        """Return the largest share that each layer may turn out to have, 1 being an even one.
+        """Return the largest share that each layer may turn out to have; 1 is an even share.
 
-        `view.importance` is that of the first layers, those that have run.
+        `view.importance` holds only the layers that have run so far.
         """
         ...
 
@@ -58,9 +58,10 @@ class HeadBudget(Protocol):
     """Split a layer's pairs over its KV heads."""
 
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
-        """Return each KV head's share of any number of the layer's pairs up to `most`.
+        """Return a function from a number of the layer's pairs, up to `most`, to each KV head's share of them.
 
-        A head's part must not shrink as the number grows. The view is gone when the shares are asked for.
+        What a head gets must not shrink as the number grows. The function is called when the view is gone: it must not
+        hold it.
         """
         ...
 
@@ -118,9 +119,9 @@ class Policy:
     def most_pairs(
         self, budget: int, *, num_layers: int, kv_heads: int, evictable: int, importance: Sequence[float]
     ) -> list[int]:
-        """Return how many pairs each layer may come to keep, given the importance of the first layers alone.
+        """Return the most pairs that each layer may come to keep, while only the first layers' importance is known.
 
-        Whole numbers of pairs may be one above the exact ones, and one more is for the last digit of those.
+        Each number is two above the rounded-down bound: one for rounding to whole pairs, one for floating-point error.
         """
         layers = self.layer_budget
         if not hasattr(layers, "most"):
@@ -134,7 +135,7 @@ class Policy:
         return [math.floor(min(share * budget * kv_heads, every - 2)) + 2 if every > 2 else every for share in shares]
 
     def rank(self, view: LayerView, most: int) -> Ranking:
-        """Rank the pairs of a layer of which `most` or fewer will stay."""
+        """Rank a layer's pairs, of which at most `most` will stay."""
         if self.scorer is None:
             raise ValueError(f"policy {self.name!r} evicts nothing")
         scores = self.scorer(view)

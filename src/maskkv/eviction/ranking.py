@@ -69,7 +69,7 @@ class Ranking:
     def of(cls, scores: Float[Tensor, "kv_heads evictable"], shares: Shares) -> Ranking:
         """Rank by score, ties by position."""
         kv_heads, evictable = scores.shape
-        # What is kept of them stays beside the pairs; a layer that has 2³¹ pairs fits nowhere.
+        # 32 bits halve what is stored beside the kept pairs; no layer has 2³¹ pairs.
         order = scores.sort(dim=-1, descending=True, stable=True).indices.int()
         order += torch.arange(kv_heads, dtype=order.dtype, device=order.device)[:, None] * evictable
         return cls(order.flatten(), (evictable,) * kv_heads, evictable, shares)
@@ -95,10 +95,10 @@ class Ranking:
         return Choice(cells, tuple(counts), self.evictable), places[order]
 
     def narrowed(self, most: int) -> tuple[Ranking, Int[Tensor, " ranked"]]:
-        """Return what is needed to choose `most` pairs or fewer, and its places in this ranking.
+        """Return the part of this ranking that can decide about `most` pairs or fewer, and its places in this one.
 
-        What a head gets grows with the layer's pairs, before it is rounded; rounding adds less than one, and one more
-        is for the last digit of what is not rounded.
+        Before rounding, what a head gets grows with the layer's pairs. Rounding adds less than one pair; one more
+        covers floating-point error.
         """
         wanted = [math.floor(amount) + 2 for amount in pour(self._shares(most), most, self.evictable)]
         lengths = [min(length, own) for length, own in zip(self.lengths, wanted, strict=True)]

@@ -20,8 +20,8 @@ class Votes:
     """Rank pairs by the attention that the voters give them (Eq. 6–7).
 
     `tally` says how a pair's votes become one number, `value_weighted` multiplies it by ‖v‖₂, `pooled` ranks by the
-    sum over all KV heads ("universal ranking") instead of per head, and a `kernel` above 1 lets a pair have the
-    votes of its neighbours by max pooling.
+    sum over all KV heads ("universal ranking") instead of per head, and a `kernel` above 1 max-pools the votes over
+    that many neighbours.
     """
 
     voters: str
@@ -31,7 +31,7 @@ class Votes:
     kernel: int = 1
 
     def __post_init__(self) -> None:
-        """Check what is spelt."""
+        """Check the parameters."""
         check_voters(self.voters)
         check_tally(self.tally)
         check_pooling(self.kernel)
@@ -96,7 +96,7 @@ def _pooled(kernel: int, pooling: str) -> str:
 
 
 def check_pooling(kernel: int, pooling: str = "max") -> None:
-    """Raise InputError unless pairs can be pooled so."""
+    """Raise InputError unless `kernel` is odd and `pooling` is known."""
     if kernel < 1 or kernel % 2 == 0:
         raise InputError(f"kernel {kernel}: expected an odd number of pairs")
     if pooling not in POOLINGS:

@@ -45,8 +45,8 @@ def check_tally(tally: str) -> None:
 class ModelView:
     """Show what is known of a model's layers and of a prompt before the first layer evicts.
 
-    `budget` is below `evictable`; `importance` is given to policies that need it: of every layer, or of the first ones
-    where it is asked how much the layers may get at most.
+    `budget` is below `evictable`. `importance` is None unless the layer budget needs it; it has a value per layer, and
+    only those of the first layers when `most` is asked.
     """
 
     num_layers: int
@@ -60,7 +60,7 @@ class LayerView:
     """Show one layer of one sequence in the middle of a prompt refresh.
 
     Pairs are those of the prompt, then of the response. Of the prompt only the first `evictable` are the
-    policy's to keep or drop: the others are live rows (models whose logits are shifted) and stay anyway.
+    policy's to keep or drop; the rest are live rows (of models whose logits are shifted) and always stay.
     """
 
     layer: int
@@ -96,8 +96,8 @@ class LayerView:
     def key_lengths(self) -> Float[Tensor, "kv_heads evictable"]:
         """Return the length of each evictable pair's key, in fp32.
 
-        Rotation keeps lengths and its rounding does not: what is measured are the keys before it, so that in the first
-        layer, where a key is its token's, those of equal tokens are equally long to the last bit.
+        The keys are measured before rotation. Rotation keeps lengths only up to rounding; without it, equal tokens have
+        keys of exactly equal length in the first layer.
         """
         unrotated = self.keys.__getitem__ if self.unrotated is None else self.unrotated
         measured = [unrotated(span).float().norm(dim=-1) for span in spans(self.evictable, self.chunk_rows)]
@@ -136,7 +136,7 @@ class LayerView:
         return mass
 
     def _here(self, tensor: Tensor) -> Tensor:
-        """Bring something of the host's to where the keys are."""
+        """Copy a tensor from host memory to the keys' device."""
         return tensor.to(self.keys.device, non_blocking=True)
 
     def rows(self, voters: str) -> Int[Tensor, " voters"]:
@@ -163,6 +163,6 @@ class LayerView:
 
 
 def _weights(tally: str, rows: Int[Tensor, " voters"]) -> Float[Tensor, " voters"] | None:
-    """Return the voters' weights, from 1 / voters to 1 or the other way round; None if they weigh the same."""
+    """Return the weights of the voters: from 1 / voters up to 1 if rising, the reverse if falling, else None."""
     rising = torch.arange(1, len(rows) + 1, device=rows.device) / len(rows)
     return {"rising": rising, "falling": rising.flip(0)}.get(tally)

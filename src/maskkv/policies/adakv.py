@@ -34,7 +34,7 @@ class TopOfLayer:
         return f"{self.head_base:g} evenly, {1 - self.head_base:g} by the head's part of the layer's best k_l pairs"
 
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
-        """Return each KV head's share of any number of pairs up to `most`."""
+        """Return a function from a number of pairs, up to `most`, to each KV head's share."""
         kv_heads = view.kv_heads
         # All heads of a position lie together, so that a tie favours no head.
         owners = scores.T.flatten().sort(descending=True, stable=True).indices[:most] % kv_heads

@@ -88,7 +88,7 @@ class PromptPreference:
         return f"{self.head_base:g} evenly, {1 - self.head_base:g} by P_h"
 
     def __call__(self, view: LayerView, scores: Float[Tensor, "kv_heads evictable"], most: int) -> Shares:
-        """Return each KV head's share, of however many pairs."""
+        """Return a function from a number of pairs to each KV head's share; here it depends on the heads alone."""
         preference = self.preference(view)
         even = self.head_base / view.kv_heads
         shares = (even + (1 - self.head_base) * preference / preference.sum().clamp_min(1e-30)).tolist()
