@@ -1,13 +1,14 @@
 """What is loaded, stated once: for Python, the command line, lm-evaluation-harness and processes of their own.
 
-To add an option: a field here, its flag in `cli.flags.LOADING_FLAGS`, its keyword in `maskkv.load`. All commands, the
-processes of `maskkv eval` and `--model_args` then have it, and a loaded model holds it as `LanguageModel.loading`.
+To add an option: a field here with its help, and its keyword in `maskkv.load`. All commands, the processes of
+`maskkv eval` and `--model_args` then have it, and a loaded model holds it as `LanguageModel.loading`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from maskkv.checks import check_kv_dtype, check_rope_scale, quoted
 from maskkv.errors import InputError
@@ -16,20 +17,27 @@ from maskkv.eviction.profile import LayerProfile
 
 @dataclass(frozen=True)
 class Loading:
-    """Say which model is loaded, and how; `maskkv.load` explains each option.
+    """Say which model is loaded, and how; beside a field's type stand its help and what its value is called.
 
     Raises:
         InputError: An option is unusable on any machine. What depends on devices, files or libraries is refused later.
     """
 
-    model: str | Path | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    rope_scale: float | None = None
-    profile: Path | str | LayerProfile | None = None
-    kv_dtype: str = "auto"
-    quantize: str | None = None
-    compile: bool = False
+    model: Annotated[str | Path | None, "Hub id or local folder; default: the bundled dLLM.", "ID"] = None
+    device: Annotated[str, "auto, cpu, cuda or cuda:N."] = "auto"
+    dtype: Annotated[
+        str,
+        "auto (the checkpoint's own; float32 on a CPU that would emulate it, if memory allows), float32, bfloat16 or "
+        "float16.",
+    ] = "auto"
+    rope_scale: Annotated[float | None, "Stretch RoPE by this factor; default: as the length needs."] = None
+    profile: Annotated[
+        Path | str | LayerProfile | None,
+        "Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt's own.",
+    ] = None
+    kv_dtype: Annotated[str, "What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."] = "auto"
+    quantize: Annotated[str | None, "int8: store the layers' weights in 8 bits (needs `maskkv[quantize]`)."] = None
+    compile: Annotated[bool, "Compile what the layers do to each row: slower to start, faster steps."] = False
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before gigabytes are read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, Field
+from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
@@ -13,6 +14,8 @@ def option(name: str, hint: Any) -> Any:
     kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if not notes or not isinstance(notes[0], str):
         return hint
+    if isinstance(kind, UnionType):  # a flag has one type: the first of those that the field may have
+        kind = get_args(kind)[0] | None if NoneType in get_args(kind) else get_args(kind)[0]
     metavar = notes[1] if len(notes) > 1 else None
     # Without its name typer would give a switch a second flag that turns it off.
     names = [f"--{name.replace('_', '-')}"] if kind is bool else []

@@ -53,24 +53,6 @@ GENERATION_HELP = {
 """What each field of `Generation` means; a field without an entry here breaks the command line's start."""
 
 
-LOADING_FLAGS = {
-    "model": typer.Option(metavar="ID", help="Hub id or local folder; default: the bundled dLLM."),
-    "device": typer.Option(help="auto, cpu, cuda or cuda:N."),
-    "dtype": typer.Option(
-        help="auto (the checkpoint's own; float32 on a CPU that would emulate it, if memory allows), float32, bfloat16 "
-        "or float16."
-    ),
-    "rope_scale": typer.Option(help="Stretch RoPE by this factor; default: as the length needs."),
-    "profile": typer.Option(
-        help="Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt's own."
-    ),
-    "kv_dtype": typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."),
-    "quantize": typer.Option(help="int8: store the layers' weights in 8 bits (needs `maskkv[quantize]`)."),
-    "compile": typer.Option("--compile", help="Compile what the layers do to each row: slower to start, faster steps."),
-}
-"""The flag of each field of `Loading`; a field without an entry here breaks the command line's start."""
-
-
 def load(loading: Loading) -> LanguageModel:
     """Load a model, and say so while it takes."""
     from maskkv import api
@@ -261,16 +243,8 @@ def _flags(kind: Any, left_out: Without) -> Iterator[inspect.Parameter]:
         annotation = described.option(field.name, hints[field.name])
         if kind is Generation:
             annotation = Annotated[annotation, typer.Option(help=GENERATION_HELP[field.name])]
-        elif kind is Loading:
-            annotation = Annotated[_first(annotation), LOADING_FLAGS[field.name]]
         flag = inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=described.default(field), annotation=annotation
         )
         yield flag
         yield from old_flags.hidden(flag)
-
-
-def _first(hint: Any) -> Any:
-    """Return the first of the types that a field may have, or None where it may be None: a flag has one type."""
-    types = get_args(hint)
-    return types[0] | None if type(None) in types else hint
