@@ -28,7 +28,7 @@ from maskkv.generation import Generation
 from maskkv.loading import Loading
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
-from maskkv.plan import Shape, Workload, check_fits
+from maskkv.plan import Workload, check_fits
 from maskkv.result import Result, finish
 from maskkv.text.tokenizer import Text, Token, before_end, check_text
 
@@ -152,7 +152,7 @@ class LanguageModel:
             self.budget if isinstance(budget, Default) else check_budget(budget),
             self.kv_dtype,
         )
-        self.check_fits(work)
+        check_fits(self.model, work)
         engine = Engine(self.model, self.profile)
         number = self.add_to(engine, ids, work.generation, work.policy, work.pairs)
         return self._run(engine, number)
@@ -191,10 +191,6 @@ class LanguageModel:
     def said(self, response: Sequence[int]) -> list[int]:
         """Return the tokens of a response up to its first end token."""
         return before_end(response, self.model.config.eos_ids)
-
-    def check_fits(self, work: Workload) -> None:
-        """Raise InputError if a response would need more memory than is free."""
-        check_fits(Shape.of(self.model), work, memory.available(self.model.device))
 
     def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
         on_cuda = self.model.device.type == "cuda"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from maskkv import memory, policies
+from maskkv import policies
 from maskkv.cache import measure_importance
 from maskkv.checkpoints import weights
 from maskkv.decoding.canvas import Canvas, check_prompt
@@ -17,7 +17,7 @@ from maskkv.generation import Generation
 from maskkv.mini import tasks
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
-from maskkv.plan import Shape, Workload, check_fits
+from maskkv.plan import Workload, check_fits
 
 
 def calibrate(
@@ -58,7 +58,7 @@ def importance(
     config = model.config
     ids = check_prompt(prompt, config.vocab_size)
     schedule = Generation(gen_length=gen_length, block_length=1)
-    check_fits(Shape.of(model), Workload(len(ids), schedule, policies.named("none")), memory.available(model.device))
+    check_fits(model, Workload(len(ids), schedule, policies.named("none")))
     tokens = Canvas(ids, gen_length, config.mask_id).tokens
     stretched = stretch(config, len(tokens), rope_scale)
     rotation = model.rotation(torch.arange(len(tokens), device=model.device), stretched)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from maskkv import memory
 from maskkv.budget import Budget, pairs_of
 from maskkv.cache.state import NARROWED
 from maskkv.errors import InputError
@@ -215,8 +216,9 @@ def longest_prompt(peak: Callable[[int], int], memory: int) -> int:
     return fits
 
 
-def check_fits(shape: Shape, work: Workload, free: int) -> None:
-    """Raise InputError if a response needs more than so many bytes beside the weights."""
+def check_fits(model: Transformer, work: Workload) -> None:
+    """Raise InputError if a response needs more memory beside the weights than is free now on the model's device."""
+    shape, free = Shape.of(model), memory.available(model.device)
     needed = shape.need(work).alone
     if needed <= free:
         return

@@ -294,3 +294,10 @@ def test_a_folder_is_read_once(llm, source, tmp_path, monkeypatch):
     run(llm, source, tmp_path, SMALL, study(schedule=Generation(block_length=8)))
     # The records before anything is answered, and again where they are changed.
     assert files == ["mini.jsonl", "mini.answers.jsonl", "mini.jsonl"]
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_hours_are_spent(llm, source, tmp_path, monkeypatch):
+    monkeypatch.setattr("maskkv.memory.available", lambda device: 1)
+    with pytest.raises(InputError, match="needs about"):
+        run(llm, source, tmp_path, SMALL)
+    assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
 from maskkv.loading import Loading
+from maskkv.plan import Workload, check_fits
 
 TOGETHER = 16
 """Sequences that denoise side by side; more only where one example has more variants than that."""
@@ -79,11 +80,14 @@ def run(
 
 
 def _check(llm: LanguageModel, tasks: Sequence[Task], study: Study) -> None:
-    """Try the first example of each task before hours are spent on others."""
+    """Try the first example of each task, and whether it fits into memory, before hours are spent on others."""
     for task in tasks:
         if not task.numbers:
             raise InputError(f"{task.name} has no examples: expected at least 1")
-        fitted(study.schedule, task.example(llm, task.numbers[0]))
+        example = task.example(llm, task.numbers[0])
+        made = fitted(study.schedule, example)
+        for each in study.variants:
+            check_fits(llm.model, Workload(len(example.prompt), made, each.policy, each.budget, llm.kv_dtype))
 
 
 def _units(tasks: Sequence[Task], study: Study) -> list[Unit]:

@@ -12,7 +12,7 @@ from maskkv.budget import Budget, check_budget
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import BudgetSweep, sweep
-from maskkv.plan import Workload
+from maskkv.plan import Workload, check_fits
 from maskkv.result import Result
 from maskkv.text.tokenizer import Token
 
@@ -62,7 +62,7 @@ def inspect(
     """
     ids = [token.id for token in tokens]
     work = Workload(len(ids), generation, policy, check_budget(budget), llm.kv_dtype)
-    llm.check_fits(work)
+    check_fits(llm.model, work)
     swept = sweep(llm, ids, generation, policy, work.pairs)
     full = llm.generate_ids(ids, generation, policy=policies.named("full"), budget=None)
     evicted = llm.generate_ids(ids, generation, policy=policy, budget=work.pairs)

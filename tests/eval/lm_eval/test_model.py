@@ -269,3 +269,9 @@ def test_a_schedule_that_needs_no_request_to_be_refused(llm):
     model = MaskKVModel(llm, replace(Generation(), gen_length=64, steps=32))
     with pytest.raises(InputError, match="steps must be at most gen_length=24"):
         model.generate_until(requests(("x", GREEDY)))
+
+
+def test_a_request_that_does_not_fit_into_memory_is_refused(llm, monkeypatch):
+    monkeypatch.setattr("maskkv.memory.available", lambda device: 1)
+    with pytest.raises(InputError, match="needs about"):
+        MaskKVModel(llm).generate_until(requests(("How many?", {**GREEDY})))

@@ -25,6 +25,7 @@ from maskkv.eval.lm_eval import arguments
 from maskkv.eval.lm_eval.requests import Request, cut, from_line, key, read, to_line
 from maskkv.eval.store import Answers
 from maskkv.generation import Generation
+from maskkv.plan import Workload, check_fits
 from maskkv.text.stream import Stream, first_stop
 
 
@@ -148,6 +149,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
             while waiting and len(running) < self.together:
                 place, request = waiting.popleft()
                 llm, made = self.llm, request.asked.generation
+                check_fits(llm.model, Workload(len(request.prompt), made, llm.policy, llm.budget, llm.kv_dtype))
                 number = llm.add_to(engine, request.prompt, made, llm.policy, llm.budget)
                 running[number] = _Running(place, request, self.llm)
             for step in engine.step():
