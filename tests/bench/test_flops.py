@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskkv.bench.flops import SegmentFlops, count_flops, step_flops
+from maskkv.bench.flops import SegmentFlops, count_flops
+from maskkv.bench.gpu.subject import step_flops
 from maskkv.bench.shapes import random_model, shape
 from maskkv.cache import Extent, Refresh
 from maskkv.decoding.engine import Engine

@@ -13,10 +13,11 @@ from torch.nn.attention import varlen
 from maskkv.bench.gpu import __main__ as gpu
 from maskkv.bench.gpu import kernel_checks, limits, model_checks, pace
 from maskkv.bench.gpu.checks import Check, correctness
-from maskkv.bench.gpu.clock import Pace, Timed, due, steps
+from maskkv.bench.gpu.clock import Pace, due
 from maskkv.bench.gpu.kernels import covered
 from maskkv.bench.gpu.subject import Setup, Subject
 from maskkv.bench.gpu.verdicts import Verdict
+from maskkv.bench.timed import TimedStep, timed_steps
 from maskkv.generation import Generation
 from maskkv.records import read
 from tests.ops.test_segments import loop_kernel
@@ -209,13 +210,13 @@ def test_a_response_is_composed_of_as_many_steps_of_each_kind_as_it_has():
 def test_the_composed_kinds_are_those_that_an_engine_runs():
     generation = Generation(gen_length=32, prompt_interval=12, response_interval=5, stop_at_eos=False)
     mean = subject()
-    ran = steps(mean.open(Setup(20, generation)), CPU, 40)
+    ran = timed_steps(mean.open(Setup(20, generation)), CPU, 40)
     assert [each.kind for each in ran] == [due(generation, index) for index in range(32)]
 
 
 def test_a_pace_is_that_of_the_last_refresh():
     kinds = ["prompt", "partial", "prompt", "partial", "response", "partial", "partial", "partial"]
-    times = [Timed(kind, float(index)) for index, kind in enumerate(kinds)]
+    times = [TimedStep(kind, float(index)) for index, kind in enumerate(kinds)]
     pace = Pace.of(times)
     assert (pace.prompt, pace.first) == (2.0, {"partial": [3.0, 5.0], "response": [4.0]})
     assert pace.steady == {"partial": 6.5}
@@ -291,14 +292,14 @@ def test_a_check_that_raises_has_failed_and_the_others_are_done(monkeypatch, cap
 
 def test_estimates_follow_the_slowest_pass():
     mean = subject()
-    mean.learn(64, [Timed("prompt", 2.0), Timed("partial", 0.5), Timed("partial", 0.25)])
+    mean.learn(64, [TimedStep("prompt", 2.0), TimedStep("partial", 0.5), TimedStep("partial", 0.25)])
     assert mean.pass_s(64) == pytest.approx(2.0)
     assert mean.step_s == 0.5
-    mean.learn(64, [Timed("prompt", 1.0)])
+    mean.learn(64, [TimedStep("prompt", 1.0)])
     assert mean.pass_s(64) == pytest.approx(2.0)
-    assert mean.short_of(10.0) is None
+    assert mean.skipped(10.0) == {}
     mean.start = time.perf_counter() - 55
-    told = re.fullmatch(r"needs about 10\.0 s, (-?[0-9.]+) s are left", mean.short_of(10.0))
+    told = re.fullmatch(r"needs about 10\.0 s, (-?[0-9.]+) s are left", mean.skipped(10.0)["skipped"])
     assert float(told[1]) <= 5.0  # less on a machine that is busy
 
 
@@ -324,9 +325,9 @@ def test_a_small_card_is_read_on_until_it_is_full(monkeypatch, small_card):
     def full_at_384(engine, device, count):
         if len(engine[0].canvas.tokens) > 384:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
-        return steps(engine, device, count)
+        return timed_steps(engine, device, count)
 
-    monkeypatch.setattr(limits, "steps", full_at_384)
+    monkeypatch.setattr(limits, "timed_steps", full_at_384)
     planned, first, full, second, third = limits.small_card(subject())
     assert small_card == [10**6 / (80 * 10**9), 1.0]
     longest = planned["planned_longest"]

@@ -1,4 +1,4 @@
-"""Floating-point operations of a step: counted while it runs, and predicted from its shape."""
+"""Floating-point operations of a step, counted while it runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import torch.nn.attention.varlen  # defines an operator that is counted
 from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-
-from maskkv.cache import Extent, Refresh
-from maskkv.models.config import ModelConfig
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -31,47 +28,6 @@ def count_flops(run: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def step_flops(
-    config: ModelConfig,
-    extent: Extent,
-    refresh: Refresh | None,
-    *,
-    layer_pairs: Sequence[int],
-    transfer_ratio: float,
-    candidates: int,
-) -> int:
-    """Predict the operations of a step: 2 × rows × parameters, attention over pairs, the candidates' logits.
-
-    `layer_pairs` are the kept prompt pairs of each layer over all its KV heads (as `Policy.layer_pairs` returns
-    them), which matter between prompt refreshes. `refresh` None is a step without a cache. The votes of a prompt
-    refresh are left out: a share of about voters / rows.
-    """
-    whole = refresh in (None, Refresh.PROMPT)
-    rows = extent.prompt_length + extent.gen_length if whole else extent.live
-    flops = 2 * candidates * config.hidden_size * config.vocab_size
-    for layer in range(config.num_layers):
-        # Nobody reads what the last layer makes of a prompt's rows but their pairs.
-        last = whole and layer == config.num_layers - 1
-        # Layer 0 reads the embedding, which changes with every commit: it recomputes all its rows.
-        partial = refresh is Refresh.PARTIAL and layer > 0
-        fresh = int(extent.gen_length * transfer_ratio) if partial else extent.live if last else rows
-        pairs = rows * config.num_kv_heads + (0 if whole else layer_pairs[layer])
-        flops += _layer_flops(config, rows, fresh, pairs)
-        if last:
-            flops += 2 * (rows - fresh) * config.hidden_size * config.num_kv_heads * config.head_dim
-    return flops
-
-
-def _layer_flops(config: ModelConfig, rows: int, fresh: int, pairs: int) -> int:
-    """Count a layer that projects the values of `rows`, and the rest of `fresh` rows that read `pairs` in all."""
-    all_heads = config.num_heads * config.head_dim
-    kv_heads = config.num_kv_heads * config.head_dim
-    values = config.hidden_size * kv_heads
-    others = config.hidden_size * (2 * all_heads + kv_heads + 3 * config.mlp_size)
-    group = config.num_heads // config.num_kv_heads
-    return 2 * (rows * values + fresh * others) + 4 * fresh * group * pairs * config.head_dim
-
-
 def _attention_flops(queries: Sequence[int], keys: Sequence[int], values: Sequence[int], *_: Any, **__: Any) -> int:
     batch, heads, rows, head_dim = queries
     return 2 * batch * heads * rows * keys[2] * (head_dim + values[3])
@@ -81,7 +37,7 @@ class SegmentFlops:
     """Count variable-length attention: each segment's rows times its own pairs."""
 
     _get_raw = True
-    """What tells torch to hand over tensors, not shapes: the lengths are numbers in them."""
+    """Asks torch for the tensors instead of their shapes: the lengths are numbers in them."""
 
     def __call__(
         self,

@@ -1,17 +1,16 @@
-"""Time the steps between prompt refreshes with many sequences side by side: `python -m maskkv.bench.live`."""
+"""`python -m maskkv.bench.live`: CPU time of the steps between prompt refreshes, of many sequences together."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from maskkv.bench.measure import kind
 from maskkv.bench.shapes import SHAPES, random_model, shape
+from maskkv.bench.timed import TimedStep, timed_steps
 from maskkv.checkpoints.weights import DTYPES
 from maskkv.checks import KV_DTYPES
 from maskkv.decoding.engine import Engine
@@ -23,32 +22,18 @@ BUDGETS = (4, 8, 16, 24, 32, 64, 128, None)
 """None stands for the policy `full`."""
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """Say how many sequences answer one prompt side by side, under mixed budgets and in phase."""
-
-    sequences: int
-    prompt_length: int
-    generation: Generation
-    kv_dtype: str = "auto"
-
-
-def cpu_seconds(model: Transformer, crowd: Crowd, steps: int) -> dict[str, list[float]]:
-    """Return the CPU time of each step after the first, by what it recomputes."""
+def steps(
+    model: Transformer, sequences: int, prompt_length: int, generation: Generation, kv_dtype: str, most: int
+) -> list[TimedStep]:
+    """Answer one prompt in many sequences under mixed budgets, and time the steps after the first."""
     generator = torch.Generator().manual_seed(0)
-    prompt = torch.randint(model.config.mask_id - 8, (crowd.prompt_length,), generator=generator).tolist()
+    prompt = torch.randint(model.config.mask_id - 8, (prompt_length,), generator=generator).tolist()
     engine = Engine(model)
-    for index in range(crowd.sequences):
+    for index in range(sequences):
         budget = BUDGETS[index % len(BUDGETS)]
-        policy = named("full" if budget is None else "maskkv")
-        engine.add(prompt, crowd.generation, policy, budget, kv_dtype=crowd.kv_dtype)
+        engine.add(prompt, generation, named("full" if budget is None else "maskkv"), budget, kv_dtype=kv_dtype)
     engine.step()
-    spent: dict[str, list[float]] = {}
-    for _ in range(steps):
-        start = time.process_time()
-        done = engine.step()
-        spent.setdefault(kind(done[0].refresh), []).append(time.process_time() - start)
-    return spent
+    return timed_steps(engine, model.device, most)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,18 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--kv-dtype", default="auto", choices=KV_DTYPES)
     parser.add_argument(
-        "--compile", action="store_true", help="compile the layers, and run a crowd before the one that counts"
+        "--compile", action="store_true", help="compile the layers, and run once before the run that counts"
     )
     given = parser.parse_args(arguments)
     model = random_model(shape(given.shape), 0, DTYPES[given.dtype])
     generation = Generation(gen_length=given.gen_length, stop_at_eos=False)
-    crowd = Crowd(given.sequences, given.prompt_length, generation, given.kv_dtype)
+    run = partial(steps, model, given.sequences, given.prompt_length, generation, given.kv_dtype, given.steps)
     if given.compile:
         model.compile_rows()
-        cpu_seconds(model, crowd, given.steps)
+        run()
     else:
         model.pack_weights()
-    spent = cpu_seconds(model, crowd, given.steps)
+    spent: dict[str, list[float]] = {}
+    for each in run():
+        spent.setdefault(each.kind, []).append(each.cpu_seconds)
     figures = {
         f"{name}_{what}_cpu_ms": round(1000 * value, 2)
         for name, each in spent.items()

@@ -1,13 +1,12 @@
-"""What this machine can do: the rate of a matrix product and of a copy, and the time that a step takes at least."""
+"""What this machine can do: its rates of a matrix product and of a copy, and the least time of a step."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from maskkv.bench.timed import spent
 from maskkv.models.transformer import Transformer
 
 _SIDE = 2048
@@ -17,31 +16,31 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class Machine:
-    """Hold measured rates: operations per second of a large matrix product, bytes read and written by a copy."""
+    """Hold measured rates: operations per second of a large matrix product, bytes per second of a copy, both ways."""
 
     flops_per_s: float
     bytes_per_s: float
 
     @classmethod
     def measure(cls, device: torch.device, dtype: torch.dtype) -> Machine:
-        """Time both, the best of a few tries."""
+        """Time both; the best of five tries counts."""
         a, b = (torch.ones((_SIDE, _SIDE), device=device, dtype=dtype) for _ in range(2))
         source = torch.zeros(_COPIED, dtype=torch.uint8, device=device)
         target = torch.empty_like(source)
-        product = _least(lambda: a @ b, device)
-        copy = _least(lambda: target.copy_(source), device)
+        product = min(spent(lambda: a @ b, device) for _ in range(_TRIES))
+        copy = min(spent(lambda: target.copy_(source), device) for _ in range(_TRIES))
         return cls(2 * _SIDE**3 / product, 2 * _COPIED / copy)
 
     def floor(self, flops: int, moved: int) -> float:
-        """Return the seconds that so many operations and bytes take at least, if they overlap perfectly."""
+        """Return the least seconds for these operations and bytes, if they overlap perfectly."""
         return max(flops / self.flops_per_s, moved / self.bytes_per_s)
 
 
 def moved_bytes(model: Transformer, rows: int, sequences: int, cache_bytes: int, *, whole: bool) -> int:
-    """Count the bytes that a step must read or write: weights once a pass, and what lies between the layers.
+    """Return the least bytes that a step reads and writes: the weights once per pass, and activations or pairs.
 
-    A pass over `rows` rows (`whole`) writes and reads the stream and a layer's pairs in every layer, and runs once per
-    sequence; a step in between reads the pairs of all sequences once.
+    A pass over all `rows` (`whole`) runs once per sequence; each of its layers writes and reads the residual stream
+    and its own pairs. A step between prompt refreshes reads the kept pairs of all sequences once.
     """
     weights = sum(weight.nbytes for weight in model.parameters()) - model.embed.weight.nbytes
     if not whole:
@@ -49,20 +48,3 @@ def moved_bytes(model: Transformer, rows: int, sequences: int, cache_bytes: int,
     config = model.config
     numbers = config.hidden_size + 2 * config.num_kv_heads * config.head_dim
     return sequences * (weights + 2 * config.num_layers * rows * numbers * model.dtype.itemsize)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _least(run: Callable[[], object], device: torch.device) -> float:
-    spent = []
-    for _ in range(_TRIES):
-        synchronize(device)
-        start = time.perf_counter()
-        run()
-        synchronize(device)
-        spent.append(time.perf_counter() - start)
-    return min(spent)

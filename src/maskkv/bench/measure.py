@@ -1,15 +1,15 @@
-"""Run responses under several policies, side by side, and write down what they cost."""
+"""What responses cost under one policy: counted work, counted bytes, and timed steps."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from maskkv.bench.flops import count_flops
-from maskkv.bench.machine import moved_bytes, synchronize
+from maskkv.bench.machine import moved_bytes
 from maskkv.bench.memory import LiveBytes
+from maskkv.bench.timed import kind, timed_steps
 from maskkv.cache import Refresh
 from maskkv.decoding.engine import Engine, Step
 from maskkv.eviction.profile import LayerProfile
@@ -22,7 +22,7 @@ from maskkv.text.tokenizer import before_end
 
 @dataclass(frozen=True)
 class Case:
-    """Name what is compared: a policy, its budget, and whether the layers' importance is known beforehand."""
+    """Name one side of a comparison: a policy, its budget, and whether a layer profile is given."""
 
     policy: str
     budget: int | None = None
@@ -30,7 +30,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        """Return the case as a row of the table is called."""
+        """Return the name of the case's row in a table."""
         return f"{label(self.policy, self.budget)}{'' if self.profiled else ', no profile'}"
 
     @property
@@ -41,7 +41,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Hold what every case has in common; the prompts are of one length and answered together."""
+    """Hold what all cases have in common; the prompts have one length and are answered together."""
 
     model: Transformer
     profile: LayerProfile
@@ -64,37 +64,32 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Cost:
-    """Record what does not depend on the clock: per kind of step operations and bytes to be moved, and sizes."""
+    """Record what needs no clock: operations and least bytes moved per kind of step, and sizes."""
 
     flops: dict[str, int]
     moved: dict[str, int]
     cache_bytes: int
     """Of one sequence."""
     peak_live_bytes: int
-    """Most bytes alive in a prompt refresh, the cache of the one before included and the weights not."""
+    """Most bytes alive in a prompt refresh, including the cache that it replaces but not the weights."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Record the first steps of the responses."""
+    """Record the timed steps of the responses, in order."""
 
     kinds: tuple[str, ...]
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...]
-    """Over all threads of the process; what other programs take from the cores is not in it."""
+    """Over all threads of the process; other programs hardly change it."""
     first_commit_s: float = 0.0
     """Until the first token of the first sequence is decided."""
     tokens: int = 0
     """Up to the end token, over all sequences; 0 unless the responses were timed whole."""
 
 
-def kind(refresh: Refresh | None) -> str:
-    """Name what a step recomputes."""
-    return "everything" if refresh is None else refresh.value
-
-
 def cost(comparison: Comparison, case: Case) -> Cost:
-    """Count one step of each kind, the prompt refresh when there is a cache to be replaced."""
+    """Count one step of each kind; of prompt refreshes, one that replaces a cache."""
     generation = comparison.generation
     if case.cached:
         clock = {"one_pass": False, "min_confidence": None, "value_drift": None}
@@ -121,27 +116,19 @@ def cost(comparison: Comparison, case: Case) -> Cost:
 
 
 def timing(comparison: Comparison, case: Case, most: int | None = None) -> Timing:
-    """Time the steps of the responses, each for itself: all of them, or the first `most`."""
+    """Time each step of the responses by itself: all of them, or the first `most`."""
     engine = comparison.open(case, comparison.generation)
-    kinds: list[str] = []
-    seconds: list[float] = []
-    cpu_seconds: list[float] = []
-    first_commit_s = None
-    while most is None or len(kinds) < most:
-        wall, cpu = time.perf_counter(), time.process_time()
-        steps = engine.step()
-        if not steps:
-            break
-        synchronize(comparison.model.device)
-        seconds.append(time.perf_counter() - wall)
-        cpu_seconds.append(time.process_time() - cpu)
-        kinds.append(kind(steps[0].refresh))
-        if first_commit_s is None and steps[0].positions:
-            first_commit_s = sum(seconds)
-    tokens = (
-        0 if most is not None else sum(_said(comparison, engine, number) for number in range(len(comparison.prompts)))
+    taken = timed_steps(engine, comparison.model.device, most)
+    seconds = tuple(each.seconds for each in taken)
+    before = next((index for index, each in enumerate(taken) if each.commits), len(taken))
+    tokens = 0 if most is not None else sum(_said(comparison, engine, each) for each in range(len(comparison.prompts)))
+    return Timing(
+        tuple(each.kind for each in taken),
+        seconds,
+        tuple(each.cpu_seconds for each in taken),
+        sum(seconds[: before + 1]),
+        tokens,
     )
-    return Timing(tuple(kinds), tuple(seconds), tuple(cpu_seconds), first_commit_s or sum(seconds), tokens)
 
 
 def _said(comparison: Comparison, engine: Engine, number: int) -> int:

@@ -1,4 +1,4 @@
-"""What the measurements say: one record for programs, two tables for people."""
+"""A case's measurements as fields of a record, and a record as two tables."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def summary(
     num_steps: int,
     machine: Machine,
 ) -> dict[str, Any]:
-    """Summarise a case; `references` are the timings of `none` and, if there, `full`, one for each repeat.
+    """Summarise a case; `references` are the timings of `none` and, if it was measured, `full`, one per repeat.
 
-    A ratio is between a case and a reference in the same repeat, of whole responses. What was timed in part (`none`) is
-    extrapolated to `num_steps`: each of its steps counts as the mean of those timed.
+    A ratio compares whole responses of the case and of a reference in the same repeat. A case that was timed in part
+    (`none`) is extrapolated to `num_steps`: each of its steps counts as the mean of those timed.
     """
     kinds = timings[0].kinds
     extrapolated = timings[0].tokens == 0

@@ -95,11 +95,11 @@ SHAPES = {
     ),
 }
 """Two published models, and three of LLaDA's kind: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM,
-`tiny` is for a first try."""
+`tiny` is for trying things out."""
 
 
 def shape(name: str) -> ModelConfig:
-    """Return the shape of that name."""
+    """Return the shape with this name; InputError if there is none."""
     if name not in SHAPES:
         raise InputError(f"unknown shape {name!r}: expected one of {', '.join(SHAPES)}")
     return SHAPES[name]
@@ -111,7 +111,7 @@ def random_model(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> Transformer:
-    """Make a model with random weights that keep its activations of the order of one.
+    """Make a model with random weights that keep its activations around one.
 
     Matrices are normal with variance 1 / fan-in, the two that add to the residual stream divided by the square root of
     the number of terms added, so the stream grows by a constant factor whatever the depth.
@@ -137,7 +137,7 @@ def random_model(
 
 
 def random_tokens(config: ModelConfig, length: int, generator: torch.Generator) -> list[int]:
-    """Draw tokens of a vocabulary, but none with a meaning of its own: no mask, end or filling."""
+    """Draw tokens uniformly from a vocabulary without its mask, end and padding tokens."""
     special = torch.tensor([config.mask_id, config.pad_id, *config.eos_ids])
     every = torch.arange(config.vocab_size)
     plain = every[~torch.isin(every, special)]

@@ -1,7 +1,7 @@
-"""`python -m maskkv.bench.gpu`: check and time LLaDA-8B's shape on a GPU; a line of JSON as soon as each item is known.
+"""`python -m maskkv.bench.gpu`: check and time LLaDA-8B's shape on a GPU; each result is written at once, as JSON.
 
-Weights are random and made on the device. With --json-out the lines are appended to a file, and what is cut off has
-left all that was measured until then; without, they are printed.
+Weights are random and made on the device. With --json-out the lines are appended to a file, so that a run that is cut
+off leaves what it measured until then; without, they are printed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from maskkv.bench.gpu import checks, kernels, limits, options, pace
+from maskkv.bench.gpu import checks, choices, kernels, limits, pace
 from maskkv.bench.gpu.device import free_unused, name_of
 from maskkv.bench.gpu.subject import Fields, Subject
 from maskkv.bench.shapes import SHAPES
@@ -33,7 +33,7 @@ _LONGEST_SUMMARY = 240
 
 @dataclass(frozen=True)
 class Item:
-    """Name a measurement; `least_s` is what it takes on a GPU at least, so that it is not begun in vain."""
+    """Describe a measurement; it is skipped if fewer than `least_s` seconds are left on a GPU."""
 
     name: str
     run: Callable[[Subject], Iterator[Fields]]
@@ -50,7 +50,7 @@ ITEMS = (
     Item("together", pace.together, 5),
     Item("24 GB", limits.small_card, 10, needs_cuda=True),
     Item("host", kernels.host, 5, needs_cuda=True),
-    Item("options", options.options, 5),
+    Item("options", choices.choices, 5),
 )
 
 
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check and measure; return 1 if an item failed or a check did not pass, 2 if there is nothing to be done."""
+    """Check and measure; return 1 if an item failed or a check did not pass, 2 if the options make no sense here."""
     given = parser().parse_args(arguments)
     try:
         items = chosen(given)
@@ -90,7 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for item in items:
             measure(item, subject, log)
-            free_unused(subject.device)
     except MaskKVError as error:  # of what was asked for, or of a full disk
         print(f"maskkv: error: {error}", file=sys.stderr)
         return 2
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def chosen(given: argparse.Namespace) -> list[Item]:
-    """Return the items that were asked for; InputError for what cannot be measured."""
+    """Return the items that were asked for; InputError if an option makes no sense here."""
     try:
         device = torch.device(given.device)
     except RuntimeError:
@@ -122,7 +121,7 @@ def chosen(given: argparse.Namespace) -> list[Item]:
 
 
 def common(given: argparse.Namespace) -> Fields:
-    """Return what every line says."""
+    """Return the fields that every line has."""
     return {
         "benchmark": "gpu",
         "device": name_of(torch.device(given.device)),
@@ -135,7 +134,7 @@ def common(given: argparse.Namespace) -> Fields:
 
 @dataclass
 class Log:
-    """Write lines as they come, with a summary of each on stderr."""
+    """Write each line at once, with a summary on standard error."""
 
     common: Fields
     write: Callable[[Fields], None]
@@ -143,7 +142,7 @@ class Log:
     since: float = field(default_factory=time.perf_counter)
 
     def add(self, item: str, fields: Fields) -> None:
-        """Write a line, with the seconds since the one before."""
+        """Write a line, with the seconds since the line before."""
         now = time.perf_counter()
         taken, self.since = round(now - self.since, 3), now
         self.failed |= "error" in fields or not all(
@@ -154,24 +153,26 @@ class Log:
 
 
 def measure(item: Item, subject: Subject, log: Log) -> None:
-    """Run an item if there is time, and go on if it fails."""
+    """Run an item if there is time; its failure is written down, and does not stop the others."""
     log.since = time.perf_counter()
-    reason = subject.short_of(item.least_s if subject.on_cuda else 0.1)
+    skipped = subject.skipped(item.least_s if subject.on_cuda else 0.1)
     if item.needs_cuda and not subject.on_cuda:
-        reason = "needs CUDA"
-    if reason is not None:
-        log.add(item.name, {"skipped": reason})
+        skipped = {"skipped": "needs CUDA"}
+    if skipped:
+        log.add(item.name, skipped)
         return
     try:
         for fields in item.run(subject):
             log.add(item.name, fields)
+            free_unused(subject.device)
     except Exception as error:
         traceback.print_exc()
         log.add(item.name, {"error": f"{type(error).__name__}: {error}"})
+    free_unused(subject.device)
 
 
 def summary(fields: Fields) -> str:
-    """Return what a line says, in one line of text."""
+    """Return a line's fields as text, cut to one screen line or two."""
     said = ", ".join(f"{name} {_said(value)}" for name, value in fields.items() if value is not None)
     return said if len(said) <= _LONGEST_SUMMARY else f"{said[: _LONGEST_SUMMARY - 1]}…"
 

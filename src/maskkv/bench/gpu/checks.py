@@ -1,4 +1,4 @@
-"""Whether the device computes what the CPU and plain formulas say: a list of checks, and the item that runs them."""
+"""Whether the device computes what the CPU and plain formulas do: the list of checks, and the item that runs them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskkv.bench.gpu.verdicts import Found, Verdict
 
 @dataclass(frozen=True)
 class Check:
-    """Hold a check: it yields a verdict by name for everything it looks at."""
+    """Hold a check, which yields a named verdict for each thing that it compares."""
 
     run: Callable[[torch.device], Found]
     needs_cuda: bool = False

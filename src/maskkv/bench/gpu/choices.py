@@ -1,4 +1,4 @@
-"""What single choices are worth: graphs, the attention's backend, pairs in 8 bits, votes, refreshes of the response."""
+"""What single choices are worth: CUDA graphs, 8-bit pairs, response refreshes, joined projections, backends, votes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maskkv.bench.gpu.clock import EAGER, PARTIAL, RESPONSE, Pace, captured, milliseconds, on_device, steps
-from maskkv.bench.gpu.device import free_unused
+from maskkv.bench.gpu.clock import EAGER, PARTIAL, RESPONSE, Pace, captured, milliseconds, on_device
 from maskkv.bench.gpu.subject import Fields, Setup, Subject
+from maskkv.bench.timed import timed_steps
 from maskkv.ops.attention import attention_mass
 
 _COPIES = 6
@@ -26,35 +26,29 @@ _BACKENDS = {
 }
 
 
-def options(subject: Subject) -> Iterator[Fields]:
-    """Measure each choice against its alternative, both in turn and twice."""
+def choices(subject: Subject) -> Iterator[Fields]:
+    """Measure each choice beside its alternative, in turn and twice."""
     length = 8 * subject.unit
     base = Setup(length, subject.generation(response_interval=2))
     needed = 2 * subject.pass_s(length) + 40 * subject.step_s
-    choices = {
+    pairs = {
         "cuda_graphs": {"on": base, "off": replace(base, graphs=False)},
         "kv_dtype": {"auto": base, "int8": replace(base, kv_dtype="int8")},
     }
-    for name, setups in choices.items():
-        reason = subject.short_of(2 * needed)
-        yield {"option": name, "skipped": reason} if reason else {"option": name, **_in_turn(subject, setups)}
-        free_unused(subject.device)
-    reason = subject.short_of(needed)
-    yield {"option": "response_interval", **({"skipped": reason} if reason else _intervals(subject, base))}
-    reason = subject.short_of(1.0)
-    yield {"option": "joined projections", **({"skipped": reason} if reason else _joined(subject))}
+    for name, setups in pairs.items():
+        yield {"option": name, **(subject.skipped(2 * needed) or _in_turn(subject, setups))}
+    yield {"option": "response_interval", **(subject.skipped(needed) or _intervals(subject, base))}
+    yield {"option": "joined projections", **(subject.skipped(1.0) or _joined(subject))}
     for multiple in (8, 32):
-        free_unused(subject.device)
         length = multiple * subject.unit
-        reason = subject.short_of(6 * subject.pass_s(length))
         fields = {"prompt_length": length}
-        if reason:
-            yield {"option": "backend", **fields, "skipped": reason}
+        skipped = subject.skipped(6 * subject.pass_s(length))
+        if skipped:
+            yield {"option": "backend", **fields, **skipped}
             continue
         refresh = _backends(subject, length)
-        yield {"option": "backend", **fields, "refresh_ms": refresh, "over_default": _over(refresh, "default")}
-        own = refresh["default"]
-        yield {"option": "votes", **fields, **_votes(subject, length, min(own or [float("nan")]))}
+        yield {"option": "backend", **fields, "refresh_ms": refresh, "over_default": _over(refresh)}
+        yield {"option": "votes", **fields, **_votes(subject, length, min(refresh["default"] or [float("nan")]))}
 
 
 def _in_turn(subject: Subject, setups: dict[str, Setup]) -> Fields:
@@ -62,7 +56,7 @@ def _in_turn(subject: Subject, setups: dict[str, Setup]) -> Fields:
     found: dict[str, dict[str, list[float]]] = {name: {PARTIAL: [], RESPONSE: []} for name in setups}
     for _ in range(2):
         for name, setup in setups.items():
-            pace = Pace.of(steps(subject.open(setup), subject.device, 1 + 2 * (EAGER + 3)))
+            pace = _pace(subject, setup)
             for kind, own in found[name].items():
                 own.append(milliseconds(pace.steady[kind]))
     first, second = found.values()
@@ -72,11 +66,15 @@ def _in_turn(subject: Subject, setups: dict[str, Setup]) -> Fields:
     }
 
 
+def _pace(subject: Subject, setup: Setup) -> Pace:
+    return Pace.of(timed_steps(subject.open(setup), subject.device, 1 + 2 * (EAGER + 3)))
+
+
 def _intervals(subject: Subject, setup: Setup) -> Fields:
-    """Compare the mean step when every one refreshes the response with that when one in five does."""
+    """Compare the mean step when every step refreshes the response with one refresh in five."""
     found: dict[str, list[float]] = {"1": [], "5": []}
     for _ in range(2):
-        pace = Pace.of(steps(subject.open(setup), subject.device, 1 + 2 * (EAGER + 3)))
+        pace = _pace(subject, setup)
         for interval, own in found.items():
             own.append(milliseconds(pace.mean_step(int(interval))))
     return {"mean_step_ms": found, "one_over_five": round(min(found["1"]) / min(found["5"]), 4)}
@@ -93,7 +91,7 @@ def _backends(subject: Subject, length: int) -> dict[str, list[float] | None]:
             try:
                 # torch warns of each reason why a kernel cannot be used.
                 with warnings.catch_warnings(action="ignore"), _choosing(backends):
-                    (refresh,) = steps(subject.open(Setup(length, subject.generation())), subject.device, 1)
+                    (refresh,) = timed_steps(subject.open(Setup(length, subject.generation())), subject.device, 1)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
@@ -107,19 +105,19 @@ def _choosing(backends: list[SDPBackend] | None) -> contextlib.AbstractContextMa
     return contextlib.nullcontext() if backends is None else sdpa_kernel(backends)
 
 
-def _over(times: dict[str, list[float] | None], base: str) -> dict[str, float | None]:
-    first = times[base]
+def _over(times: dict[str, list[float] | None]) -> dict[str, float | None]:
+    first = times["default"]
     return {name: round(min(own) / min(first), 4) if own and first else None for name, own in times.items()}
 
 
 @torch.no_grad()
 def _joined(subject: Subject) -> Fields:
-    """Time two matrices that read the same rows as two products, and as one with a matrix that holds both."""
+    """Time two matrices that read the same rows: as two products, and as one product with both joined."""
     config, device = subject.config, subject.device
     heads = (config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim)
     found: Fields = {}
     for name, outputs in (("gate and up", (config.mlp_size, config.mlp_size)), ("q and k", heads)):
-        # More copies than a cache can hold: a step reads each weight once.
+        # More copies than the device's cache can hold, as in a step, which reads each weight once.
         both = [
             torch.randn((sum(outputs), config.hidden_size), device=device).to(subject.dtype)
             for _ in range(_COPIES if subject.on_cuda else 1)

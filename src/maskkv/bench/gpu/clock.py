@@ -1,33 +1,23 @@
-"""Seconds on a device: of single steps, of whole responses composed from them, of large products and copies."""
+"""Seconds on a device: of responses composed from their steps, of single operations, of large products and copies."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from maskkv.bench.machine import Machine, synchronize
-from maskkv.bench.measure import kind
+from maskkv.bench.machine import Machine
+from maskkv.bench.timed import TimedStep, kind, spent
 from maskkv.cache import Refresh
-from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 
 EAGER = 2
 """Steps of a kind after a prompt refresh that may still run without a graph, and record it."""
 PROMPT, RESPONSE, PARTIAL, EVERYTHING = (kind(each) for each in (*Refresh, None))
 _WARM_UPS, _TRIES = 5, 9
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Hold what a step recomputed and how long it took."""
-
-    kind: str
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -39,8 +29,8 @@ class Pace:
     steady: dict[str, float]
 
     @classmethod
-    def of(cls, times: Sequence[Timed]) -> Pace:
-        """Read it off the last prompt refresh and the steps that follow, or off the last step if nothing is cached."""
+    def of(cls, times: Sequence[TimedStep]) -> Pace:
+        """Take the last prompt refresh and the steps after it, or only the last step if nothing is cached."""
         if times[-1].kind == EVERYTHING:
             return cls(0.0, {}, {EVERYTHING: times[-1].seconds})
         last = max(index for index, each in enumerate(times) if each.kind == PROMPT)
@@ -81,13 +71,13 @@ class Pace:
 
 
 def due(generation: Generation, index: int) -> str:
-    """Say what a cached sequence recomputes in a step, by the clock."""
+    """Say what a cached sequence recomputes in step `index` when its intervals alone decide."""
     if index == 0 or (generation.by_the_clock and index % generation.prompt_interval == 0):
         return PROMPT
     return RESPONSE if index % generation.response_interval == 0 else PARTIAL
 
 
-def by_kind(times: Sequence[Timed]) -> dict[str, list[float]]:
+def by_kind(times: Sequence[TimedStep]) -> dict[str, list[float]]:
     """Collect the seconds of each kind of step."""
     found: dict[str, list[float]] = {}
     for each in times:
@@ -100,31 +90,8 @@ def milliseconds(seconds: float) -> float:
     return round(1000 * seconds, 4)
 
 
-def spent(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of one run, the host's part included."""
-    synchronize(device)
-    start = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
-def steps(engine: Engine, device: torch.device, count: int) -> list[Timed]:
-    """Take steps, each timed for itself; fewer if the responses end."""
-    found = []
-    for _ in range(count):
-        synchronize(device)
-        start = time.perf_counter()
-        done = engine.step()
-        synchronize(device)
-        if not done:
-            break
-        found.append(Timed(kind(done[0].refresh), time.perf_counter() - start))
-    return found
-
-
 def on_device(run: Callable[[], object], device: torch.device) -> float:
-    """Return the median seconds of a few runs after warm-ups, by the device's own clock where it has one."""
+    """Return the median seconds of nine runs after five warm-ups, by the device's own clock if it has one."""
     for _ in range(_WARM_UPS):
         run()
     if device.type != "cuda":
@@ -141,7 +108,7 @@ def on_device(run: Callable[[], object], device: torch.device) -> float:
 
 
 def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """Return something that does the same with one call of the host, where the device has graphs."""
+    """Return the same work as one call: a captured graph on CUDA, `run` itself elsewhere."""
     if device.type != "cuda":
         return run
     run()

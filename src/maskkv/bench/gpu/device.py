@@ -1,4 +1,4 @@
-"""What only a CUDA device can be asked: its peak, its driver, its unused memory."""
+"""What only a CUDA device knows: its peak memory, its driver, its unused memory."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 
 @dataclass(frozen=True)
 class Peak:
-    """Watch how much memory is taken at most; on a CPU, which does not count, there is no answer."""
+    """Watch peak memory; None on a CPU, whose allocator does not count."""
 
     device: torch.device
 
     @classmethod
     def watch(cls, device: torch.device) -> Peak:
-        """Start again from what is allocated now."""
+        """Reset the peak to what is allocated now."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         return cls(device)
 
     def taken(self) -> dict[str, int | None]:
-        """Return the most bytes that tensors took, and that the allocator held, since."""
+        """Return the most bytes that tensors took, and that the allocator held, since the reset."""
         on_cuda = self.device.type == "cuda"
         return {
             "peak_allocated": torch.cuda.max_memory_allocated(self.device) if on_cuda else None,
@@ -33,7 +33,7 @@ class Peak:
 
 
 def free_unused(device: torch.device) -> None:
-    """Give back what no tensor needs any more."""
+    """Return memory that no tensor uses to the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -45,7 +45,7 @@ def name_of(device: torch.device) -> str:
 
 
 def driver() -> str | None:
-    """Return the driver's version, if there is a program that tells it."""
+    """Return the driver's version; None where nvidia-smi does not tell it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

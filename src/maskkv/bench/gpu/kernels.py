@@ -1,56 +1,51 @@
-"""What a step is made of on the device, what a vote from host memory costs, and what single choices are worth."""
+"""Which kernels a step consists of on the device, and what a vote over keys in host memory costs."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from maskkv.bench.gpu.clock import milliseconds, on_device, steps
-from maskkv.bench.gpu.device import free_unused
+from maskkv.bench.gpu.clock import milliseconds, on_device
 from maskkv.bench.gpu.subject import Fields, Setup, Subject
-from maskkv.bench.machine import synchronize
-from maskkv.decoding.engine import Engine
+from maskkv.bench.timed import spent, timed_steps
 from maskkv.ops.attention import attention_mass
 
 _LARGEST, _LETTERS = 10, 80
 
 
 def profiles(subject: Subject) -> Iterator[Fields]:
-    """Profile three partial steps, and a long prompt refresh, with the time that they take unprofiled."""
+    """Profile three partial steps and a long prompt refresh; their times are taken without the profiler."""
     kinds = {
         "partial": (8, subject.generation(response_interval=subject.gen_length), 5, 3),
         "prompt": (32, subject.generation(one_pass=False, prompt_interval=1), 1, 1),
     }
     for name, (units, generation, warm_up, count) in kinds.items():
         length = units * subject.unit
-        engine = subject.open(Setup(length, generation))
-        steps(engine, subject.device, warm_up)
-        wall = [each.seconds for each in steps(engine, subject.device, count)]
-        yield {"prompt_length": length, "kind": name, **_profiled(engine, subject.device, count, wall)}
-        del engine
-        free_unused(subject.device)
+        yield {"prompt_length": length, "kind": name, **_profiled(subject, Setup(length, generation), warm_up, count)}
 
 
-def _profiled(engine: Engine, device: torch.device, count: int, wall: list[float]) -> Fields:
+def _profiled(subject: Subject, setup: Setup, warm_up: int, count: int) -> Fields:
+    engine, device = subject.open(setup), subject.device
+    timed_steps(engine, device, warm_up)
+    step = statistics.median(each.seconds for each in timed_steps(engine, device, count))
     # Without the host's side: a prompt refresh calls a hundred thousand operations.
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        steps(engine, device, count)
+        timed_steps(engine, device, count)
     ran = [event for event in profiler.events() or () if event.device_type.name == "CUDA"]
     if not ran:
-        return {"wall_ms": milliseconds(statistics.median(wall)), "skipped": "the profiler saw nothing on the device"}
+        return {"wall_ms": milliseconds(step), "skipped": "the profiler saw nothing on the device"}
     busy = covered([(event.time_range.start, event.time_range.end) for event in ran]) / 1e6
     total: defaultdict[str, list[float]] = defaultdict(list)
     for event in ran:
         total[event.name].append(event.time_range.elapsed_us() / 1000)
     largest = sorted(total.items(), key=lambda each: -sum(each[1]))[:_LARGEST]
-    step = statistics.median(wall)
     return {
         "kernels_per_step": len(ran) / count,
         "wall_ms": milliseconds(step),
@@ -64,7 +59,7 @@ def _profiled(engine: Engine, device: torch.device, count: int, wall: list[float
 
 
 def covered(spans: list[tuple[float, float]]) -> float:
-    """Return how much of the line the spans cover."""
+    """Return the total length that the spans cover together."""
     total, end = 0.0, float("-inf")
     for start, stop in sorted(spans):
         total += max(0.0, stop - max(start, end))
@@ -74,7 +69,7 @@ def covered(spans: list[tuple[float, float]]) -> float:
 
 @torch.no_grad()
 def host(subject: Subject) -> Iterator[Fields]:
-    """Time votes over keys in pinned host memory: each layer's are copied while the one before is voted on."""
+    """Time votes over keys in pinned host memory: a layer's keys are copied while the layer before is voted on."""
     config, device, length = subject.config, subject.device, 32 * subject.unit
     keys = torch.randn((length, config.num_kv_heads, config.head_dim)).to(subject.dtype).pin_memory()
     queries = torch.randn((subject.gen_length, config.num_heads, config.head_dim), device=device, dtype=subject.dtype)
@@ -82,11 +77,7 @@ def host(subject: Subject) -> Iterator[Fields]:
     copy_s = on_device(lambda: buffers[0].copy_(keys, non_blocking=True), device)
     vote_s = on_device(lambda: attention_mass(queries, buffers[0]), device)
     _over_layers(keys, queries, buffers, 2)
-    synchronize(device)
-    start = time.perf_counter()
-    _over_layers(keys, queries, buffers, config.num_layers)
-    synchronize(device)
-    step_s = time.perf_counter() - start
+    step_s = spent(partial(_over_layers, keys, queries, buffers, config.num_layers), device)
     yield {
         "prompt_length": length,
         "layer_bytes": keys.nbytes,

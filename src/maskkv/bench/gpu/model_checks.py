@@ -1,4 +1,4 @@
-"""Whether tiny models of both families answer on the device as they must."""
+"""Whether tiny models of both families answer on the device as on the CPU, and alike in every mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskkv.api import load
 from maskkv.bench.gpu.subject import random_prompt
-from maskkv.bench.gpu.verdicts import Found, Verdict, relative_error
+from maskkv.bench.gpu.verdicts import Found, Verdict, close, count_different, same
 from maskkv.bench.shapes import SHAPES, random_model
 from maskkv.cache import EvictingCache, Extent, NoCache, PackedCache, Refresh, SharedRefresh
 from maskkv.decoding.engine import Engine
@@ -23,13 +23,13 @@ from maskkv.models.transformer import Transformer
 from maskkv.policies import named, names
 
 DISTINCT = 16
-"""Tokens of different kinds that a response must have at least, or its being equal would say little."""
+"""Fewest different tokens of a response: a monotonous one would prove little by being equal."""
 _TINY = replace(SHAPES["tiny"], vocab_size=512, mask_id=511, eos_ids=(510,), pad_id=510, rope_theta=100.0)
 FAMILIES = {
     "llada": _TINY,
     "dream": replace(_TINY, family="dream", logit_shift=1, qkv_bias=True, rope_dtype="model"),
 }
-"""Both have two query heads to a KV head; positions tell near rows apart, or many would become the same token."""
+"""Both have two query heads per KV head; the small RoPE base keeps neighbouring rows from becoming the same token."""
 GENERATION = Generation(gen_length=32, prompt_interval=12, response_interval=5, stop_at_eos=False)
 SEED = 0
 _PROMPTS = (100, 61, 83)
@@ -43,7 +43,7 @@ def tokens(device: torch.device) -> Found:
         there.pack_weights()
         for policy, budget in (("none", None), ("full", None), ("maskkv", 16), ("snapkv", 16)):
             (expected,), (found,) = (responses(model, policy, budget, _PROMPTS[:1]) for model in (here, there))
-            kinds, other = len(set(expected)), _different(expected, found)
+            kinds, other = len(set(expected)), count_different(expected, found)
             yield (
                 f"tokens as on the CPU, {family}, {policy}",
                 Verdict(other == 0 and kinds >= DISTINCT, f"{other} of {len(expected)} differ, {kinds} kinds"),
@@ -56,8 +56,7 @@ def keeping_everything(device: torch.device) -> Found:
         model = lively_model(config, SEED).to(device, torch.bfloat16)
         (full,) = responses(model, "full", None, _PROMPTS[:1])
         (kept,) = responses(model, "maskkv", _PROMPTS[0], _PROMPTS[:1])
-        other = _different(full, kept)
-        yield f"keeping everything, {family}", Verdict(other == 0, f"{other} of {len(full)} differ")
+        yield f"keeping everything, {family}", same(kept, full)
 
 
 def hidden_states(device: torch.device) -> Found:
@@ -66,9 +65,7 @@ def hidden_states(device: torch.device) -> Found:
         # Sharp attention would make much of the rounding of its scores.
         model = random_model(config, SEED).to(device, torch.bfloat16)
         model.pack_weights()
-        cached, plain = live_rows(model, _PROMPTS[0])
-        error = relative_error(cached, plain)
-        yield f"hidden states, {family}", Verdict(error < 1e-2, error)
+        yield f"hidden states, {family}", close(*live_rows(model, _PROMPTS[0]), tolerance=1e-2)
 
 
 def graphs(device: torch.device) -> Found:
@@ -78,7 +75,7 @@ def graphs(device: torch.device) -> Found:
         model.pack_weights()
         for prompts in (_PROMPTS[:1], _PROMPTS):
             eager, replayed = (responses(model, "maskkv", 16, prompts, graphs=each) for each in (False, True))
-            other = sum(map(_different, eager, replayed))
+            other = sum(map(count_different, eager, replayed))
             yield f"graphs, {family}, {len(prompts)} together", Verdict(other == 0, f"{other} tokens differ")
 
 
@@ -95,30 +92,29 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"alg": "topk_margin"},
     {"alg": "origin"},
 )
-"""One way to sample, or to schedule refreshes, each."""
+"""Each a way to sample or to schedule refreshes."""
 
 
 def settings(device: torch.device) -> Found:
-    """Answer in every way of sampling, alone and together, with graphs and without: the same tokens."""
+    """Compare the tokens with CUDA graphs and without, for every way to sample and to schedule refreshes."""
     model = lively_model(list(FAMILIES.values())[-1], SEED).to(device, torch.bfloat16)
     for changes in SETTINGS:
         generation = replace(GENERATION, **changes)
         eager, replayed = (
             responses(model, "maskkv", 16, _PROMPTS, graphs=each, generation=generation) for each in (False, True)
         )
-        other = sum(map(_different, eager, replayed))
+        other = sum(map(count_different, eager, replayed))
         said = ", ".join(f"{name}={value}" for name, value in changes.items())
         yield f"settings, {said}", Verdict(other == 0, f"{other} tokens differ")
 
 
 def policies(device: torch.device) -> Found:
-    """Answer under every policy, in fp32, as on the CPU."""
+    """Compare the tokens under every policy with those of the CPU, in fp32."""
     here = lively_model(FAMILIES["llada"], SEED)
     there = copy.deepcopy(here).to(device)
     for policy in names():
         expected, found = (responses(model, policy, 16, _PROMPTS[:1])[0] for model in (here, there))
-        other = _different(expected, found)
-        yield f"policy {policy}", Verdict(other == 0, f"{other} of {len(expected)} differ")
+        yield f"policy {policy}", same(found, expected)
 
 
 def bundled(device: torch.device) -> Found:
@@ -133,7 +129,7 @@ def bundled(device: torch.device) -> Found:
 
 
 def eight_bits(device: torch.device) -> Found:
-    """Answer with kept pairs in 8 bits, of all tokens that were asked for; logits that are no numbers raise."""
+    """Answer with kept pairs in 8 bits: the response is complete, and logits that are no numbers raise."""
     model = lively_model(FAMILIES["llada"], SEED).to(device, torch.bfloat16)
     for kind in ("int8", "fp8"):
         (response,) = responses(model, "maskkv", 16, _PROMPTS[:1], kv_dtype=kind)
@@ -143,7 +139,8 @@ def eight_bits(device: torch.device) -> Found:
 def lively_model(config: ModelConfig, seed: int) -> Transformer:
     """Make a random model on the CPU whose responses have many kinds of tokens.
 
-    A mask says little of itself, so that a row becomes what it reads, and rows read few pairs, each other ones.
+    The mask's embedding is small, so that a row becomes what it reads; queries and keys are large, so that each row
+    reads a few pairs of its own.
     """
     model = random_model(config, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -194,7 +191,3 @@ def live_rows(
     cache.begin(Refresh.RESPONSE, masked)
     cached = model(rows[extent.evictable :], live, PackedCache([cache]))
     return cached, model(rows, rotation, NoCache())[extent.evictable :]
-
-
-def _different(one: list[int], other: list[int]) -> int:
-    return sum(a != b for a, b in zip(one, other, strict=True))

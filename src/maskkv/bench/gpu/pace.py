@@ -1,4 +1,4 @@
-"""How long steps and responses take: MaskKV alone, beside no cache and dLLM-Cache, and many sequences together."""
+"""How long steps and responses take: MaskKV alone, against no cache and dLLM-Cache, and many sequences together."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from maskkv.bench.gpu.clock import (
     PROMPT,
     RESPONSE,
     Pace,
-    Timed,
     by_kind,
     milliseconds,
-    spent,
-    steps,
 )
 from maskkv.bench.gpu.device import Peak, driver, free_unused
 from maskkv.bench.gpu.subject import Fields, Setup, Subject
+from maskkv.bench.timed import TimedStep, spent, timed_steps
 from maskkv.cache import Refresh
 from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
@@ -48,24 +46,22 @@ def card(subject: Subject) -> Iterator[Fields]:
 
 
 def maskkv(subject: Subject) -> Iterator[Fields]:
-    """Time a prompt refresh and the steps after it, each for itself, and compare the peak with the plan."""
+    """Time a prompt refresh and the steps after it one by one, and compare the peak with the plan."""
     for length in (8 * subject.unit, _LONGEST * subject.unit):
-        short = _short_of(subject, 2 * subject.pass_s(length) + 32 * subject.step_s, length)
-        yield short or _alone(subject, Setup(length, subject.generation()))
-        free_unused(subject.device)
+        skipped = subject.skipped(2 * subject.pass_s(length) + 32 * subject.step_s)
+        yield {"prompt_length": length, **(skipped or _alone(subject, Setup(length, subject.generation())))}
 
 
 def _alone(subject: Subject, setup: Setup) -> Fields:
-    steps(subject.open(setup), subject.device, 3)
+    timed_steps(subject.open(setup), subject.device, 3)
     engine = subject.open(setup)
     peak = Peak.watch(subject.device)
-    times = steps(engine, subject.device, 1)
+    times = timed_steps(engine, subject.device, 1)
     taken = peak.taken()
-    times += steps(engine, subject.device, 5 * (EAGER + 3))
+    times += timed_steps(engine, subject.device, 5 * (EAGER + 3))
     subject.learn(setup.prompt_length, times)
     cache_bytes, planned, weights = engine[0].cache_bytes, subject.planned(setup), weight_bytes(subject)
     return {
-        "prompt_length": setup.prompt_length,
         "budget": subject.budget,
         "steps": _kinds(subject, setup, times, cache_bytes),
         "first_ms": [milliseconds(each.seconds) for each in times[1:4]],
@@ -78,8 +74,8 @@ def _alone(subject: Subject, setup: Setup) -> Fields:
     }
 
 
-def _kinds(subject: Subject, setup: Setup, times: list[Timed], cache_bytes: int) -> Fields:
-    """Describe each kind of step once it no longer records a graph, beside the least that it could take."""
+def _kinds(subject: Subject, setup: Setup, times: list[TimedStep], cache_bytes: int) -> Fields:
+    """Describe each kind of step, once it no longer records a graph, beside its least possible time."""
     found: Fields = {}
     for name, own in by_kind(times).items():
         later = own if name == PROMPT else own[EAGER:]
@@ -102,27 +98,22 @@ def side_by_side(subject: Subject) -> Iterator[Fields]:
         length = multiple * subject.unit
         for policy in ("none", "full", "maskkv"):
             passes = 4 if policy == "maskkv" else 2
-            short = _short_of(subject, passes * subject.pass_s(length) + 12 * subject.step_s, length)
-            if short:
-                yield {**short, "policy": policy}
-                continue
-            yield _case(subject, length, policy, whole=multiple == _LONGEST)
-            free_unused(subject.device)
+            skipped = subject.skipped(passes * subject.pass_s(length) + 12 * subject.step_s)
+            measured = skipped or _case(subject, length, policy, whole=multiple == _LONGEST)
+            yield {"prompt_length": length, "policy": policy, **measured}
 
 
 def _case(subject: Subject, length: int, policy: str, *, whole: bool) -> Fields:
-    # Every kind of step before the prompt is read again, which warms up, and thrice after it.
+    # Every kind of step before the second prompt refresh, as a warm-up, and three of each after it.
     warmed = subject.generation(one_pass=False, prompt_interval=7, response_interval=2)
     setup = Setup(length, warmed, policy)
     peak = Peak.watch(subject.device)
     engine = subject.open(setup)
-    pace = Pace.of(steps(engine, subject.device, 2 if policy == "none" else 14))
+    pace = Pace.of(timed_steps(engine, subject.device, 2 if policy == "none" else 14))
     response = {name: pace.response(each) for name, each in _schedules(subject).items()}
     if policy == "none":
         subject.none_s[length] = response
     fields: Fields = {
-        "prompt_length": length,
-        "policy": policy,
         "budget": subject.budget_of(policy),
         "step_ms": pace.step_ms(),
         "first_ms": pace.first_ms(),
@@ -141,9 +132,9 @@ def _case(subject: Subject, length: int, policy: str, *, whole: bool) -> Fields:
 
 
 def _without_profile(subject: Subject, setup: Setup, prompt_s: float, response: dict[str, float]) -> Fields:
-    """Time a first prompt refresh that finds out the layers' importance."""
+    """Time a first prompt refresh that has to measure the layers' importance."""
     engine = subject.open(replace(setup, profiled=False))
-    first = steps(engine, subject.device, 1)[0].seconds
+    first = timed_steps(engine, subject.device, 1)[0].seconds
     longer = {name: value + first - prompt_s for name, value in response.items()}
     return {
         "first_refresh_ms": milliseconds(first),
@@ -153,7 +144,7 @@ def _without_profile(subject: Subject, setup: Setup, prompt_s: float, response: 
 
 
 def _measured(subject: Subject, length: int) -> float | None:
-    """Time a whole response on the paper's schedule, which the composed one can be checked against."""
+    """Time a whole response on the paper's schedule, as a check on the composed time."""
     generation = _schedules(subject)["paper"]
     if subject.left < 4 * subject.pass_s(length) + generation.num_steps * subject.step_s:
         return None
@@ -167,24 +158,24 @@ def _to_the_end(engine: Engine) -> None:
 
 
 def together(subject: Subject) -> Iterator[Fields]:
-    """Time many sequences beside one: a round of prompt refreshes, then steps."""
+    """Time one sequence, then many together: a round of prompt refreshes, then steps."""
     length = 8 * subject.unit
     alone = None
-    steps(subject.open(Setup(length, subject.generation())), subject.device, 2)
+    timed_steps(subject.open(Setup(length, subject.generation())), subject.device, 2)
     for count in (1, subject.sequences):
-        short = _short_of(subject, count * subject.pass_s(length) + 32 * subject.step_s, length)
-        if short:
-            yield {**short, "sequences": count}
+        fields: Fields = {"prompt_length": length, "sequences": count}
+        skipped = subject.skipped(count * subject.pass_s(length) + 32 * subject.step_s)
+        if skipped:
+            yield fields | skipped
             continue
         peak = Peak.watch(subject.device)
         setup = Setup(length, subject.generation(), sequences=count)
-        pace = Pace.of(steps(subject.open(setup), subject.device, 1 + 5 * (EAGER + 1)))
+        pace = Pace.of(timed_steps(subject.open(setup), subject.device, 1 + 5 * (EAGER + 1)))
         speed = count / pace.mean_step(setup.generation.response_interval)
         alone = alone or speed
         taken = peak.taken()
         yield {
-            "prompt_length": length,
-            "sequences": count,
+            **fields,
             "budget": subject.budget,
             "refresh_s": round(pace.prompt, 4),
             "step_ms": {name: pace.step_ms()[name] for name in (PARTIAL, RESPONSE)},
@@ -194,7 +185,6 @@ def together(subject: Subject) -> Iterator[Fields]:
             **taken,
             "planned": subject.planned(setup),
         }
-        free_unused(subject.device)
 
 
 def weight_bytes(subject: Subject) -> int:
@@ -203,18 +193,12 @@ def weight_bytes(subject: Subject) -> int:
 
 
 def ratio(one: float | int | None, other: float | int) -> float | None:
-    """Divide; None if there is no number to divide."""
+    """Divide and round; None if there is nothing to divide."""
     return None if one is None else round(one / other, 4)
 
 
-def _short_of(subject: Subject, needed: float, length: int) -> Fields | None:
-    """Return a line that says a length is skipped, unless there is time for it."""
-    reason = subject.short_of(needed)
-    return {"prompt_length": length, "skipped": reason} if reason else None
-
-
 def _schedules(subject: Subject) -> dict[str, Generation]:
-    """Return the paper's schedule (T_p 50, T_r 5), and the one that reads the prompt once."""
+    """Return the paper's schedule (T_p 50, T_r 5), and one that reads the prompt once."""
     return {
         "paper": subject.generation(one_pass=False, prompt_interval=50, response_interval=5),
         "one_pass": subject.generation(response_interval=5),
