@@ -226,5 +226,6 @@ def test_the_module_of_the_benchmark_is_the_command():
         (("--min-confidence", 0.5, "--value-drift", 0.5), "give one of them"),
     ],
 )
-def test_bench_refuses_in_one_line(refused, args, says):
+def test_bench_refuses_in_one_line_before_a_model_is_made(refused, monkeypatch, args, says):
+    monkeypatch.setattr("maskkv.bench.compare.random_model", None)
     assert says in refused("bench", *args)

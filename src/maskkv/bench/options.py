@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from maskkv.budget import Budget, read_budget
+from maskkv.checks import check_kv_dtype
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 
@@ -58,6 +59,7 @@ class BenchOptions:
             raise InputError(f"--seed {self.seed}: expected at least 0")
         if self.model is not None and self.shape is not None:
             raise InputError("--model and --shape both name a model: give one of them")
+        check_kv_dtype(self.kv_dtype)
         try:
             _ = self.budgets
         except InputError as error:
