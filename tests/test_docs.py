@@ -4,6 +4,7 @@ import doctest
 import importlib
 import re
 import shlex
+import tomllib
 from functools import reduce
 from pathlib import Path
 
@@ -62,3 +63,33 @@ def test_examples_in_docstrings(module):
     results = doctest.testmod(importlib.import_module(module))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    return ARCHITECTURE.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_order_of_modules_is_the_one_that_is_checked():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    floors = next(each["layers"] for each in settings["contracts"] if each["name"] == "Layers")
+    checked = [set(floor.split(" | ")) for floor in floors if floor != "__main__"]
+    rows = [row.split("|")[2] for row in section("Order").splitlines() if row.startswith("| ") and "`" in row]
+    assert [set(re.findall(r"`(\w+)`", floor)) for row in rows for floor in row.split(", then ")] == checked
+    for name in set().union(*checked):
+        place = ROOT / "src/maskkv" / name
+        assert place.is_dir() or place.with_suffix(".py").is_file(), f"{name} is in the order, and does not exist"
+
+
+def test_a_request_s_life_names_every_module_of_the_server_once():
+    named = re.findall(r"`(\w+)`", section("A request's life"))
+    modules = {path.stem for path in (ROOT / "src/maskkv/server").glob("*.py")} - {"__init__"}
+    assert modules - set(named) == set()
+    assert {name: named.count(name) for name in modules} == dict.fromkeys(modules, 1)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)+\w+\.py)`", ARCHITECTURE))))
+def test_files_that_the_architecture_names_exist(path):
+    assert (ROOT / "src/maskkv" / path).is_file()
