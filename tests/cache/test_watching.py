@@ -7,7 +7,7 @@ import torch
 from tests.reference import CONFIGS, random_model, random_prompt
 
 from maskkv.cache import NoCache, WatchingCache
-from maskkv.models.transformer import StepCache, Sublayer
+from maskkv.models.step_cache import StepCache, Sublayer
 
 FIRST = 5
 """The first row whose output `Spied` needs of the last layer: where a chunk starts, so that sums are the same."""
