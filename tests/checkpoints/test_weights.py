@@ -14,8 +14,8 @@ from tests.reference import CONFIGS, random_model
 from tests.saved_models import LLADA, TINY, published, reference, write, write_tiny
 from torch import Tensor
 
-from maskkv import loading, memory, mini
-from maskkv.checkpoints import precision, weights
+from maskkv import memory, mini
+from maskkv.checkpoints import precision, profiles, weights
 from maskkv.errors import CheckpointError, InputError, MaskKVError
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
@@ -465,7 +465,7 @@ def test_the_bundled_model_has_the_fingerprint_of_its_profile(dtype: str) -> Non
     """Users' own profiles and records name models by fingerprints, so those of models that exist never change."""
     model = weights.load(mini.folder(), "cpu", dtype)
     assert weights.fingerprint(model) == "596c0f3fd5a80cb3"
-    assert loading.layer_profile(None, model) is not None
+    assert profiles.find(None, model) is not None
 
 
 @pytest.mark.parametrize(("family", "known"), [("llada", "fb3c204c4e3da99d"), ("dream", "122c36a87f26ac32")])
