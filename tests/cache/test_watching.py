@@ -42,11 +42,13 @@ class Spied(NoCache):
         return super().add(layer, sublayer, residual, fresh, span)
 
 
+MODEL = random_model(CONFIGS["dream"], chunk_rows=5)
+TOKENS = torch.tensor(random_prompt(MODEL.config, 12))
+
+
 def passed(cache: StepCache) -> torch.Tensor:
     """Return the rows of one pass, in chunks of five rows."""
-    model = random_model(CONFIGS["dream"], chunk_rows=5)
-    tokens = torch.tensor(random_prompt(model.config, 12))
-    return model(tokens, model.rotation(torch.arange(12)), cache)
+    return MODEL(TOKENS, MODEL.rotation(torch.arange(12)), cache)
 
 
 def test_every_question_is_handed_on_and_every_answer_back() -> None:
@@ -90,6 +92,7 @@ def test_every_rows_attention_is_seen_and_what_the_inner_cache_needs_comes_out()
     )
     whole = passed(cache)
     assert torch.equal(whole, passed(NoCache())[FIRST:])
+    assert torch.equal(torch.cat([before for before, _ in around[0]]), MODEL.embed(TOKENS))
     for spans in around.values():
         before, after = (torch.cat(rows) for rows in zip(*spans, strict=True))
         assert before.shape == after.shape == (12, before.shape[1])
