@@ -11,11 +11,14 @@ from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from maskkv.bench.gpu.model_checks import live_rows
-from maskkv.cache import NoCache
+from maskkv.cache import NoCache, WatchingCache
 from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
 from maskkv.models.published import like_llama
+from maskkv.models.step_cache import StepCache
 from maskkv.models.transformer import Transformer
+from maskkv.ops.attention import Queries, UnrotatedKeys
+from maskkv.ops.rope import rotate
 from maskkv.plan import Shape
 from maskkv.policies import named
 
@@ -84,6 +87,27 @@ def test_norms_of_queries_and_keys_matter() -> None:
         changed = ours(theirs)
         getattr(changed.layers[0], norm).weight[0] *= 3
         assert not torch.allclose(logits(changed), before, atol=1e-4), norm
+
+
+@pytest.mark.parametrize("chunk_rows", [1024, 13])
+@pytest.mark.parametrize("joined", [False, True])
+def test_unrotated_keys_are_the_keys_before_rotation(chunk_rows: int, joined: bool) -> None:
+    """Policies that measure keys get them normalised, as they are when they are rotated."""
+    model = random_model(QWEN3, 3, chunk_rows)
+    for layer in model.layers if joined else ():
+        layer.join_projections()
+    rotation = model.rotation(torch.arange(len(TOKENS)))
+    seen: list[int] = []
+
+    def read(layer: int, keys: Tensor, values: Tensor, queries: Queries, unrotated: UnrotatedKeys) -> None:
+        seen.append(layer)
+        for span in (slice(0, len(keys)), slice(5, 9)):
+            torch.testing.assert_close(rotate(unrotated(span), rotation[span]), keys[span])
+
+    cache: StepCache = WatchingCache(NoCache(), on_pairs=read)
+    with torch.inference_mode():
+        model(TOKENS, rotation, cache)
+    assert seen == [0, 1]
 
 
 def test_the_restatement_agrees() -> None:

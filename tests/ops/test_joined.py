@@ -40,6 +40,8 @@ def test_a_model_with_joined_projections_answers_the_same(family: str, chunk_row
     plain, joined = (reference.random_model(reference.CONFIGS[family], 3, chunk_rows) for _ in range(2))
     for layer in joined.layers:
         layer.join_projections()
+        for one, other in ((layer.q_proj, layer.k_proj), (layer.mlp.gate_proj, layer.mlp.up_proj)):
+            assert one.weight.untyped_storage().data_ptr() == other.weight.untyped_storage().data_ptr()
     assert weights.fingerprint(joined) == weights.fingerprint(plain)
     responses = []
     for model in (plain, joined):
