@@ -1,5 +1,6 @@
 """Weights in 8 bits: what changes, what does not, and what is refused."""
 
+import logging
 import sys
 
 import pytest
@@ -50,6 +51,28 @@ def test_the_engine_runs_on_them() -> None:
     weights.quantize(model, "int8")
     off = (rows() - exact).abs().max()
     assert 0 < off < 0.02 * exact.abs().max()
+
+
+def test_they_are_not_joined() -> None:
+    """A product of joined matrices would read them as plain numbers."""
+    model = tiny_model(0)
+    weights.quantize(model, "int8")
+    before = dict(model.named_parameters())
+    for layer in model.layers:
+        layer.join_projections()
+    assert all(parameter is before[name] for name, parameter in model.named_parameters())
+    assert weights.quantization(model) == "int8"
+
+
+def test_what_others_log_is_heard_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logging is silent only while torchao is imported, also if it cannot be."""
+    before = logging.root.manager.disable
+    weights.quantize(tiny_model(0), "int8")
+    assert logging.root.manager.disable == before
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(InputError):
+        weights.quantize(tiny_model(0), "int8")
+    assert logging.root.manager.disable == before
 
 
 def test_what_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

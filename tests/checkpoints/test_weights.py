@@ -94,6 +94,14 @@ def test_what_a_cpu_would_emulate_is_computed_in_float32_if_memory_allows(
         assert torch.equal(model.state_dict()["layers.1.q_proj.weight"], tensors[QUERY].to(dtype))
 
 
+def test_the_embedding_s_dtype_is_the_file_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some files hold their norms in fp32, beside matrices in bf16."""
+    monkeypatch.setattr(precision, "multiplies", lambda device, dtype: True)
+    _, tensors = stored_as(torch.bfloat16, tmp_path)
+    folder = write(tmp_path, LLADA, {name: each.float() if each.ndim == 1 else each for name, each in tensors.items()})
+    assert dtype_of(weights.load(folder, device="cpu")) == weights.dtype_of(folder, "cpu") == torch.bfloat16
+
+
 def test_the_wide_weights_are_the_file_s_own_and_the_model_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
