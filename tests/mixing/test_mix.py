@@ -110,6 +110,11 @@ def test_one_part_changes_and_the_name_says_so(case: str) -> None:
         assert mixed == replace(expected, name=f"{name}({said})")
 
 
+def test_other_voters_are_tallied_as_those_before() -> None:
+    pooled = replace(named("maskkv"), scorer=Votes("mask", tally="max", kernel=3))
+    assert mix(pooled, voters="all").scorer == Votes("all", tally="max", kernel=3)
+
+
 def test_nothing_asked_is_the_policy_itself() -> None:
     assert mix(named("full")) is named("full")
     assert mix(named("maskkv"), voters=None, revote=None) is named("maskkv")
