@@ -2,12 +2,15 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from tests.cli.tiny import tiny_model
+from tests.cli.tiny import save_tiny, tiny_model
 
+import maskkv
 from maskkv import policies
+from maskkv.calibrate import calibrate
 from maskkv.checkpoints import weights
 from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
@@ -73,6 +76,12 @@ def test_what_others_log_is_heard_afterwards(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InputError):
         weights.quantize(tiny_model(0), "int8")
     assert logging.root.manager.disable == before
+
+
+def test_a_profile_of_the_exact_weights_goes_with_them(tmp_path: Path) -> None:
+    profile = calibrate(tiny_model(0), "tiny", [list(range(20, 50))])
+    llm = maskkv.load(save_tiny(tmp_path), profile=profile, quantize="int8")
+    assert (llm.profile, weights.quantization(llm.model)) == (profile, "int8")
 
 
 def test_what_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
