@@ -7,7 +7,9 @@ import pytest
 
 import maskkv
 from maskkv import api
+from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
+from maskkv.generation import Generation
 from maskkv.loading import Loading
 from tests.cli.tiny import save_tiny
 
@@ -28,10 +30,18 @@ def test_load_takes_every_option_with_the_same_default(monkeypatch):
 
 
 def test_a_model_says_how_it_was_loaded(tmp_path):
-    loading = Loading(save_tiny(tmp_path), rope_scale=2.0, kv_dtype="int8")
+    loading = Loading(save_tiny(tmp_path), dtype="float16", rope_scale=2.0, kv_dtype="int8")
     llm = api.load_model(loading, policy="full")
     assert llm.loading == loading
     assert (llm.rope_scale, llm.kv_dtype, llm.policy.name) == (2.0, "int8", "full")
+    assert str(llm.model.dtype) == "torch.float16"
+
+
+def test_every_sequence_is_stretched_and_stored_as_the_model_was_loaded(tmp_path):
+    llm = api.load_model(Loading(save_tiny(tmp_path), rope_scale=2.0, kv_dtype="int8"))
+    engine = Engine(llm.model)
+    settings = engine[llm.add_to(engine, [20, 21, 22], Generation(gen_length=8), llm.policy, 2)].settings
+    assert (settings.rope_scale, settings.kv_dtype) == (2.0, "int8")
 
 
 @pytest.mark.parametrize(
