@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from maskkv import mini, policies
-from maskkv.bench.compare import cases
+from maskkv.bench.compare import cases, compare, set_up
 from maskkv.bench.machine import Machine
-from maskkv.bench.measure import Case, Cost, Timing
+from maskkv.bench.measure import Case, Cost, Timing, cost
 from maskkv.bench.options import BenchOptions
 from maskkv.bench.report import summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
@@ -229,3 +229,32 @@ def test_a_part_of_the_prompt_is_a_budget_at_every_length() -> None:
     budgets = {length: [case.budget for case in cases(options, length)] for length in (60, 101)}
     # The first is `none`. Of 60 tokens 10% are the 6 pairs asked for by number: one case.
     assert budgets == {60: [None, 6], 101: [None, 11, 6]}
+
+
+def test_options_reach_the_schedule_and_what_pairs_are_stored_in() -> None:
+    options = BenchOptions(gen_length=16, prompt_interval=7, min_confidence=0.5, kv_dtype="int8")
+    expected = Generation(gen_length=16, prompt_interval=7, min_confidence=0.5, stop_at_eos=False)
+    assert options.generation == expected
+    assert BenchOptions(value_drift=0.2).generation == Generation(value_drift=0.2, stop_at_eos=False)
+    comparison = set_up(options, random_model(shape("tiny"), 0), 24, 2)
+    assert (comparison.generation, comparison.kv_dtype) == (expected, "int8")
+    assert [len(prompt) for prompt in comparison.prompts] == [24, 24]
+    engine = comparison.open(Case("full"), expected)
+    assert [engine[number].settings.kv_dtype for number in (0, 1)] == ["int8", "int8"]
+
+
+@pytest.mark.parametrize(("compiled", "did"), [(True, ["compile"]), (False, ["pack"])])
+def test_layers_are_compiled_only_if_asked(monkeypatch: pytest.MonkeyPatch, compiled: bool, did: list[str]) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(Transformer, "compile_rows", lambda self: done.append("compile"))
+    monkeypatch.setattr(Transformer, "pack_weights", lambda self: done.append("pack"))
+    monkeypatch.setattr("maskkv.bench.compare.run", lambda *asked: {})
+    record = compare(BenchOptions(shape="tiny", prompt_length=[24], gen_length=8, compile=compiled))
+    assert (done, record["compile"]) == (did, compiled)
+
+
+@pytest.mark.parametrize("rule", [{}, {"min_confidence": 1.0}, {"value_drift": 1e-9}])
+def test_a_step_of_each_kind_is_counted_whatever_says_when_the_prompt_is_read(rule: dict[str, float]) -> None:
+    options = BenchOptions(gen_length=16, **rule)  # type: ignore[arg-type]
+    counted = cost(set_up(options, random_model(shape("tiny"), 0), 24, 1), Case("maskkv", 4))
+    assert set(counted.flops) == set(counted.moved) == {"prompt", "response", "partial"}

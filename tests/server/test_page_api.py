@@ -119,6 +119,15 @@ def test_looking_waits_its_turn_between_steps_and_counts_as_waiting(start):
         assert [each.status_code for each in answers] == [200, 200]
 
 
+def test_looking_waits_for_memory_for_the_un_evicted_answer(start, monkeypatch):
+    with start() as live:
+        lend, asked = live.runner.lend, []
+        monkeypatch.setattr(live.runner, "lend", lambda work, needed: asked.append(needed) or lend(work, needed))
+        body = {"messages": MESSAGES, "policy": "maskkv", "budget": 8, "max_tokens": 8}
+        assert live.http.post("/api/lens", json=body).status_code == 200
+    assert [(needed.policy.name, needed.budget) for needed in asked] == [("full", None)]
+
+
 def test_looking_has_its_time_too(start):
     with start(timeout=0.3) as live:
         gate = Gate(live.runner)

@@ -204,6 +204,18 @@ def test_many_messages_are_refused_before_they_are_encoded(start, llm, monkeypat
         assert refused.json()["error"]["code"] == "context_length_exceeded"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/lens"])
+def test_a_full_queue_is_noticed_before_the_prompt_is_read(start, llm, monkeypatch, path):
+    def full():
+        raise ApiError(429, "full", "queue_full")
+
+    with start() as live:
+        monkeypatch.setattr(llm.text, "render", None)
+        monkeypatch.setattr(live.runner, "check_room", full)
+        refused = live.http.post(path, json={"messages": [{"role": "user", "content": SHORT.content}]})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
+
+
 @pytest.mark.parametrize("fields", [{"policy": "x" * 5000}, {"max_tokens": 10**6}, {"model": "y" * 5000}])
 def test_what_costs_nothing_to_refuse_is_refused_before_the_prompt_is_read(start, llm, monkeypatch, fields):
     with start() as live:

@@ -12,6 +12,8 @@ from lm_eval.utils import simple_parse_args_string
 
 import maskkv
 from maskkv import policies, records
+from maskkv.api import LanguageModel
+from maskkv.checkpoints import weights
 from maskkv.cli import main
 from maskkv.errors import InputError
 from maskkv.eval.answering import UnscoredAnswer, Variant
@@ -20,6 +22,9 @@ from maskkv.eval.lm_eval.harness import Harness, _measured
 from maskkv.eval.lm_eval.requests import from_line
 from maskkv.eval.runs import Study
 from maskkv.eval.store import Store
+from maskkv.eviction.profile import LayerProfile
+from maskkv.generation import Generation
+from maskkv.loading import Loading
 from tests.eval.byte_level import save_byte_level
 
 DOCUMENTS = [
@@ -100,6 +105,18 @@ def test_records_are_like_those_of_other_benchmarks(llm, quizzes, monkeypatch):
     assert ours["mean_cache_bytes"] < ours["mean_full_cache_bytes"]
     assert {"fingerprint", "model", "device", "dtype", "torch", "lm_eval", "commit", "seed"} <= ours.keys()
     assert list(records.read(quizzes / "out" / "lm-eval.jsonl")) == [full, ours]
+
+
+def test_the_harness_answers_with_the_model_as_it_was_loaded(llm, tmp_path):
+    loading = Loading(rope_scale=2.0, kv_dtype="int8")
+    profile = LayerProfile("x", weights.fingerprint(llm.model), 1, 8, (1.0,) * 3, (0.0,) * 3)
+    loaded = LanguageModel(llm.model, llm.text, profile=profile, loading=loading)
+    (variant,) = variants(4)[1:]
+    with Store(from_line, tmp_path, "lm-eval") as store:
+        model = harness._under(variant, loaded, Study([variant], Generation(block_length=64)), store)
+    assert (model.llm.loading, model.llm.profile) == (loading, profile)
+    assert (model.llm.policy, model.llm.budget) == (variant.policy, 4)
+    assert (model.schedule.gen_length, model.store) == (256, store)
 
 
 def test_answers_are_kept_and_not_asked_again(llm, quizzes, monkeypatch):
