@@ -301,3 +301,11 @@ def test_what_does_not_fit_into_memory_is_refused_before_hours_are_spent(llm, so
     with pytest.raises(InputError, match="needs about"):
         run(llm, source, tmp_path, SMALL)
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_is_looked_at_for_pairs_as_they_are_stored(source, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(runs, "check_fits", lambda model, work: looked.append((work.budget, work.kv_dtype)))
+    chosen = replace(source, kv_dtype="int8")
+    run(api.load_model(chosen), chosen, tmp_path, SMALL)
+    assert looked == [(None, "int8"), (2, "int8"), (4, "int8")]

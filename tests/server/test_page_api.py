@@ -3,12 +3,17 @@
 import base64
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from maskkv import policies
+from maskkv.generation import Generation
 from maskkv.mini import TASKS, sample
-from tests.server.live import LONG, SHORT, Gate, until
+from maskkv.plan import Shape, Workload
+from maskkv.server.app import create_app
+from maskkv.server.settings import ServerSettings
+from tests.server.live import LONG, MODEL, PATIENCE_S, SHORT, Gate, until
 
 MESSAGES = [{"role": "user", "content": SHORT.content}]
 
@@ -126,6 +131,33 @@ def test_looking_waits_for_memory_for_the_un_evicted_answer(start, monkeypatch):
         body = {"messages": MESSAGES, "policy": "maskkv", "budget": 8, "max_tokens": 8}
         assert live.http.post("/api/lens", json=body).status_code == 200
     assert [(needed.policy.name, needed.budget) for needed in asked] == [("full", None)]
+
+
+def test_looking_waits_until_its_memory_is_free(start, llm):
+    length = len(llm.prompt_ids(SHORT.content))
+    work = Workload(length, Generation(gen_length=8), policies.named("full"), None, llm.kv_dtype)
+    body = {"messages": MESSAGES, "budget": 8, "max_tokens": 8}
+    with ThreadPoolExecutor(2) as pool, start(memory=Shape.of(llm.model).need(work, 16).alone) as live:
+        gate = Gate(live.runner)
+        answers = [pool.submit(live.chat, max_tokens=8)]
+        until(lambda: gate.arrived == 1)
+        answers.append(pool.submit(live.http.post, "/api/lens", json=body))
+        until(lambda: live.runner._tasks)
+        gate.pass_steps(1)
+        until(lambda: gate.arrived == 2)
+        waiting = len(live.runner._tasks)
+        gate.open()  # before anything is asserted: a server whose thread is held does not end
+        assert waiting == 1
+        assert [each.result().status_code for each in answers] == [200, 200]
+
+
+def test_what_still_waits_for_the_model_when_the_server_must_end_is_told(llm):
+    runner = create_app(llm, MODEL, ServerSettings()).state.service.runner
+    done = runner.lend(lambda: None, Workload(8, Generation(), policies.named("full"), None, llm.kv_dtype))
+    runner.end()
+    runner.start()
+    told = done.exception(timeout=PATIENCE_S)
+    assert (told.status, told.code) == (503, "shutting_down")
 
 
 def test_looking_has_its_time_too(start):
