@@ -12,6 +12,7 @@ from maskkv.cache import NoCache
 from maskkv.errors import InputError
 from maskkv.eval import observe as observing
 from maskkv.eval.observe import binned, observe, run
+from maskkv.loading import Loading
 from maskkv.models.step_cache import Sublayer
 from tests.eval.examples import task
 from tests.reference import DREAM, random_model, random_prompt
@@ -57,9 +58,9 @@ def steps(llm, prompt):
             masked.remove(position)
 
 
-def whole(llm, tokens):
+def whole(llm, tokens, rope_scale=1.0):
     cache = WholeMatrices()
-    llm.model(tokens, llm.model.rotation(torch.arange(len(tokens))), cache)
+    llm.model(tokens, llm.model.rotation(torch.arange(len(tokens)), rope_scale), cache)
     return torch.stack(cache.attention), cache.residuals
 
 
@@ -87,6 +88,18 @@ def test_the_first_step_is_seen_head_by_head(dream):
     assert torch.allclose(torch.tensor(seen.heads_prompt).double(), of_prompt, rtol=1e-3)
     assert torch.allclose(torch.tensor(seen.heads_response).double(), of_response, rtol=1e-3)
     assert torch.allclose(torch.tensor(seen.preference).double(), of_prompt.sum(-1), rtol=1e-3)
+
+
+def stretched(llm):
+    return LanguageModel(llm.model, llm.text, loading=Loading(rope_scale=64.0))
+
+
+def test_positions_are_stretched_as_in_an_answer(dream):
+    prompt = random_prompt(DREAM, 11)
+    seen = observe(stretched(dream), prompt, GENERATION)
+    attention, _ = whole(dream, next(steps(dream, prompt))[0], 64.0)
+    assert seen.mask[0] == pytest.approx(attention[:, :, 11:].mean((0, 1, 2))[:11].tolist(), rel=1e-3)
+    assert seen.mask[0] != pytest.approx(observe(dream, prompt, GENERATION).mask[0], rel=1e-2)
 
 
 def test_long_prompts_are_seen_in_bins(dream):
@@ -120,9 +133,15 @@ def test_a_run_goes_on_where_it_stopped(llm, tmp_path):
     assert [record["number"] for record in kept] == [5, 6]
     assert kept[0]["model"] == "tiny"
     assert kept[0]["prompt_length"] <= kept[0]["length"] == 64
-    # Another schedule is another observation.
+    assert kept[0]["device"] == "cpu"
+    # Another schedule is another observation, and so is another stretch.
     list(run(llm, "tiny", [task(numbers=range(5, 6))], Generation(block_length=8), file))
-    assert len(list(records.read(file))) == 3
+    list(run(stretched(llm), "tiny", [task(numbers=range(5, 6))], GENERATION, file))
+    kept = list(records.read(file))
+    assert [record["rope_scale"] for record in kept] == [None, None, None, 64.0]
+    # A response has room for the answer in whole blocks, whatever length the schedule has.
+    blocks = -(-task().example(llm, 5).gen_length // 8)
+    assert kept[2]["gen_length"] == 8 * blocks < Generation().gen_length
 
 
 def test_watching_changes_nothing(llm):

@@ -5,8 +5,10 @@ import pytest
 import maskkv
 from maskkv import api, lens, mixing, policies
 from maskkv.errors import InputError
+from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import sweep, sweep_budgets
+from maskkv.loading import Loading
 from maskkv.mini import sample, words
 from tests.cli.tiny import save_tiny
 from tests.reference import DREAM, random_model, random_prompt
@@ -57,6 +59,19 @@ def test_importance_is_given_where_it_decides(llm):
     importance = sweep(llm, PROMPT, SHORT, policies.named("maskkv"), 7).importance
     assert len(importance) == 3
     assert sweep(llm, PROMPT, SHORT, policies.named("snapkv"), 7).importance is None
+
+
+def test_the_models_own_profile_and_stretch_count(llm):
+    profile = LayerProfile("tiny", "0" * 16, 1, 60, (0.1, 0.0, 1.0), (0.0,) * 3)
+    plain = api.LanguageModel(llm.model, llm.text, profile=profile)
+    stretched = api.LanguageModel(llm.model, llm.text, profile=profile, loading=Loading(rope_scale=64.0))
+    kept = []
+    for own in (plain, stretched):
+        swept = sweep(own, PROMPT, SHORT, policies.named("maskkv"), 7)
+        assert swept.importance == list(profile.importance)
+        assert swept.kept(7) == own.generate_ids(PROMPT, SHORT, policy="maskkv", budget=7).kept
+        kept.append(swept.kept(7))
+    assert kept[0] != kept[1], "the stretch matters"
 
 
 @pytest.mark.parametrize(
