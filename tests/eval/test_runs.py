@@ -89,8 +89,9 @@ def test_all_processes_compute_in_the_dtype_of_the_first(llm, source, tmp_path, 
     """What `auto` chooses depends on the memory that is free: with several models there is less."""
     given = []
     monkeypatch.setattr(runs, "side_by_side", lambda units, source, *others: given.append(source) or iter(()))
-    run(llm, source, tmp_path, jobs=2)
-    assert given == [replace(source, dtype="torch.float32")]
+    stated = replace(source, device="cpu", rope_scale=2.0, kv_dtype="int8")
+    run(llm, stated, tmp_path, jobs=2)
+    assert given == [replace(stated, dtype="torch.float32")], "and load it as this one did otherwise"
     assert api.load_model(given[0]).model.dtype == llm.model.dtype
 
 

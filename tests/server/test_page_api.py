@@ -154,6 +154,7 @@ def test_looking_waits_until_its_memory_is_free(start, llm):
 def test_what_still_waits_for_the_model_when_the_server_must_end_is_told(llm):
     runner = create_app(llm, MODEL, ServerSettings()).state.service.runner
     done = runner.lend(lambda: None, Workload(8, Generation(), policies.named("full"), None, llm.kv_dtype))
+    assert not runner.idle
     runner.end()
     runner.start()
     told = done.exception(timeout=PATIENCE_S)

@@ -54,6 +54,9 @@ def test_an_old_name_means_the_new_one_and_is_logged(live, llm, caplog, old, new
     assert seen.status_code == 200
     assert live.chat(**{new: value}).json()["choices"] == answer.json()["choices"]
     until(lambda: len(told(caplog, "request")) == 3)  # said when the client has its answer already
+    answered = [each for each in told(caplog, "request") if "job" in each]  # the look is none
+    tokens = len(llm.said(expected.tokens))
+    assert [(each["steps"], each["completion_tokens"]) for each in answered] == [(expected.steps, tokens)] * 2
     assert told(caplog, "renamed field") == [
         {"id": each.headers["x-request-id"], "method": "POST", "old": old, "new": new} for each in (answer, seen)
     ]

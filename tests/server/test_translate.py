@@ -60,3 +60,11 @@ def test_the_limit_stays_what_was_asked_and_the_length_becomes_whole_blocks(llm)
 def test_a_seed_that_is_left_out_is_drawn(llm):
     assert ordered(llm, seed=3).generation.seed == 3
     assert len({ordered(llm).generation.seed for _ in range(5)}) > 1
+
+
+def test_a_nucleus_is_dreams_sampler_which_takes_the_surest_unless_the_request_says_otherwise(llm):
+    nucleus = ordered(llm, top_p=0.5).generation
+    assert (nucleus.alg, nucleus.top_p) == ("maskgit_plus", 0.5)
+    assert ordered(llm, top_p=0.5, alg="entropy").generation.alg == "entropy"
+    whole = ordered(llm, top_p=1.0).generation
+    assert (whole.alg, whole.top_p) == (None, None)
