@@ -2,7 +2,9 @@
 
 import json
 import socket
+from contextlib import suppress
 
+import httpx
 import pytest
 
 from tests.server.live import PATIENCE_S, SHORT, until
@@ -13,6 +15,14 @@ JSON = {"content-type": "application/json"}
 
 def raw(live, content, headers=JSON):
     return live.http.post("/v1/chat/completions", content=content, headers=headers)
+
+
+def refused(live, parts):
+    """Send a body that is too large: the answer comes before all of it is read, and a reset may overtake it."""
+    for _ in range(5):
+        with suppress(httpx.ReadError, httpx.WriteError):
+            return raw(live, iter(parts) if len(parts) > 1 else parts[0]).status_code
+    raise AssertionError("no answer in five tries")
 
 
 def error(response):
@@ -128,7 +138,7 @@ def test_a_body_of_just_the_largest_size_is_taken_whether_or_not_it_says_so(star
     with start(max_body_bytes=1000) as live:
         body = json.dumps(BODY).encode().ljust(1000)
         assert [raw(live, each).status_code for each in (body, iter([body[:600], body[600:]]))] == [200, 200]
-        assert [raw(live, each).status_code for each in (body + b" ", iter([body, b" "]))] == [413, 413]
+        assert [refused(live, each) for each in ([body + b" "], [body, b" "])] == [413, 413]
 
 
 def test_a_body_that_does_not_arrive_is_not_waited_for(start):
