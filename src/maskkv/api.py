@@ -29,6 +29,7 @@ from maskkv.loading import Loading
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.plan import Workload, check_fits
+from maskkv.renamed import hint
 from maskkv.result import Result, finish
 from maskkv.text.tokenizer import Text, Token, before_end, check_text
 
@@ -281,7 +282,7 @@ def _generation(generation: Generation | None, settings: dict[str, Any]) -> Gene
     known = [field.name for field in fields(Generation)]
     for name in settings:
         if name not in known:
-            raise InputError(f"unknown setting {name!r}: expected one of {', '.join(known)}")
+            raise InputError(f"unknown setting {name!r}: {hint([name])}expected one of {', '.join(known)}")
     if generation is not None and not isinstance(generation, Generation):
         raise InputError(f"generation {quoted(generation)}: expected a maskkv.Generation")
     return Generation(**settings) if generation is None else replace(generation, **settings)

@@ -16,7 +16,7 @@ from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.scorers import Votes
 from maskkv.policies import named, names
-from maskkv.renamed import spelled_now
+from maskkv.renamed import PARAMETERS, under_new_names
 
 PARTS = ("scorer", "layer_budget", "head_budget")
 UNIFORM = {"layer_budget": UniformLayers(), "head_budget": UniformHeads()}
@@ -69,7 +69,9 @@ def resolve(spelling: str) -> Policy:
     """
     changed = _CHANGED.fullmatch(spelling)
     if changed is not None:
-        return _mixed(resolve(changed["base"]), _changes(spelled_now(changed["changes"])), _from_text)
+        base, asked = resolve(changed["base"]), _changes(changed["changes"])
+        old = {name: now for name, now in PARAMETERS.items() if name not in parameters(base)}
+        return _mixed(base, under_new_names(asked, old), _from_text)
     return _imported(spelling) if ":" in spelling else named(spelling)
 
 

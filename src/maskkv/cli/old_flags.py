@@ -30,5 +30,5 @@ def take(given: dict[str, Any]) -> None:
         spelled = f"--{new.replace('_', '-')}"
         if given[new] is not None:
             raise InputError(f"--{old} and {spelled} are the same: give {spelled}")
-        terminal.note(f"--{old} is called {spelled} now; the old name will go with the next release")
+        terminal.note(f"--{old} is called {spelled} now; the old name goes with 0.2.0")
         given[new] = value

@@ -13,7 +13,7 @@ from maskkv import records
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
 from maskkv.printable import printable
-from maskkv.renamed import RENAMED, spelled_now
+from maskkv.renamed import SETTINGS, spelled_now
 
 MISSING = object()
 LARGEST = 1e100
@@ -72,8 +72,9 @@ def where(records: Iterable[Record], conditions: Sequence[str]) -> list[Record]:
         name, equals, value = condition.partition("=")
         if not equals or not name:
             raise InputError(f"{condition!r} is no condition: expected FIELD=VALUE, as in length=1024")
-        now = ".".join(RENAMED.get(part, part) for part in name.split("."))
-        allowed.setdefault(now, set()).add(spelled_now(value))
+        field, dot, inner = name.partition(".")
+        now = f"schedule.{SETTINGS.get(inner, inner)}" if field + dot == "schedule." else name
+        allowed.setdefault(now, set()).update((value, spelled_now(value)))
     return [
         record for record in records if all(_spelled(look_up(record, name)) in some for name, some in allowed.items())
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from maskkv.renamed import RENAMED
+from maskkv.renamed import SETTINGS
 from maskkv.server import logs
 from maskkv.server.errors import ApiError
 from maskkv.server.metrics import Metrics
@@ -73,6 +73,6 @@ class AccessLog:
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         for name in scope["state"].get("renamed", ()):
-            logs.say("renamed field", logging.WARNING, **fields, old=name, new=RENAMED[name])
+            logs.say("renamed field", logging.WARNING, **fields, old=name, new=SETTINGS[name])
         told = {} if exchange is None else exchange.record()
         logs.say("request", **fields, route=route, status=status, seconds=round(seconds, 4), **told)

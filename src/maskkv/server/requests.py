@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from maskkv.budget import Budget, check_budget
 from maskkv.errors import InputError
 from maskkv.generation import Allowed, allowed_values
-from maskkv.renamed import RENAMED
+from maskkv.renamed import SETTINGS
 from maskkv.server.messages import ChatMessage, Strict, TextOr, refusal, without
 
 _UNSUPPORTED: dict[str, tuple[object, ...]] = {
@@ -103,7 +103,7 @@ class AnswerRequest(_GenerationFields):
     @classmethod
     def _by_old_names(cls, fields: Any, validate: Callable[[Any], AnswerRequest]) -> AnswerRequest:
         names = fields if isinstance(fields, dict) else {}
-        renamed = {old: new for old, new in RENAMED.items() if old in names and new in cls.model_fields}
+        renamed = {old: new for old, new in SETTINGS.items() if old in names}
         for old, new in renamed.items():
             if new in names:
                 raise PydanticCustomError("renamed", f"{old} and {new} are the same field: give {new}")

@@ -11,6 +11,7 @@ from maskkv.errors import InputError
 from maskkv.eval.lm_eval.requests import meaning
 from maskkv.generation import Generation
 from maskkv.loading import Loading
+from maskkv.renamed import SETTINGS, under_new_names
 
 GEN_LENGTH = 256
 """Tokens of an answer where neither task nor user says: the harness's own default."""
@@ -41,7 +42,7 @@ def load(given: Mapping[str, Any]) -> Arguments:
     Raises:
         InputError: An argument is unknown or unusable, or the policy evicts and there is no budget.
     """
-    stated = {name: value for name, value in given.items() if value is not None}
+    stated = {name: value for name, value in under_new_names(given, SETTINGS).items() if value is not None}
     rest: dict[str, Any] = {name: str(value) if name in _TEXTS else meaning(value) for name, value in stated.items()}
     rest = {name: value for name, value in rest.items() if value is not None}
     for name in rest:

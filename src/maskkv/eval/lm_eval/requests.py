@@ -16,7 +16,7 @@ from maskkv.eval.answering import UnscoredAnswer
 from maskkv.eval.fields import filled
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
-from maskkv.renamed import RENAMED
+from maskkv.renamed import RENAMED, SETTINGS, under_new_names
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """The names by which tasks give the length of an answer; the first one given counts."""
@@ -80,7 +80,8 @@ def read(given: Mapping[str, Any], schedule: Generation) -> Asked:
     Raises:
         InputError: An option is unknown or has no such value, or one of them samples and another does not.
     """
-    rest = {name: value if name == "until" else meaning(value) for name, value in given.items()}
+    named = under_new_names(given, SETTINGS)
+    rest = {name: value if name == "until" else meaning(value) for name, value in named.items()}
     until = _until(rest.pop("until", None))
     lengths = [rest.pop(name, None) for name in LENGTHS]
     length = next((each for each in lengths if each is not None), schedule.gen_length)
