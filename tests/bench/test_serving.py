@@ -26,6 +26,7 @@ def test_load_compares_answers_and_counts_steps_after_a_hang_up(capsys, tmp_path
     assert 0 <= record["steps_after_hang_up"]["max"] <= 8
 
 
+@pytest.mark.slow
 def test_soak_counts_what_came_of_everything_and_finds_no_fault(capsys):
     """It would find an answer that differs from that alone, an error logged, a thread or an open file too many."""
     asked = ["soak", *SMALL, "--longest-prompt", "200", "--minutes", "0.1", "--clients", "4"]
