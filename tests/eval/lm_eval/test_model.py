@@ -118,6 +118,7 @@ def test_another_prompt_model_policy_or_budget_is_another_answer(llm, folder):
         key(maskkv.load(folder, policy="full"), "f", request, timed=False),
         key(maskkv.load(folder, budget=4, rope_scale=2.0), "f", request, timed=False),
         key(maskkv.load(folder, budget=4, dtype="bfloat16"), "f", request, timed=False),
+        key(maskkv.load(folder, budget=4, kv_dtype="int8"), "f", request, timed=False),
     ]
     assert len(set(others)) == len(others)
     assert key(llm, "f", replace(request, task="other"), timed=False) == others[0]
