@@ -15,6 +15,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from maskkv.eviction.recall import Recall
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.models.step_cache import StepCache
@@ -136,12 +137,16 @@ class SlowEviction:
     """None: every head the same."""
     boundary_layers: int = 1
     revote: bool = True
+    recall: Recall | None = None
+    """How evicted pairs come back; None: never."""
 
 
 @dataclass
 class SlowLayerState:
     kept: list[list[int]] = field(default_factory=list)
     """Per KV head: the prompt rows whose pairs stay."""
+    voted: list[list[int]] = field(default_factory=list)
+    """What the latest vote chose."""
     prompt_keys: dict[int, Tensor] = field(default_factory=dict)
     prompt_values: dict[int, Tensor] = field(default_factory=dict)
     keys: dict[int, Tensor] = field(default_factory=dict)
@@ -251,19 +256,22 @@ class SlowBranch:
         self.eviction = eviction
         self.importance = importance
         self.layers = [SlowLayerState() for _ in range(model.config.num_layers)]
+        self.since = 0
+        """Steps since the prompt was read."""
 
     def step(self, tokens: Sequence[int], masked: set[int], index: int) -> dict[int, Tensor]:
         """Return the last hidden rows of the live rows; `masked` are rows of the canvas."""
-        if index % self.generation.prompt_interval == 0:
+        self.since = 0 if index % self.generation.prompt_interval == 0 else self.since + 1
+        if self.since == 0:
             return self._prompt_refresh(tokens, masked)
         refresh = index % self.generation.response_interval == 0
         live = range(self.first_live, self.end)
         h = {row: self.model.embed(tokens[row]) for row in live}
         for layer in range(len(self.layers)):
-            self._live_layer(layer, h, everything=refresh or layer == 0)
+            self._live_layer(layer, h, masked, everything=refresh or layer == 0)
         return h
 
-    def _live_layer(self, layer: int, h: dict[int, Tensor], everything: bool) -> None:
+    def _live_layer(self, layer: int, h: dict[int, Tensor], masked: set[int], everything: bool) -> None:
         model, state, ratio = self.model, self.layers[layer], self.generation.transfer_ratio
         if everything or ratio > 0:
             values = {row: model.project(layer, "v", x) for row, x in h.items()}
@@ -277,6 +285,10 @@ class SlowBranch:
             fresh = []
         for row in fresh:
             state.keys[row] = model.rotate(model.project(layer, "k", h[row]), row)
+        recall = None if self.eviction is None else self.eviction.recall
+        if recall is not None and self.since % recall.recall_interval == 0:
+            voters = [row for row in fresh if recall.recall_voters == "fresh" or row in masked]
+            state.kept = self._recalled(layer, state, voters, h, recall.recall_tally)
         pairs = []
         for head, rows in enumerate(state.kept):
             keys = [state.prompt_keys[row] for row in rows] + [state.keys[row] for row in h]
@@ -288,6 +300,28 @@ class SlowBranch:
             state.mlp[row] = model.mlp_output(layer, h[row] + state.attention[row])
         for row in h:
             h[row] = h[row] + state.attention[row] + state.mlp[row]
+
+    def _recalled(
+        self, layer: int, state: SlowLayerState, voters: Sequence[int], h: dict[int, Tensor], tally: str
+    ) -> list[list[int]]:
+        """Return what each head keeps once the voters have chosen among all prompt pairs, as many as before."""
+        model, everything = self.model, list(range(self.first_live))
+        if not voters:
+            return state.kept
+        votes: list[list[list[float]]] = [[[] for _ in everything] for _ in state.kept]
+        for voter in voters:
+            queries = model.rotate(model.project(layer, "q", h[voter]), voter)
+            for query_head, query in enumerate(queries):
+                head = query_head // model.group
+                keys = [state.prompt_keys[row][head] for row in everything] + [state.keys[row][head] for row in h]
+                weights = (torch.stack(keys) @ query / math.sqrt(model.config.head_dim)).softmax(0)
+                for row in everything:
+                    votes[head][row].append(float(weights[row]))
+        count = {"max": max, "sum": sum}[tally]
+        return [
+            sorted(sorted(everything, key=lambda row: (-count(own[row]), row))[: len(kept)])
+            for own, kept in zip(votes, state.kept, strict=True)
+        ]
 
     def _prompt_refresh(self, tokens: Sequence[int], masked: set[int]) -> dict[int, Tensor]:
         model = self.model
@@ -305,8 +339,9 @@ class SlowBranch:
                 if row >= self.first_live:
                     state.keys[row], state.values[row] = keys[row], values[row]
                     state.attention[row], state.mlp[row] = out, mlp
-            if not state.kept or self.eviction is None or self.eviction.revote:
-                state.kept = self._choose(layer, attention, masked)
+            if not state.voted or self.eviction is None or self.eviction.revote:
+                state.voted = self._choose(layer, attention, masked)
+            state.kept = state.voted
             state.prompt_keys = {row: keys[row] for row in range(self.first_live)}
             state.prompt_values = {row: values[row] for row in range(self.first_live)}
         return {row: h[row] for row in range(self.first_live, self.end)}

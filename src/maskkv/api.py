@@ -227,6 +227,9 @@ class LanguageModel:
             kept=sequence.kept(),
             kv_dtype=sequence.settings.kv_dtype,
             confidences=[confidences[place] for place in range(len(said))],
+            evicted=sequence.settings.policy.evicted,
+            host_bytes=sequence.host_bytes,
+            recalled=sequence.recalled,
         )
 
 

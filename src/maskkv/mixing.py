@@ -14,11 +14,12 @@ from maskkv.checks import MOST, quoted
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
+from maskkv.eviction.recall import EVICTED, Recall
 from maskkv.eviction.scorers import Votes
 from maskkv.policies import named, names
 from maskkv.renamed import PARAMETERS, under_new_names
 
-PARTS = ("scorer", "layer_budget", "head_budget")
+PARTS = ("scorer", "layer_budget", "head_budget", "recall")
 UNIFORM = {"layer_budget": UniformLayers(), "head_budget": UniformHeads()}
 """The parts that can be taken from another policy, each with what `uniform` stands for."""
 
@@ -78,9 +79,10 @@ def resolve(spelling: str) -> Policy:
 def mix(policy: Policy, /, **changes: object) -> Policy:
     """Set parameters of a policy by their names, and exchange its budgets; the new policy's name says what changed.
 
-    Parameters are the fields of its three parts, and `revote`. `layer_budget` and `head_budget` are names of policies
-    whose part is taken, or `uniform`; `voters` ranks by `Votes` where the scorer has no voters to set. None changes
-    nothing. Every row of the paper's Tables 2, 7 and 8 is one such change.
+    Parameters are the fields of its parts, `revote`, and `evicted`: what becomes of evicted pairs, `drop`, or `host`
+    for a `Recall` and its parameters. `layer_budget` and `head_budget` are names of policies whose part is taken, or
+    `uniform`; `voters` ranks by `Votes` where the scorer has no voters to set. None changes nothing. Every row of the
+    paper's Tables 2, 7 and 8 is one such change.
 
     Raises:
         InputError: The policy evicts nothing, or has no parameter of that name, or the value is of no use.
@@ -93,7 +95,8 @@ def parameters(policy: Policy) -> dict[str, object]:
     if not policy.can_evict:
         return {}
     parts = [getattr(policy, part) for part in PARTS]
-    return {name: getattr(part, name) for part in parts for name in _fields(part)} | {"revote": policy.revote}
+    own = {name: getattr(part, name) for part in parts for name in _fields(part)}
+    return own | {"revote": policy.revote, "evicted": policy.evicted}
 
 
 def spelt(values: Mapping[str, object]) -> str:
@@ -113,6 +116,8 @@ def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
             mixed = replace(mixed, **{part: taken})
     if "voters" in asked and "voters" not in _fields(mixed.scorer):
         mixed = replace(mixed, scorer=Votes(asked["voters"]))
+    if "evicted" in asked:
+        mixed = _evicting(mixed, asked["evicted"])
     for name in asked:
         _check_settable(mixed, name, asked[name])
     for part in PARTS:
@@ -127,10 +132,18 @@ def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
     return replace(mixed, name=f"{policy.name}({spelt(said)})")
 
 
+def _evicting(policy: Policy, evicted: object) -> Policy:
+    if evicted not in EVICTED:
+        raise InputError(f"evicted={evicted}: expected {' or '.join(EVICTED)}")
+    return policy if evicted == policy.evicted else replace(policy, recall=None if evicted == "drop" else Recall())
+
+
 def _check_settable(policy: Policy, name: str, value: object) -> None:
     """Raise InputError unless exactly one part of a policy has a parameter of this name, or the policy itself."""
-    if name in UNIFORM or name == "revote":
+    if name in UNIFORM or name in ("revote", "evicted"):
         return
+    if policy.recall is None and name in _fields(Recall()):
+        raise InputError(f"{name}={value}: {policy.name!r} drops what it evicts; evicted=host lets pairs come back")
     having = [_words(part) for part in PARTS if name in _fields(getattr(policy, part))]
     if len(having) > 1:
         raise InputError(

@@ -19,7 +19,9 @@ class Result:
     call (CUDA) or the process's peak resident size (CPU). `tokens_per_s` counts tokens up to the end token.
     `prompt_passes` counts the steps that read the prompt, all of them without a cache.
     `confidences` are the probabilities that the tokens up to the end token had when they were decided.
-    `kept[layer][kv_head]` lists the prompt positions kept by the latest vote, sorted; empty without a cache.
+    `kept[layer][kv_head]` lists the prompt positions kept at the end, sorted; empty without a cache. `evicted` says
+    what became of the others: `drop`, or `host`, where they took `host_bytes` and `recalled` of them came back, counted
+    over all steps, layers and KV heads.
     """
 
     text: str
@@ -37,6 +39,9 @@ class Result:
     kv_dtype: str
     prompt_passes: int
     confidences: list[float]
+    evicted: str
+    host_bytes: int
+    recalled: int
 
 
 def finish(steps: Generator[Seen, None, Returned], watch: Callable[[Seen], None] = lambda step: None) -> Returned:

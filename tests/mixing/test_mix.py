@@ -9,8 +9,9 @@ from maskkv.cli.flags import PolicyFlags
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
+from maskkv.eviction.recall import Recall
 from maskkv.eviction.scorers import ObservationWindow, Votes
-from maskkv.mixing import mix, parameters
+from maskkv.mixing import mix, parameters, resolve
 from maskkv.policies import named, names
 from maskkv.policies.adakv import TopOfLayer
 from maskkv.policies.knorm import ShortKeys
@@ -161,9 +162,46 @@ def test_every_parameter_is_set_by_its_own_name(name: str) -> None:
     policy = named(name)
     parts = (policy.scorer, policy.layer_budget, policy.head_budget)
     own = [field.name for part in parts for field in fields(part)]
-    assert list(parameters(policy)) == [*own, "revote"], "and no two parts have one of the same name"
+    assert list(parameters(policy)) == [*own, "revote", "evicted"], "and no two parts have one of the same name"
     for parameter, value in parameters(policy).items():
         assert mix(policy, **{parameter: value}) == replace(policy, name=f"{name}({parameter}={value})")
+
+
+@pytest.mark.parametrize("name", [name for name in names() if named(name).can_evict])
+def test_any_policy_may_let_evicted_pairs_come_back(name: str) -> None:
+    policy = mix(named(name), evicted="host")
+    assert policy == replace(named(name), name=f"{name}(evicted=host)", recall=Recall())
+    assert {"recall_interval", "recall_voters", "recall_tally", "index", "host_dtype"} <= parameters(policy).keys()
+    assert mix(policy, evicted="drop").recall is None
+
+
+def test_recall_is_mixed_like_any_part() -> None:
+    mixed = resolve("maskkv(evicted=host, recall_interval=2, index=int4)")
+    assert mixed.recall == Recall(recall_interval=2, index="int4")
+    assert mixed.name == "maskkv(recall_interval=2, index=int4, evicted=host)"
+    assert resolve(mixed.name) == mixed
+
+
+def test_a_policy_that_drops_is_recorded_as_before_others_existed() -> None:
+    assert "recall" not in repr(named("maskkv"))
+    assert repr(mix(named("maskkv"), evicted="host")).endswith(f", recall={Recall()!r})")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"evicted": "gone"}, "evicted=gone: expected drop or host"),
+        ({"recall_interval": 2}, "recall_interval=2: 'maskkv' drops what it evicts; evicted=host lets pairs come back"),
+        ({"evicted": "host", "recall_interval": 0}, "recall_interval 0: expected at least 1 step"),
+        ({"evicted": "host", "recall_voters": "all"}, "recall_voters 'all': expected one of fresh, mask"),
+        ({"evicted": "host", "recall_tally": "mean"}, "recall_tally 'mean': expected one of max, sum"),
+        ({"evicted": "host", "index": "fp8"}, "index 'fp8': expected one of none, int8, int4"),
+        ({"evicted": "host", "host_dtype": "fp8"}, "host_dtype 'fp8': expected one of auto, int8"),
+    ],
+)
+def test_recall_refuses(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        mix(named("maskkv"), **changes)
 
 
 def test_parameters_without_a_flag() -> None:
@@ -187,8 +225,8 @@ def test_an_unknown_name_is_refused_with_those_that_the_policy_has() -> None:
         mix(named("maskkv"), talley="max")
     assert str(refused.value) == (
         "talley=max: policy 'maskkv' has no talley; it has voters=mask, tally=sum, value_weighted=False, pooled=False, "
-        "kernel=1, layer_base=0.4, boundary_layers=1, head_base=0.1, revote=True, and takes layer_budget and "
-        "head_budget of another policy"
+        "kernel=1, layer_base=0.4, boundary_layers=1, head_base=0.1, revote=True, evicted=drop, and "
+        "takes layer_budget and head_budget of another policy"
     )
 
 

@@ -5,6 +5,7 @@ from maskkv.cache.importance import ImportanceProbe, measure_importance
 from maskkv.cache.packed import PackedCache
 from maskkv.cache.plain import NoCache
 from maskkv.cache.shared import SharedRefresh
+from maskkv.cache.tier import OnRecall, Tiers
 from maskkv.cache.watching import WatchingCache
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "Extent",
     "ImportanceProbe",
     "NoCache",
+    "OnRecall",
     "PackedCache",
     "Refresh",
     "SharedRefresh",
+    "Tiers",
     "WatchingCache",
     "measure_importance",
 ]

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.cache.state import NARROWED, LiveState, WaitingState
+from maskkv.cache.tier import Tier, Tiers
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.ranking import Choice
 from maskkv.eviction.view import LayerView
@@ -61,8 +63,8 @@ class EvictingCache:
     """Keep the policy's choice of prompt pairs and the live rows' features of one sequence.
 
     Stored per layer: the kept pairs with the live rows' keys and values behind them, and the live rows' attention and
-    MLP outputs. Nothing else of the prompt outlives its refresh. A prompt refresh (`SharedRefresh`) fills the cache,
-    between refreshes `PackedCache` reads and writes it.
+    MLP outputs. Of the prompt nothing else stays, but what waits in `tiers`. A prompt refresh (`SharedRefresh`) fills
+    the cache, between refreshes `PackedCache` reads and writes it.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class EvictingCache:
         self.votes = 0
         """Prompt refreshes so far, the coming one included."""
         self.layers: list[LiveState | None] = [None] * config.num_layers
+        recall = policy.recall if policy.evicts(budget, extent.evictable) else None
+        self.tiers = None if recall is None else Tiers(recall, config.num_layers)
         self._config = config
         self._policy = policy
         self._budget = budget
@@ -102,6 +106,7 @@ class EvictingCache:
         """Return a cache that remembers nothing, and knows what is decided once: importance and votes that stay."""
         empty = copy(self)
         empty.layers = [None] * len(self.layers)
+        empty.tiers = None if self.tiers is None else self.tiers.emptied()
         empty.moved = torch.zeros(())
         empty._kept = list(self._kept)
         empty._waiting = {}
@@ -135,6 +140,8 @@ class EvictingCache:
         """
         self.refresh = refresh
         self._masked = masked
+        if self.tiers is not None:
+            self.tiers.begin(prompt=refresh is Refresh.PROMPT)
         if refresh is Refresh.PROMPT:
             self.votes += 1
             self.moved.zero_()
@@ -177,6 +184,8 @@ class EvictingCache:
     def choose(self, view: LayerView) -> None:
         """Copy the pairs that the policy keeps of a layer, or may come to keep, and the live rows' own."""
         layer = view.layer
+        if self.tiers is not None:
+            self.tiers.fill(view)
         if self._layer_pairs is None:
             most = self._most_pairs()[layer]
             self._waiting[layer] = WaitingState.of(view, self._policy.rank(view, most), most, self._outputs(view.keys))
@@ -184,6 +193,7 @@ class EvictingCache:
         choice = self._choice(view, self._layer_pairs[layer])
         chosen = Selection(choice.rows(), choice.counts, view.live_rows())
         self._store(layer, view.keys.flatten(0, 1), view.values.flatten(0, 1), chosen)
+        self._settle_tier(layer, choice)
 
     def _choice(self, view: LayerView, pairs: int) -> Choice:
         first = self._kept[view.layer]
@@ -200,6 +210,11 @@ class EvictingCache:
         choice, chosen = state.best(pairs)
         self._note(layer, choice)
         self._store(layer, state.keys, state.values, chosen, state.outputs)
+        self._settle_tier(layer, choice)
+
+    def _settle_tier(self, layer: int, choice: Choice) -> None:
+        if self.tiers is not None:
+            self.tiers.settle(layer, choice)
 
     def _store(
         self,
@@ -236,6 +251,15 @@ class EvictingCache:
         assert self._budget is not None, "without a budget nobody waits"
         return self._policy.most_pairs(self._budget, **self._sizes, importance=self._importance)
 
+    def recall(
+        self, layer: int, queries: Float[Tensor, "fresh heads head_dim"], rows: Int[Tensor, " fresh"] | None
+    ) -> None:
+        """Let fresh rows choose what a layer keeps: `rows` of the live ones, or (None) all of them."""
+        assert self.tiers is not None, "only a sequence that recalls is asked"
+        assert self._masked is not None, "a pass begins before it runs"
+        masked = F.pad(self._masked, (self.extent.logit_shift, 0), value=False)
+        self.tiers.recall(layer, queries, self.state(layer).pairs, rows, masked)
+
     def remember(self, layer: int, sublayer: Sublayer, fresh: Float[Tensor, "span hidden"], span: slice) -> None:
         """Keep the outputs of the live rows in `span`, which counts all rows of a prompt refresh."""
         state = self._waiting[layer] if layer in self._waiting else self.state(layer)
@@ -246,11 +270,12 @@ class EvictingCache:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of the stored pairs and response features."""
-        return sum(state.nbytes for state in self.layers if state is not None)
+        """Return the bytes of the stored pairs and response features, and of the keys' copies that are scanned."""
+        index = 0 if self.tiers is None else self.tiers.index_bytes
+        return index + sum(state.nbytes for state in self.layers if state is not None)
 
     def kept(self) -> list[list[list[int]]]:
-        """Return the prompt positions kept by the latest vote: per layer and KV head, sorted."""
+        """Return the prompt positions kept now, by the latest vote or recall: per layer and KV head, sorted."""
         return [self._kept_positions(layer) for layer in range(self._config.num_layers)]
 
     def holders(self) -> Int[Tensor, "layers evictable"]:
@@ -258,12 +283,16 @@ class EvictingCache:
         shape = (self._config.num_layers, self.extent.evictable)
         counts = torch.full(shape, self._config.num_kv_heads)
         for layer, kept in enumerate(self._kept):
-            if kept is not None:
-                counts[layer] = kept.holders()
+            holding = self._tier(layer) or kept
+            if holding is not None:
+                counts[layer] = holding.holders()
         return counts
 
     def _kept_positions(self, layer: int) -> list[list[int]]:
-        kept = self._kept[layer]
-        if kept is None:
+        holding = self._tier(layer) or self._kept[layer]
+        if holding is None:
             return [list(range(self.extent.evictable)) for _ in range(self._config.num_kv_heads)]
-        return kept.positions()
+        return holding.positions()
+
+    def _tier(self, layer: int) -> Tier | None:
+        return None if self.tiers is None else self.tiers[layer]

@@ -32,6 +32,8 @@ class PackedCache:
         self._votes = tuple(part.votes for part in parts)
         self._fresh = self._live
         self._rows: Int[Tensor, " fresh"] | None = None
+        self._queries: Queries | None = None
+        """Of the layer that runs, until its first rows attend."""
         self._counted: dict[tuple[int, ...], Rows] = {}
         self._least: dict[tuple[int, ...], LeastRows] = {}
 
@@ -115,10 +117,16 @@ class PackedCache:
         queries: Queries,
         unrotated: UnrotatedKeys,
     ) -> None:
-        """Store the fresh rows' keys and all live rows' values; only votes need queries, and there is none here."""
+        """Store the fresh rows' keys and all live rows' values."""
         pairs = self._layers[layer].pairs
         pairs.write_keys(keys, self._rows)
         pairs.write_values(values)
+        self._queries = queries
+
+    @property
+    def recalls(self) -> bool:
+        """Tell whether some layer changes what it keeps in the coming pass: the host takes part in that."""
+        return any(_recalls(part, layer) for part in self._parts for layer in range(len(self._layers)))
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
         """Return 0: all rows are live, and every live row's output is needed."""
@@ -127,7 +135,9 @@ class PackedCache:
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
-        """Attend from each sequence's rows to its own pairs."""
+        """Attend from each sequence's rows to its own pairs; before the first rows do, all choose what comes back."""
+        if span.start == 0:
+            self._recall(layer, queries)
         return self._layers[layer].pairs.attend(queries, self._counts(self._inside(span)))
 
     def add(
@@ -141,6 +151,17 @@ class PackedCache:
         """Remember the fresh rows' outputs, and reuse the remembered ones for the others."""
         outputs = self._layers[layer].outputs[sublayer.value]
         return join(residual, outputs if self._rows is not None else outputs[span], fresh, self._rows)
+
+    def _recall(self, layer: int, first: Float[Tensor, "span heads head_dim"]) -> None:
+        """Let the fresh rows of each sequence choose what it keeps of a layer; the queries of the `first` are known."""
+        later, self._queries = self._queries, None
+        stops, lives = accumulate(self._fresh), accumulate(self._live, initial=0)
+        for part, count, stop, live in zip(self._parts, self._fresh, stops, lives, strict=False):
+            if count and _recalls(part, layer):
+                own = slice(stop - count, stop)
+                assert later is not None, "a layer holds its pairs before it attends"
+                queries = first[own] if stop <= len(first) else later(own)
+                part.recall(layer, queries, None if self._rows is None else self._rows[own] - live)
 
     def _watch(self, similarity: Float[Tensor, " rows"]) -> None:
         """Add up, for the sequences that ask for it, how far the values of a layer moved."""
@@ -163,3 +184,7 @@ class PackedCache:
         stops = accumulate(self._fresh)
         inside = zip(stops, self._fresh, strict=True)
         return tuple(max(0, min(span.stop, stop) - max(span.start, stop - own)) for stop, own in inside)
+
+
+def _recalls(part: EvictingCache, layer: int) -> bool:
+    return part.tiers is not None and part.tiers.due(layer)

@@ -66,7 +66,7 @@ class LivePass:
         """Return the residual stream of the live rows, given their tokens; the next call may overwrite it."""
         if not self.cache.follow():
             self._graphs.clear()
-        if self.stream is None:
+        if self.stream is None or self.cache.recalls:
             return self.model(tokens, self.rotation, self.cache)
         if self._tokens is None:
             self._tokens = torch.empty_like(tokens, device=self.model.device)

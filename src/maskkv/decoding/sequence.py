@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, Extent, Refresh
+from maskkv.cache import EvictingCache, Extent, Refresh, Tiers
 from maskkv.decoding.canvas import Canvas
 from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import Commit, Sampler, finished
@@ -224,6 +224,20 @@ class RunningSequence:
         """Return the bytes of all pairs and response features held now."""
         return sum(branch.cache.nbytes for branch in self.branches if branch.cache is not None)
 
+    @property
+    def host_bytes(self) -> int:
+        """Return the bytes of the prompt pairs that wait in host memory."""
+        return sum(each.host_bytes for each in self._tiers())
+
+    @property
+    def recalled(self) -> int:
+        """Return how many evicted pairs have come back so far, over all layers and KV heads."""
+        return sum(each.recalled for each in self._tiers())
+
+    def _tiers(self) -> list[Tiers]:
+        caches = [branch.cache for branch in self.branches if branch.cache is not None]
+        return [cache.tiers for cache in caches if cache.tiers is not None]
+
     def full_cache_bytes(self, itemsize: int) -> int:
         """Return what `cache_bytes` would be if nothing were evicted, in a dtype of `itemsize` bytes."""
         config, extent = self.config, self.extent
@@ -233,11 +247,11 @@ class RunningSequence:
         return branches * config.num_layers * (pairs + features) * itemsize
 
     def kept(self) -> list[list[list[int]]]:
-        """Return the prompt positions kept by the latest vote, per layer and KV head; empty without a cache."""
+        """Return the prompt positions kept now, per layer and KV head; empty without a cache."""
         cache = self.branches[0].cache if self.branches else None
         return [] if cache is None else cache.kept()
 
     def holders(self) -> Int[Tensor, "layers evictable"] | None:
-        """Count the KV heads that keep each prompt position by the latest vote, per layer; None without a cache."""
+        """Count the KV heads that keep each prompt position now, per layer; None without a cache."""
         cache = self.branches[0].cache if self.branches else None
         return None if cache is None else cache.holders()

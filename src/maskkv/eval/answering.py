@@ -66,6 +66,8 @@ class ScoredAnswer:
     latency_s: float | None = None
     peak_memory_bytes: int | None = None
     prompt_passes: int | None = None
+    recalled: int = 0
+    host_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def _alone(
             latency_s=result.latency_s,
             peak_memory_bytes=result.peak_memory_bytes,
             prompt_passes=result.prompt_passes,
+            recalled=result.recalled,
+            host_bytes=result.host_bytes,
         )
     return found
 
@@ -185,4 +189,6 @@ def _reported(llm: LanguageModel, sequence: RunningSequence, example: Example) -
         cache_bytes=sequence.cache_bytes,
         full_cache_bytes=sequence.full_cache_bytes(llm.model.dtype.itemsize),
         prompt_passes=sequence.prompt_passes,
+        recalled=sequence.recalled,
+        host_bytes=sequence.host_bytes,
     )

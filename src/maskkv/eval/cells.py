@@ -109,10 +109,12 @@ def _scores(scores: Sequence[float]) -> Record:
 
 
 def _counted(answers: Sequence[ScoredAnswer]) -> Record:
-    """Return passes and peak memory, where all answers say theirs."""
+    """Return what came back and where it waited; passes and peak memory, where all answers say theirs."""
     peaks = [each.peak_memory_bytes for each in answers if each.peak_memory_bytes is not None]
     passes = [each.prompt_passes for each in answers if each.prompt_passes is not None]
     return {
+        "mean_recalled": fmean(each.recalled for each in answers),
+        "mean_host_bytes": fmean(each.host_bytes for each in answers),
         "mean_prompt_passes": fmean(passes) if len(passes) == len(answers) else None,
         "peak_memory_bytes": max(peaks) if len(peaks) == len(answers) else None,
     }

@@ -1,10 +1,10 @@
-"""A policy: who votes × how many pairs each layer gets × how many each head gets."""
+"""A policy: who votes × how many pairs each layer gets × how many each head gets × what comes back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from maskkv.errors import InputError
 from maskkv.eviction.allocation import allocate, checked
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.ranking import Choice, Ranking, Shares
+from maskkv.eviction.recall import Recall
 from maskkv.eviction.view import LayerView, ModelView
 
 
@@ -71,7 +72,8 @@ class Policy:
     """Decide which prompt pairs a sequence keeps; its `repr` is the experiment's record.
 
     Without a `scorer` nothing is ever evicted; without `cached` nothing is cached at all. `revote` says whether
-    later prompt refreshes vote again or keep the first choice.
+    later prompt refreshes vote again or keep the first choice. With `recall` evicted pairs wait in host memory and come
+    back as it says; without, they are dropped.
     """
 
     name: str
@@ -81,6 +83,17 @@ class Policy:
     head_budget: HeadBudget = UniformHeads()
     revote: bool = True
     cached: bool = True
+    recall: Recall | None = None
+
+    def __repr__(self) -> str:
+        # Policies that drop what they evict are called in records what they were called before others existed.
+        shown = [field.name for field in fields(self) if field.name != "recall" or self.recall is not None]
+        return f"Policy({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    @property
+    def evicted(self) -> str:
+        """Return what becomes of evicted pairs: `drop`, or `host` where they may come back."""
+        return "drop" if self.recall is None else "host"
 
     @property
     def can_evict(self) -> bool:

@@ -45,7 +45,7 @@ def attention_mass(
     With `weights` it is the rows' weighted sum.
     """
     group = queries.shape[1] // keys.shape[1]
-    if _on_chip(queries):
+    if on_chip(queries):
         from maskkv.ops import kernels
 
         own = None if weights is None else weights.float().repeat(group)
@@ -61,7 +61,7 @@ def attention_peak(
     queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
 ) -> Float[Tensor, "kv_heads pairs"]:
     """Return the largest `softmax(q Kᵀ / √d)` over the rows and the query heads of each KV head, in fp32."""
-    if _on_chip(queries):
+    if on_chip(queries):
         from maskkv.ops import kernels
 
         folded = fold_groups(queries, keys.shape[1])
@@ -72,7 +72,7 @@ def attention_peak(
     return peak
 
 
-def _on_chip(queries: Float[Tensor, "rows heads head_dim"]) -> bool:
+def on_chip(queries: Float[Tensor, "rows heads head_dim"]) -> bool:
     """Tell whether a kernel can count without writing a score to memory."""
     if not fused(queries):
         return False

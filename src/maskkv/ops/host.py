@@ -1,11 +1,14 @@
-"""Many small tensors brought to the host in one copy: each would make it wait for the device by itself."""
+"""What goes to host memory: many small tensors in one copy, and vectors that wait there until some are wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from maskkv.ops.quantised import Quantised
 
 
 def on_host(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -23,3 +26,47 @@ def on_host(tensors: Sequence[Tensor]) -> list[Tensor]:
         for index, part in zip(order, parts, strict=True)
     }
     return [found[index] for index in range(len(tensors))]
+
+
+class HostVectors:
+    """Keep vectors in host memory, exactly (`auto`) or in 8 bits; it is pinned if they come from a GPU."""
+
+    def __init__(self, vectors: Float[Tensor, "vectors head_dim"], dtype: str) -> None:
+        self._dtype, self._kind = vectors.dtype, dtype
+        self._parts = [_kept_here(each) for each in self._stored(vectors)]
+
+    def copy_(self, vectors: Float[Tensor, "vectors head_dim"]) -> None:
+        """Take as many other vectors, in the same memory."""
+        for own, other in zip(self._parts, self._stored(vectors), strict=True):
+            own.copy_(other, non_blocking=True)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of host memory."""
+        return sum(each.nbytes for each in self._parts)
+
+    def take(self, chosen: Int[Tensor, " chosen"], device: torch.device) -> Float[Tensor, "chosen head_dim"]:
+        """Bring some vectors to a device; `chosen` lies there."""
+        # The copy of `chosen` waits for the device, and with it for copies to this memory that are under way.
+        here = chosen.cpu()
+        return self._numbers([each.index_select(0, here).to(device, non_blocking=True) for each in self._parts])
+
+    def all(self, device: torch.device) -> Float[Tensor, "vectors head_dim"]:
+        """Bring all vectors to a device."""
+        return self._numbers([each.to(device, non_blocking=True) for each in self._parts])
+
+    def _stored(self, vectors: Tensor) -> list[Tensor]:
+        if self._kind == "auto":
+            return [vectors]
+        quantised = Quantised.of(vectors, self._kind)
+        return [quantised.codes, quantised.scales]
+
+    def _numbers(self, parts: list[Tensor]) -> Tensor:
+        return parts[0] if self._kind == "auto" else Quantised(parts[0], parts[1]).all(self._dtype)
+
+
+def _kept_here(tensor: Tensor) -> Tensor:
+    if tensor.is_cpu:
+        return tensor
+    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return here.copy_(tensor, non_blocking=True)

@@ -55,6 +55,11 @@ class Quantised:
         if self.codes.untyped_storage().nbytes() > self.codes.nbytes:
             self.codes, self.scales = self.codes.clone(), self.scales.clone()
 
+    def put(self, places: Int[Tensor, " changed"], other: Quantised) -> None:
+        """Take other vectors in the place of some."""
+        self.codes[places] = other.codes
+        self.scales[places] = other.scales
+
     def copy_(self, other: Quantised) -> None:
         """Take the vectors of another, as many, in the same memory."""
         self.codes.copy_(other.codes)
@@ -185,6 +190,20 @@ class QuantisedKV:
     def write_values(self, values: Float[Tensor, "live kv_heads head_dim"]) -> None:
         """Replace the values of every live row."""
         self.tail[1] = values
+
+    def live_keys(self) -> Float[Tensor, "live kv_heads head_dim"]:
+        """Return the keys of every live row."""
+        return self.tail[0]
+
+    def exchange(
+        self,
+        places: Int[Tensor, " changed"],
+        keys: Float[Tensor, "changed head_dim"],
+        values: Float[Tensor, "changed head_dim"],
+    ) -> None:
+        """Put other pairs in the place of some of one sequence's kept ones, which are counted head after head."""
+        self.keys.put(places, Quantised.of(keys, self._kind))
+        self.values.put(places, Quantised.of(values, self._kind))
 
     def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
         """Return the cosine of each live row's values with new ones, over all KV heads."""

@@ -72,6 +72,19 @@ class SegmentedKV(Protocol):
         """Replace the values of every live row."""
         ...
 
+    def live_keys(self) -> Float[Tensor, "live kv_heads head_dim"]:
+        """Return the keys of every live row."""
+        ...
+
+    def exchange(
+        self,
+        places: Int[Tensor, " changed"],
+        keys: Float[Tensor, "changed head_dim"],
+        values: Float[Tensor, "changed head_dim"],
+    ) -> None:
+        """Put other pairs in the place of some of one sequence's kept ones, which are counted head after head."""
+        ...
+
     def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
         """Return the cosine of each live row's values with new ones, over all KV heads."""
         ...
@@ -136,6 +149,7 @@ class RaggedKV:
         self.lengths = tuple(lengths)
         self._bucketed.clear()
         self._buckets.clear()
+        self.__dict__.pop("_kept_rows", None)
         if "_tail" in self.__dict__:
             self._tail.copy_(self._tail_places(), non_blocking=True)
         if "_ends" in self.__dict__:
@@ -188,6 +202,12 @@ class RaggedKV:
         """Return where segments start and end, as the variable-length kernel asks for it."""
         return torch.tensor(self.offsets, dtype=torch.int32).to(self.keys.device, non_blocking=True)
 
+    @cached_property
+    def _kept_rows(self) -> Int[Tensor, " kept"]:
+        """Return where the kept pairs of one sequence lie, before each head's live rows."""
+        own = torch.arange(len(self.keys)).split(list(self.lengths))
+        return torch.cat([rows[: len(rows) - self.live[0]] for rows in own]).to(self.keys.device, non_blocking=True)
+
     def _tail_places(self) -> Int[Tensor, "live kv_heads"]:
         ends = torch.tensor(self.offsets[1:]).view(len(self.live), -1)
         live = torch.tensor(self.live)
@@ -205,6 +225,21 @@ class RaggedKV:
     def write_values(self, values: Float[Tensor, "live kv_heads head_dim"]) -> None:
         """Replace the values of every live row."""
         scatter(self.values, self._tail, values)
+
+    def live_keys(self) -> Float[Tensor, "live kv_heads head_dim"]:
+        """Return the keys of every live row."""
+        return self.keys[self._tail]
+
+    def exchange(
+        self,
+        places: Int[Tensor, " changed"],
+        keys: Float[Tensor, "changed head_dim"],
+        values: Float[Tensor, "changed head_dim"],
+    ) -> None:
+        """Put other pairs in the place of some of one sequence's kept ones, which are counted head after head."""
+        rows = self._kept_rows[places]
+        self.keys.index_copy_(0, rows, keys)
+        self.values.index_copy_(0, rows, values)
 
     def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
         """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""

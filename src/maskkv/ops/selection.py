@@ -1,11 +1,11 @@
-"""Which of many vectors are the pairs of one sequence in one layer."""
+"""Which of many vectors are the pairs of one sequence in one layer, and which are the best."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -24,3 +24,18 @@ class Selection:
         """Return where the pairs of each KV head lie: its kept ones, then its live rows'."""
         own = zip(self.kept.split(list(self.counts)), self.tail.unbind(1), strict=True)
         return torch.cat([places for both in own for places in both])
+
+
+def best(
+    scores: Float[Tensor, "kv_heads pairs"], counts: Int[Tensor, "kv_heads 1"], most: int
+) -> Bool[Tensor, "kv_heads pairs"]:
+    """Mark the `counts` best of each row, at most `most` of them; ties go to the earlier one.
+
+    >>> best(torch.tensor([[1.0, 3.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]]), torch.tensor([[2], [1]]), 2)
+    tensor([[False,  True,  True, False],
+            [ True, False, False, False]])
+    """
+    least = scores.topk(most, dim=1).values.gather(1, (counts - 1).clamp(min=0))
+    above, level = scores > least, scores == least
+    room = counts - above.sum(1, keepdim=True)
+    return above | (level & (level.cumsum(1) <= room))

@@ -1,0 +1,216 @@
+"""The second tier: all evictable pairs of a prompt, in host memory, from which evicted ones come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from maskkv.eviction.ranking import Choice
+from maskkv.eviction.recall import Recall
+from maskkv.eviction.view import LayerView
+from maskkv.ops.host import HostVectors
+from maskkv.ops.nibbles import Nibbles
+from maskkv.ops.quantised import Quantised
+from maskkv.ops.ragged import SegmentedKV
+from maskkv.ops.scan import scan
+from maskkv.ops.selection import best
+
+OnRecall = Callable[[int, Tensor, Tensor, Tensor], None]
+"""Called with a layer and, for each pair that comes back, its KV head, its position and the live row that gave it most
+weight."""
+
+
+class Tier:
+    """Hold all of a layer's evictable pairs, and know which of them its segments hold on the device.
+
+    The kept pairs of a segment lie in slots. Which pair is in which slot changes; how many slots a KV head has is the
+    policy's choice, and stays from one prompt refresh to the next. Pairs are counted as `Choice.cells` are.
+    """
+
+    def __init__(
+        self,
+        keys: Float[Tensor, "evictable kv_heads head_dim"],
+        values: Float[Tensor, "evictable kv_heads head_dim"],
+        recall: Recall,
+    ) -> None:
+        self._recall = recall
+        self._device, self._dtype = keys.device, keys.dtype
+        self._evictable, self._kv_heads = keys.shape[:2]
+        cells = _by_cell(keys)
+        self._keys = HostVectors(cells, recall.host_dtype)
+        self._values = HostVectors(_by_cell(values), recall.host_dtype)
+        self._index = None if recall.index == "none" else _indexed(cells, recall.index)
+        self._counts: tuple[int, ...] = ()
+        self._number: Int[Tensor, "kv_heads 1"]
+        self._slots: Int[Tensor, " kept"]
+        self._held: Bool[Tensor, "kv_heads evictable"]
+
+    def refill(
+        self,
+        keys: Float[Tensor, "evictable kv_heads head_dim"],
+        values: Float[Tensor, "evictable kv_heads head_dim"],
+    ) -> None:
+        """Take the pairs of another prompt refresh, in the same memory."""
+        cells = _by_cell(keys)
+        self._keys.copy_(cells)
+        self._values.copy_(_by_cell(values))
+        if self._index is not None:
+            # mypy cannot tell that both are of one kind.
+            self._index.copy_(_indexed(cells, self._recall.index))  # type: ignore[arg-type]
+
+    def settle(self, choice: Choice) -> None:
+        """Take note of what the segments hold after a vote."""
+        self._counts = choice.counts
+        self._number = torch.tensor(choice.counts)[:, None].to(self._device)
+        self._slots = choice.cells.long()
+        self._held = torch.zeros((self._kv_heads, self._evictable), dtype=torch.bool, device=self._device)
+        self._held.view(-1)[self._slots] = True
+
+    def recall(
+        self,
+        queries: Float[Tensor, "fresh heads head_dim"],
+        pairs: SegmentedKV,
+        voters: Bool[Tensor, " fresh"] | None,
+    ) -> Int[Tensor, " recalled"]:
+        """Let rows choose what the segments hold; return the cells that come back to the device, increasing."""
+        if voters is not None and not voters.any():
+            return self._slots[:0]
+        scores = scan(queries, self._scanned(), pairs.live_keys(), tally=self._recall.recall_tally, voters=voters)
+        chosen = best(scores.nan_to_num_(), self._number, max(self._counts))
+        back = (chosen & ~self._held).view(-1).nonzero().view(-1)
+        # As many leave a head as come to it, and both are in the order of the heads.
+        places = (~chosen.view(-1)[self._slots]).nonzero().view(-1)
+        self._slots[places], self._held = back, chosen
+        pairs.exchange(places, self._keys.take(back, self._device), self._values.take(back, self._device))
+        return back
+
+    def asked_by(
+        self, cells: Int[Tensor, " cells"], queries: Float[Tensor, "fresh heads head_dim"], pairs: SegmentedKV
+    ) -> Int[Tensor, " cells"]:
+        """Return which row gives each pair the largest weight, by looking at one row after the other."""
+        keys, beside = self._scanned(), pairs.live_keys()
+        weights = [scan(own, keys, beside).flatten()[cells] for own in queries.split(1)]
+        return torch.stack(weights).argmax(0)
+
+    def places(self, cells: Int[Tensor, " cells"]) -> tuple[Int[Tensor, " cells"], Int[Tensor, " cells"]]:
+        """Return the KV head and the position of each pair."""
+        return cells // self._evictable, cells % self._evictable
+
+    def positions(self) -> list[list[int]]:
+        """List the positions that each KV head holds on the device now, increasing."""
+        own = (self._slots % self._evictable).cpu().split(list(self._counts))
+        return [sorted(positions.tolist()) for positions in own]
+
+    def holders(self) -> Int[Tensor, " evictable"]:
+        """Count the KV heads that hold each position on the device now, in host memory."""
+        return self._held.sum(0).cpu()
+
+    @property
+    def host_bytes(self) -> int:
+        """Return the bytes of pairs in host memory."""
+        return self._keys.nbytes + self._values.nbytes
+
+    @property
+    def index_bytes(self) -> int:
+        """Return the bytes of the copy of the keys on the device."""
+        return 0 if self._index is None else self._index.nbytes
+
+    def _scanned(self) -> Float[Tensor, "kv_heads evictable head_dim"]:
+        """Return the keys that votes are counted over, on the device."""
+        keys = self._keys.all(self._device) if self._index is None else self._index.all(self._dtype)
+        return keys.unflatten(0, (self._kv_heads, self._evictable))
+
+
+class Tiers:
+    """Hold the second tier of one sequence, layer by layer, and say when its fresh rows choose from it.
+
+    A layer that keeps everything has none.
+    """
+
+    def __init__(self, recall: Recall, num_layers: int) -> None:
+        self.recalled = 0
+        """Pairs that have come back so far, over all layers and KV heads."""
+        self.on_recall: OnRecall | None = None
+        """Who is told what comes back; finding out which row asked takes longer than all the rest."""
+        self._recall = recall
+        self._layers: list[Tier | None] = [None] * num_layers
+        self._since = 0
+        """Passes over the live rows since the prompt was read."""
+
+    def emptied(self) -> Tiers:
+        """Return the same without a pair."""
+        empty = Tiers(self._recall, len(self._layers))
+        empty.recalled, empty.on_recall = self.recalled, self.on_recall
+        return empty
+
+    def __getitem__(self, layer: int) -> Tier | None:
+        """Return the tier of a layer."""
+        return self._layers[layer]
+
+    def begin(self, *, prompt: bool) -> None:
+        """Say whether the coming pass reads the prompt."""
+        self._since = 0 if prompt else self._since + 1
+
+    def fill(self, view: LayerView) -> None:
+        """Take a layer's pairs before they are freed."""
+        keys, values = view.keys[: view.evictable], view.values[: view.evictable]
+        tier = self._layers[view.layer]
+        if tier is None:
+            self._layers[view.layer] = Tier(keys, values, self._recall)
+        else:
+            tier.refill(keys, values)
+
+    def settle(self, layer: int, choice: Choice) -> None:
+        """Take note of what a layer's segments hold after a vote."""
+        tier = self._layers[layer]
+        assert tier is not None, "a layer is filled before it settles"
+        if choice.is_everything:
+            self._layers[layer] = None
+        else:
+            tier.settle(choice)
+
+    def due(self, layer: int) -> bool:
+        """Tell whether the rows that a layer recomputes in this pass choose what it holds."""
+        return self._layers[layer] is not None and self._since % self._recall.recall_interval == 0
+
+    def recall(
+        self,
+        layer: int,
+        queries: Float[Tensor, "fresh heads head_dim"],
+        pairs: SegmentedKV,
+        rows: Int[Tensor, " fresh"] | None,
+        masked: Bool[Tensor, " live"],
+    ) -> None:
+        """Let fresh rows choose what a layer holds: `rows` of the live ones (None: all), of which some are `masked`."""
+        tier, voters = self._layers[layer], None
+        assert tier is not None, "only a layer that recalls is asked"
+        if self._recall.recall_voters == "mask":
+            voters = masked.to(queries.device, non_blocking=True)
+            voters = voters if rows is None else voters[rows]
+        back = tier.recall(queries, pairs, voters)
+        self.recalled += len(back)
+        if self.on_recall is not None and len(back):
+            asked_by = tier.asked_by(back, queries, pairs)
+            self.on_recall(layer, *tier.places(back), asked_by if rows is None else rows[asked_by])
+
+    @property
+    def host_bytes(self) -> int:
+        """Return the bytes of the pairs that wait in host memory."""
+        return sum(tier.host_bytes for tier in self._layers if tier is not None)
+
+    @property
+    def index_bytes(self) -> int:
+        """Return the bytes of the keys' copies on the device."""
+        return sum(tier.index_bytes for tier in self._layers if tier is not None)
+
+
+def _by_cell(vectors: Float[Tensor, "evictable kv_heads head_dim"]) -> Float[Tensor, "cells head_dim"]:
+    """Copy vectors so that those of a KV head lie side by side."""
+    return vectors.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(0, 1)
+
+
+def _indexed(vectors: Float[Tensor, "cells head_dim"], kind: str) -> Quantised | Nibbles:
+    return Nibbles.of(vectors) if kind == "int4" else Quantised.of(vectors, kind)
