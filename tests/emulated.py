@@ -145,7 +145,9 @@ class Device(TorchDispatchMode):
         self.graph: Graph | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, operation = kwargs or {}, Operation.of(func)
+        # Host memory is not pinned for a device that is not there.
+        kwargs, operation = {**(kwargs or {})}, Operation.of(func)
+        kwargs.pop("pin_memory", None)
         if operation.is_compound:
             # In inference mode, operations that are made of others arrive whole.
             with self:

@@ -60,6 +60,37 @@ def test_result_adds_up(llm):
     assert all(0 <= position < len(IDS) for positions in heads for position in positions)
 
 
+def test_evicted_pairs_come_back_if_asked(llm, folder):
+    """By the policy's spelling, for one call, or for all calls of a model: with the same answer."""
+    dropped = llm.generate_ids(IDS, SHORT)
+    assert (dropped.evicted, dropped.host_bytes, dropped.recalled) == ("drop", 0, 0)
+    back = llm.generate_ids(IDS, SHORT, evicted="host")
+    config = llm.model.config
+    every = 2 * config.num_layers * config.num_kv_heads * len(IDS) * config.head_dim * llm.model.dtype.itemsize
+    assert (back.policy, back.evicted, back.host_bytes) == ("maskkv(evicted=host)", "host", every)
+    assert back.recalled > 0
+    assert back.kept != dropped.kept
+    assert back.cache_bytes == dropped.cache_bytes
+    assert same(back, llm.generate_ids(IDS, SHORT, policy="maskkv(evicted=host)"))
+    assert same(back, llm.generate_ids(IDS, SHORT, policy="maskkv(evicted=host)", evicted="host"))
+    always = maskkv.load(folder, budget=6, evicted="host")
+    assert same(back, always.generate_ids(IDS, SHORT))
+    assert same(dropped, always.generate_ids(IDS, SHORT, evicted="drop"))
+    assert always.generate_ids(IDS, SHORT, policy="full", budget=None).evicted == "drop", "full evicts nothing"
+
+
+def test_a_place_for_evicted_pairs_that_is_none_is_refused(llm, folder):
+    for call in (
+        lambda: llm.generate_ids(IDS, SHORT, evicted="disk"),
+        lambda: maskkv.load(folder, evicted="disk"),
+        lambda: api.LanguageModel(llm.model, None, evicted="disk"),
+    ):
+        with pytest.raises(InputError, match="evicted 'disk': expected drop or host"):
+            call()
+    with pytest.raises(InputError, match="policy 'full' evicts nothing: evicted=host needs a policy that does"):
+        llm.generate_ids(IDS, SHORT, policy="full", evicted="host")
+
+
 def test_confidences_are_those_of_the_tokens_when_they_were_decided(llm):
     decided = {}
     result = finish(
@@ -407,7 +438,8 @@ def test_every_shipped_profile_is_readable():
 def test_result_has_the_promised_fields():
     promised = (
         "text tokens prompt_length steps policy budget cache_bytes full_cache_bytes "
-        "peak_memory_bytes latency_s tokens_per_s kept kv_dtype prompt_passes confidences"
+        "peak_memory_bytes latency_s tokens_per_s kept kv_dtype prompt_passes confidences "
+        "evicted host_bytes recalled"
     )
     assert [field.name for field in fields(maskkv.Result)] == promised.split()
 

@@ -18,6 +18,7 @@ from maskkv.decoding.engine import Engine
 from maskkv.eval.observe import Observation, observe
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
+from maskkv.eviction.recall import INDEXES
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import BudgetSweep, sweep
 from maskkv.ops import ragged
@@ -56,6 +57,12 @@ TOGETHER: dict[str, list[Asked]] = {
         *changed(SNAPKV, {"protect_window": True}, {"kernel": 1}),
         *changed(PYRAMIDKV, {"protect_window": True}),
     ],
+    "recall": changed(
+        MASKKV,
+        *({"evicted": "host", "index": index} for index in INDEXES),
+        {"evicted": "host", "host_dtype": "int8", "recall_voters": "mask"},
+        {"evicted": "host", "recall_interval": 2, "recall_tally": "sum"},
+    ),
     "LLaDA's sampler": alike(
         {"temperature": 0.7},
         {"remasking": "random"},
@@ -275,6 +282,21 @@ def test_a_replayed_graph_does_what_the_pass_does(family: str, dtype: torch.dtyp
             assert (counts.graphs["captured"] > 0) == cuda_graphs
     assert runs[0] == runs[1]
     assert counts.graphs["replayed"] > counts.graphs["captured"] == counts.graphs["dropped"]
+
+
+def test_passes_between_recalls_are_replayed() -> None:
+    """What is held changes in place, so a graph that was captured before a recall is right after it."""
+    asked: list[Asked] = [(20, BETWEEN, mixing.mix(MASKKV, evicted="host", recall_interval=3), 3)]
+    own, runs = model("dream", torch.bfloat16), []
+    with pretended() as counts:
+        for cuda_graphs in (False, True):
+            running, steps = engine(moved(own), asked, cuda_graphs=cuda_graphs), []
+            while done := running.step():
+                steps += [(step.positions, step.tokens, step.confidences, running[0].kept()) for step in done]
+            runs.append(steps)
+    assert runs[0] == runs[1]
+    assert len({str(kept) for *_, kept in runs[0]}) > 3
+    assert counts.graphs["replayed"] > counts.graphs["captured"] > 0
 
 
 HAPPENED = ("captured", "replayed", "dropped")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,18 @@ from maskkv import memory, mini, mixing
 from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
 from maskkv.checkpoints import profiles, tokenizer_files, weights
-from maskkv.checks import quoted
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
 from maskkv.decoding.sequence import RunningSequence
-from maskkv.errors import CheckpointError, InputError
+from maskkv.errors import CheckpointError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
-from maskkv.generation import Generation
+from maskkv.eviction.recall import check_evicted
+from maskkv.generation import Generation, chosen
 from maskkv.loading import Loading
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.plan import Workload, check_fits
-from maskkv.renamed import hint
 from maskkv.result import Result, finish
 from maskkv.text.tokenizer import Text, Token, before_end, check_text
 
@@ -46,8 +44,8 @@ class Default(Enum):
 class LanguageModel:
     """Answer prompts with a diffusion language model; `load` makes one.
 
-    `policy` and `budget` are defaults that every call may override; so is each field of `Generation`, given by name.
-    `loading` says how the model was loaded: its `rope_scale` and `kv_dtype` hold for every sequence. Without a
+    `policy`, `budget` and `evicted` are defaults that every call may override; so is each field of `Generation`, given
+    by name. `loading` says how the model was loaded: its `rope_scale` and `kv_dtype` hold for every sequence. Without a
     tokenizer (`text` None) it answers token ids only, and the text of its results is empty.
     """
 
@@ -58,6 +56,7 @@ class LanguageModel:
         *,
         policy: str | Policy = "maskkv",
         budget: Budget = None,
+        evicted: str | None = None,
         profile: LayerProfile | None = None,
         loading: Loading | None = None,
     ) -> None:
@@ -65,6 +64,7 @@ class LanguageModel:
         self._text = text
         self.policy = mixing.given(policy)
         self.budget = check_budget(budget)
+        self.evicted = None if evicted is None else check_evicted(evicted)
         self.profile = profile
         self.loading = Loading() if loading is None else loading
         self.rope_scale = self.loading.rope_scale
@@ -89,12 +89,13 @@ class LanguageModel:
         *,
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
+        evicted: str | None = None,
         raw: bool = False,
         **settings: Any,
     ) -> Result:
         """Answer a prompt, put to the model as one user turn (`raw`, or no chat template: as it stands)."""
         ids = self.prompt_ids(prompt, raw=raw)
-        return self.generate_ids(ids, generation, policy=policy, budget=budget, **settings)
+        return self.generate_ids(ids, generation, policy=policy, budget=budget, evicted=evicted, **settings)
 
     def chat(
         self,
@@ -103,11 +104,12 @@ class LanguageModel:
         *,
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
+        evicted: str | None = None,
         **settings: Any,
     ) -> Result:
         """Answer the last of several turns."""
         ids = self.text.chat(messages)
-        return self.generate_ids(ids, generation, policy=policy, budget=budget, **settings)
+        return self.generate_ids(ids, generation, policy=policy, budget=budget, evicted=evicted, **settings)
 
     def stream(
         self,
@@ -116,12 +118,13 @@ class LanguageModel:
         *,
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
+        evicted: str | None = None,
         raw: bool = False,
         **settings: Any,
     ) -> Generator[Step, None, Result]:
         """Yield one `Step` per denoising step of the answer; the generator returns the Result."""
         ids = self.prompt_ids(prompt, raw=raw)
-        return self.stream_ids(ids, generation, policy=policy, budget=budget, **settings)
+        return self.stream_ids(ids, generation, policy=policy, budget=budget, evicted=evicted, **settings)
 
     def generate_ids(
         self,
@@ -130,10 +133,11 @@ class LanguageModel:
         *,
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
+        evicted: str | None = None,
         **settings: Any,
     ) -> Result:
         """Answer a prompt of token ids."""
-        return finish(self.stream_ids(prompt, generation, policy=policy, budget=budget, **settings))
+        return finish(self.stream_ids(prompt, generation, policy=policy, budget=budget, evicted=evicted, **settings))
 
     def stream_ids(
         self,
@@ -142,14 +146,15 @@ class LanguageModel:
         *,
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
+        evicted: str | None = None,
         **settings: Any,
     ) -> Generator[Step, None, Result]:
         """Yield one `Step` per denoising step of the answer to token ids; the generator returns the Result."""
         ids = check_prompt(prompt, self.model.config.vocab_size)
         work = Workload(
             len(ids),
-            _generation(generation, settings),
-            self.policy if policy is None else mixing.given(policy),
+            chosen(generation, settings),
+            self._policy(policy, evicted),
             self.budget if isinstance(budget, Default) else check_budget(budget),
             self.kv_dtype,
         )
@@ -192,6 +197,11 @@ class LanguageModel:
     def said(self, response: Sequence[int]) -> list[int]:
         """Return the tokens of a response up to its first end token."""
         return before_end(response, self.model.config.eos_ids)
+
+    def _policy(self, policy: str | Policy | None, evicted: str | None) -> Policy:
+        taken = self.policy if policy is None else mixing.given(policy)
+        # What holds for all calls is no mistake in one whose policy evicts nothing.
+        return mixing.evicting(taken, self.evicted if evicted is None and taken.can_evict else evicted)
 
     def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
         on_cuda = self.model.device.type == "cuda"
@@ -238,6 +248,7 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     *,
     policy: str | Policy = "maskkv",
     budget: Budget = None,
+    evicted: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     rope_scale: float | None = None,
@@ -249,11 +260,13 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
     A folder without a tokenizer answers token ids only. `policy` may be one of your own, `module:NAME`, whose module is
-    imported. `budget` is pairs or a part of each prompt, `"5%"`, rounded up. `profile` is a layer profile or its file;
-    None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells. `rope_scale`
-    None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU that would
-    emulate that and has the memory (`weights.load`). `kv_dtype` is what kept prompt pairs are stored in: the model's
-    own dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the layers.
+    imported. `budget` is pairs or a part of each prompt, `"5%"`, rounded up. `evicted` pairs are gone (`drop`), or wait
+    in host memory and come back when they are wanted (`host`); None: as the policy says. `profile` is a layer profile
+    or its file; None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells.
+    `rope_scale` None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU
+    that would emulate that and has the memory (`weights.load`). `kv_dtype` is what kept prompt pairs are stored in: the
+    model's own dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the
+    layers.
 
     Raises:
         CheckpointError: The folder's files cannot be used.
@@ -261,13 +274,16 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
         InputError: The policy is unknown, or an argument is out of range.
     """
     loading = Loading(model, device, dtype, rope_scale, profile, kv_dtype, quantize, compile)
-    return load_model(loading, policy=policy, budget=budget)
+    return load_model(loading, policy=policy, budget=budget, evicted=evicted)
 
 
-def load_model(loading: Loading, *, policy: str | Policy = "maskkv", budget: Budget = None) -> LanguageModel:
+def load_model(
+    loading: Loading, *, policy: str | Policy = "maskkv", budget: Budget = None, evicted: str | None = None
+) -> LanguageModel:
     """Do what `load` does, for callers that hold its options as a `Loading`."""
-    chosen = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)
+    resolved = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)
     check_budget(budget)  # before gigabytes are read
+    mixing.evicting(resolved, evicted)
     folder = weights.resolve(mini.folder() if loading.model is None else loading.model)
     text = Text.load(folder) if tokenizer_files.present(folder) else None
     model = weights.load(folder, device=loading.device, dtype=loading.dtype)
@@ -278,14 +294,4 @@ def load_model(loading: Loading, *, policy: str | Policy = "maskkv", budget: Bud
         model.compile_rows()
     else:
         model.pack_weights()
-    return LanguageModel(model, text, policy=chosen, budget=budget, profile=profile, loading=loading)
-
-
-def _generation(generation: Generation | None, settings: dict[str, Any]) -> Generation:
-    known = [field.name for field in fields(Generation)]
-    for name in settings:
-        if name not in known:
-            raise InputError(f"unknown setting {name!r}: {hint([name])}expected one of {', '.join(known)}")
-    if generation is not None and not isinstance(generation, Generation):
-        raise InputError(f"generation {quoted(generation)}: expected a maskkv.Generation")
-    return Generation(**settings) if generation is None else replace(generation, **settings)
+    return LanguageModel(model, text, policy=resolved, budget=budget, evicted=evicted, profile=profile, loading=loading)

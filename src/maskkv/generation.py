@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from maskkv.checks import Range, check_one_of, check_real, check_whole, quoted
 from maskkv.errors import InputError
+from maskkv.renamed import hint
 
 Remasking = Literal["low_confidence", "random"]
 Algorithm = Literal["maskgit_plus", "topk_margin", "entropy", "origin"]
@@ -51,11 +53,11 @@ class Allowed:
 @cache
 def allowed_values() -> dict[str, Allowed]:
     """Return what each field of `Generation` may be, as its annotation says; the one place that ranges come from."""
-    return {name: _allowed(hint) for name, hint in get_type_hints(Generation, include_extras=True).items()}
+    return {name: _allowed(kind) for name, kind in get_type_hints(Generation, include_extras=True).items()}
 
 
-def _allowed(hint: Any) -> Allowed:
-    kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+def _allowed(annotated: Any) -> Allowed:
+    kind, *notes = get_args(annotated) if get_origin(annotated) is Annotated else (annotated,)
     optional = NoneType in get_args(kind)
     return Allowed(get_args(kind)[0] if optional else kind, notes[0] if notes else None, optional)
 
@@ -219,6 +221,21 @@ class Generation:
             )
         if self.alg_temp:
             raise InputError(f"{name} takes the surest positions, so alg_temp must be 0, not {self.alg_temp}")
+
+
+def chosen(generation: Generation | None, settings: Mapping[str, Any]) -> Generation:
+    """Return a `Generation` with some fields set by name; None: the default one.
+
+    Raises:
+        InputError: There is no such field, or its value is unusable.
+    """
+    for name in settings:
+        if name not in allowed_values():
+            known = ", ".join(allowed_values())
+            raise InputError(f"unknown setting {name!r}: {hint([name])}expected one of {known}")
+    if generation is not None and not isinstance(generation, Generation):
+        raise InputError(f"generation {quoted(generation)}: expected a maskkv.Generation")
+    return Generation(**settings) if generation is None else replace(generation, **settings)
 
 
 def _multiples_around(value: int, unit: int) -> str:

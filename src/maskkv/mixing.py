@@ -14,7 +14,7 @@ from maskkv.checks import MOST, quoted
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
-from maskkv.eviction.recall import EVICTED, Recall
+from maskkv.eviction.recall import Recall, check_evicted
 from maskkv.eviction.scorers import Votes
 from maskkv.policies import named, names
 from maskkv.renamed import PARAMETERS, under_new_names
@@ -47,13 +47,13 @@ Read = Callable[["Field[Any]", Any], Any]
 
 
 def given(policy: str | Policy) -> Policy:
-    """Return a policy, or the one that comes with maskkv under this name; nothing is imported for anybody.
+    """Return a policy, or the one that comes with maskkv so spelled; nothing is imported for anybody.
 
     Raises:
         InputError: It is neither.
     """
     if isinstance(policy, str):
-        return named(policy)
+        return named(policy) if ":" in policy else resolve(policy)
     if type(policy) is not Policy:
         raise InputError(f"policy {quoted(policy)}: expected a maskkv.Policy, or one of {', '.join(names())}")
     return policy
@@ -90,6 +90,15 @@ def mix(policy: Policy, /, **changes: object) -> Policy:
     return _mixed(policy, {name: value for name, value in changes.items() if value is not None}, _as_it_is)
 
 
+def evicting(policy: Policy, evicted: str | None) -> Policy:
+    """Return a policy that does with evicted pairs what is asked: this one if it does, or if nothing is asked (None).
+
+    Raises:
+        InputError: There is no such thing to do, or the policy evicts nothing.
+    """
+    return policy if evicted in (None, policy.evicted) else mix(policy, evicted=evicted)
+
+
 def parameters(policy: Policy) -> dict[str, object]:
     """Return what `mix` can set by name, with the values that the policy has; nothing if it evicts nothing."""
     if not policy.can_evict:
@@ -117,7 +126,7 @@ def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
     if "voters" in asked and "voters" not in _fields(mixed.scorer):
         mixed = replace(mixed, scorer=Votes(asked["voters"]))
     if "evicted" in asked:
-        mixed = _evicting(mixed, asked["evicted"])
+        mixed = replace(mixed, recall=None if check_evicted(asked["evicted"]) == "drop" else mixed.recall or Recall())
     for name in asked:
         _check_settable(mixed, name, asked[name])
     for part in PARTS:
@@ -130,12 +139,6 @@ def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
     said = {part: asked[part] for part in UNIFORM if part in asked}
     said |= {name: value for name, value in parameters(mixed).items() if name in asked}
     return replace(mixed, name=f"{policy.name}({spelt(said)})")
-
-
-def _evicting(policy: Policy, evicted: object) -> Policy:
-    if evicted not in EVICTED:
-        raise InputError(f"evicted={evicted}: expected {' or '.join(EVICTED)}")
-    return policy if evicted == policy.evicted else replace(policy, recall=None if evicted == "drop" else Recall())
 
 
 def _check_settable(policy: Policy, name: str, value: object) -> None:

@@ -183,19 +183,3 @@ def test_what_is_held_are_the_pairs_that_are_said_to_be_held() -> None:
                 seen += len(positions)
                 start += pairs.lengths[head]
     assert seen
-
-
-def test_a_single_row_that_wants_one_pair_gets_it() -> None:
-    """Ten rows want pair 0 a little, one wants pair 5 much: the sum takes 0, the largest weight 5."""
-    from maskkv.ops.scan import scan
-    from maskkv.ops.selection import best
-
-    keys = torch.zeros(1, 8, 2)
-    keys[0, 0], keys[0, 5] = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 9.0])
-    queries = torch.tensor([[2.0, 0.0]] * 30 + [[0.0, 2.0]])[:, None]
-    beside = torch.zeros(1, 1, 2)
-    chosen = {
-        tally: best(scan(queries, keys, beside, tally=tally), torch.tensor([[1]]), 1).nonzero().tolist()
-        for tally in ("max", "sum")
-    }
-    assert chosen == {"max": [[0, 5]], "sum": [[0, 0]]}

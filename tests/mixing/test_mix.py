@@ -190,7 +190,7 @@ def test_a_policy_that_drops_is_recorded_as_before_others_existed() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"evicted": "gone"}, "evicted=gone: expected drop or host"),
+        ({"evicted": "gone"}, "evicted 'gone': expected drop or host"),
         ({"recall_interval": 2}, "recall_interval=2: 'maskkv' drops what it evicts; evicted=host lets pairs come back"),
         ({"evicted": "host", "recall_interval": 0}, "recall_interval 0: expected at least 1 step"),
         ({"evicted": "host", "recall_voters": "all"}, "recall_voters 'all': expected one of fresh, mask"),

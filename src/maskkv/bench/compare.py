@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from maskkv import memory, policies
+from maskkv import memory, mixing
 from maskkv.bench.machine import Machine
 from maskkv.bench.measure import Case, Comparison, Cost, Timing, cost, timing
 from maskkv.bench.options import BenchOptions
@@ -83,7 +83,7 @@ def cases(options: BenchOptions, length: int) -> Iterator[Case]:
     for name in dict.fromkeys(options.policy):
         if name == "none":
             continue
-        policy = policies.named(name)
+        policy = mixing.resolve(name)
         pairs = dict.fromkeys(pairs_of(each, length) for each in options.budgets)
         for budget in pairs if policy.can_evict else [None]:
             yield Case(name, budget)
@@ -112,7 +112,7 @@ def load(options: BenchOptions, cases: Sequence[Case]) -> Transformer:
 def _check_memory(options: BenchOptions, cases: Sequence[Case], model: Shape, device: torch.device) -> None:
     needed = max(
         model.peak(
-            Workload(length, options.generation, policies.named(case.policy), case.budget, options.kv_dtype), batch
+            Workload(length, options.generation, mixing.resolve(case.policy), case.budget, options.kv_dtype), batch
         )
         for length, batch, case in product(options.prompt_length, options.batch_size, cases)
     )

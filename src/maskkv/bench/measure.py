@@ -15,8 +15,8 @@ from maskkv.decoding.engine import Engine, Step
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.labels import label
+from maskkv.mixing import resolve
 from maskkv.models.transformer import Transformer
-from maskkv.policies import named
 from maskkv.text.tokenizer import before_end
 
 
@@ -36,7 +36,7 @@ class Case:
     @property
     def cached(self) -> bool:
         """Say whether the policy caches anything."""
-        return named(self.policy).cached
+        return resolve(self.policy).cached
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Comparison:
         """Return an engine that is about to take the responses' first step."""
         engine = Engine(self.model, self.profile if case.profiled else None)
         for prompt in self.prompts:
-            engine.add(prompt, generation, named(case.policy), case.budget, kv_dtype=self.kv_dtype)
+            engine.add(prompt, generation, resolve(case.policy), case.budget, kv_dtype=self.kv_dtype)
         return engine
 
 

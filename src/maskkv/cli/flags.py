@@ -134,6 +134,27 @@ class PolicyFlags:
             help="Vote again at later prompt refreshes, or keep the first choice.",
         ),
     ] = None
+    evicted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="What becomes of evicted pairs: drop (the paper's), or host, where they wait and come back when the "
+            "rows that read want them.",
+        ),
+    ] = None
+    recall_interval: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="With host: let pairs come back in every so many-th step.")
+    ] = None
+    index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEYS", help="With host: scan the keys there (none) or a copy of them on the device, int8 or int4."
+        ),
+    ] = None
+    host_dtype: Annotated[
+        str | None,
+        typer.Option(metavar="DTYPE", help="With host: store pairs in the model's dtype (auto) or int8."),
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse what is no budget before a model is loaded."""

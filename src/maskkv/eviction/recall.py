@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maskkv.checks import quoted
 from maskkv.errors import InputError
 
 EVICTED = ("drop", "host")
@@ -13,6 +14,13 @@ RECALL_VOTERS = ("fresh", "mask")
 RECALL_TALLIES = ("max", "sum")
 INDEXES = ("none", "int8", "int4")
 HOST_DTYPES = ("auto", "int8")
+
+
+def check_evicted(evicted: object) -> str:
+    """Return what becomes of evicted pairs if there is such a thing, else raise InputError."""
+    if not isinstance(evicted, str) or evicted not in EVICTED:
+        raise InputError(f"evicted {quoted(evicted)}: expected {' or '.join(EVICTED)}")
+    return evicted
 
 
 @dataclass(frozen=True)
