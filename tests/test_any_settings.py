@@ -28,6 +28,7 @@ from maskkv.decoding.engine import Engine, Step
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
+from maskkv.eviction.recall import HOST_DTYPES, INDEXES, RECALL_TALLIES, RECALL_VOTERS, Recall
 from maskkv.eviction.view import TALLIES
 from maskkv.generation import Algorithm, Generation
 from maskkv.mixing import mix
@@ -301,7 +302,9 @@ def assert_spends(example: Example, asked: Asked, own: Run) -> None:
             sizes = {"num_layers": config.num_layers, "kv_heads": config.num_kv_heads, "evictable": evictable}
             assert [sum(heads) for heads in counts] == asked.policy.layer_pairs(budget, **sizes, importance=importance)
         if not asked.policy.revote or step.refresh is not Refresh.PROMPT:
-            assert kept == own.kept[max(0, step.index - 1)]
+            before = own.kept[max(0, step.index - 1)]
+            assert counts == [[len(rows) for rows in heads] for heads in before]
+            assert kept == before or asked.policy.recall is not None
 
 
 def assert_alone(example: Example, asked: Asked, own: Run) -> None:
@@ -485,7 +488,14 @@ def a_policy(chance: Random) -> Policy:
         "revote": False,
     }
     wanted = chance.sample(sorted(changes), chance.randint(1, 4))
-    return mix(base, **{name: changes[name] for name in wanted})
+    mixed = mix(base, **{name: changes[name] for name in wanted})
+    return mixed if chance.random() < 0.6 else replace(mixed, recall=a_recall(chance))
+
+
+def a_recall(chance: Random) -> Recall:
+    """Draw how evicted pairs come back."""
+    voters, tally = chance.choice(RECALL_VOTERS), chance.choice(RECALL_TALLIES)
+    return Recall(chance.choice([1, 1, 2, 5]), voters, tally, chance.choice(INDEXES), chance.choice(HOST_DTYPES))
 
 
 def prompt(chance: Random, model: Transformer) -> tuple[int, ...]:
@@ -521,6 +531,7 @@ def slow_eviction(chance: Random, layers: int) -> SlowEviction | None:
         head_base=chance.choice([None, 0.1, chance.random()]),
         boundary_layers=chance.randint(1, 2),
         revote=chance.random() < 0.8,
+        recall=replace(a_recall(chance), index="none", host_dtype="auto") if chance.random() < 0.5 else None,
     )
 
 
@@ -533,7 +544,7 @@ def without_a_middle(eviction: SlowEviction | None, model: Transformer) -> SlowE
 
 def as_policy(eviction: SlowEviction) -> Policy:
     changes: dict[str, Any] = {"revote": eviction.revote}
-    whole = mix(policies.named("maskkv"), **changes)
+    whole = replace(mix(policies.named("maskkv"), **changes), recall=eviction.recall)
     uniform = policies.named("mask-voting")
     return replace(
         whole,

@@ -251,7 +251,11 @@ SAMPLING = [
     {"alg": "origin", "temperature": 1.2},
     {"alg": "maskgit_plus"},
 ]
-POLICIES = [policies.named(name) for name in policies.names()] + [mix(MASKKV, revote=False)]
+POLICIES = [policies.named(name) for name in policies.names()] + [
+    mix(MASKKV, revote=False),
+    mix(MASKKV, evicted="host"),
+    mix(MASKKV, evicted="host", recall_interval=2, index="int8"),
+]
 
 
 @st.composite

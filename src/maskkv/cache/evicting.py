@@ -132,16 +132,16 @@ class EvictingCache:
             if most[layer] <= NARROWED * state.most:
                 self._waiting[layer] = state.narrowed(most[layer])
 
-    def begin(self, refresh: Refresh, masked: Bool[Tensor, " gen_length"]) -> None:
+    def begin(self, refresh: Refresh, masked: Bool[Tensor, " gen_length"], *, rides: bool = False) -> None:
         """Say what the coming pass recomputes, and which response positions are undecided in it.
 
         A prompt refresh runs all rows of the sequence and writes over all that was remembered, in the same memory; any
-        other pass runs its live rows.
+        other pass runs its live rows. A sequence `rides` along whose prompt is read next: nothing of the pass is used.
         """
         self.refresh = refresh
         self._masked = masked
         if self.tiers is not None:
-            self.tiers.begin(prompt=refresh is Refresh.PROMPT)
+            self.tiers.begin(prompt=refresh is Refresh.PROMPT, rides=rides)
         if refresh is Refresh.PROMPT:
             self.votes += 1
             self.moved.zero_()

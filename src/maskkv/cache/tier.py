@@ -139,6 +139,7 @@ class Tiers:
         self._layers: list[Tier | None] = [None] * num_layers
         self._since = 0
         """Passes over the live rows since the prompt was read."""
+        self._rides = False
 
     def emptied(self) -> Tiers:
         """Return the same without a pair."""
@@ -150,9 +151,10 @@ class Tiers:
         """Return the tier of a layer."""
         return self._layers[layer]
 
-    def begin(self, *, prompt: bool) -> None:
-        """Say whether the coming pass reads the prompt."""
+    def begin(self, *, prompt: bool, rides: bool) -> None:
+        """Say whether the coming pass reads the prompt, or that nobody reads what comes of it (`rides`)."""
         self._since = 0 if prompt else self._since + 1
+        self._rides = rides
 
     def fill(self, view: LayerView) -> None:
         """Take a layer's pairs before they are freed."""
@@ -174,7 +176,8 @@ class Tiers:
 
     def due(self, layer: int) -> bool:
         """Tell whether the rows that a layer recomputes in this pass choose what it holds."""
-        return self._layers[layer] is not None and self._since % self._recall.recall_interval == 0
+        asks = not self._rides and self._since % self._recall.recall_interval == 0
+        return asks and self._layers[layer] is not None
 
     def recall(
         self,

@@ -113,13 +113,13 @@ class RunningSequence:
 
     def begin_live(self) -> None:
         """Tell the caches what the coming pass over the live rows recomputes."""
-        self._begin(self._live_refresh)
+        self._begin(self._live_refresh, rides=self.reads_everything)
 
-    def _begin(self, refresh: Refresh) -> None:
+    def _begin(self, refresh: Refresh, *, rides: bool = False) -> None:
         self.interrupted = True
         for branch in self.branches:
             if branch.cache is not None:
-                branch.cache.begin(refresh, self.canvas.masked)
+                branch.cache.begin(refresh, self.canvas.masked, rides=rides)
 
     def _cache(self) -> EvictingCache | None:
         settings, generation = self.settings, self.settings.generation
