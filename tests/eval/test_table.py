@@ -1,6 +1,6 @@
 """Tables of records, on numbers that a reader checks."""
 
-from maskkv.eval.table import retention_table, score_table, summary_table
+from maskkv.eval.table import cost_table, retention_table, score_table, summary_table, tables
 
 
 def record(task, policy, budget, scores):
@@ -47,3 +47,23 @@ def test_the_mean_of_a_summary_is_over_the_tasks_relative_to_the_reference():
 def test_the_title_says_how_much_was_measured():
     assert "1024 tokens" in score_table(RECORDS).title
     assert "n = 4" in score_table(RECORDS).title
+
+
+def test_what_answers_take_is_shown_where_pairs_came_back():
+    taken = {"mean_steps": 8.0, "mean_prompt_passes": 1.0, "mean_cache_bytes": 2000.0}
+    full = {**RECORDS[0], **taken, "mean_recalled": 0.0, "mean_host_bytes": 0.0}
+    back = [
+        {
+            **record(task, "maskkv(evicted=host)", 4, [1.0] * 4),
+            **taken,
+            "mean_recalled": recalled,
+            "mean_host_bytes": 64e3,
+        }
+        for task, recalled in (("single-key", 1000.0), ("two-hop", 3000.0))
+    ]
+    assert cost_table([full, *back]).rows == [
+        ["full", "8.0", "1.0", "0", "2,000", "0"],
+        ["maskkv(evicted=host) 4", "8.0", "1.0", "2,000", "2,000", "64,000"],
+    ]
+    assert tables([full, *back])[-1] == cost_table([full, *back])
+    assert all(table.header[0] == "task" for table in tables(RECORDS)), "records of old do not say"

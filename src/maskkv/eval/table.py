@@ -35,12 +35,14 @@ def tables(records: Sequence[Record]) -> list[Table]:
     names = {str(record["policy_name"]) for record in records}
     references = [name for name in REFERENCES if name in names and len(names) > 1]
     columns = list(dict.fromkeys(map(column, records)))
+    costs = [cost_table(records)] if any(record.get("mean_recalled") for record in records) else []
     if any("depth" in record for record in records):
         grids = [grid_table([record for record in records if column(record) == name]) for name in columns]
-        return [*grids[:WIDEST], summary_table(records), *[summary_table(records, name) for name in references]]
+        return [*grids[:WIDEST], summary_table(records), *[summary_table(records, name) for name in references], *costs]
     if len(columns) <= WIDEST:
-        return [score_table(records), *[retention_table(records, name) for name in references]] if records else []
-    return [summary_table(records), *[summary_table(records, name) for name in references]]
+        scored = [score_table(records), *[retention_table(records, name) for name in references]] if records else []
+        return [*scored, *costs]
+    return [summary_table(records), *[summary_table(records, name) for name in references], *costs]
 
 
 def score_table(records: Sequence[Record]) -> Table:
@@ -76,6 +78,25 @@ def summary_table(records: Sequence[Record], reference: str | None = None) -> Ta
         rows.append([policy, *[_relative(own.get(budget), base) for budget in (None, *budgets)]])
     what = f"mean {_metric(records)} over the tasks, %" if reference is None else f"% of {reference}'s mean score"
     return Table(_title(records, what), ["policy", "no budget", *map(str, budgets)], rows)
+
+
+def cost_table(records: Sequence[Record]) -> Table:
+    """Lay out what an answer costs on average: passes, pairs that came back, and bytes at its end.
+
+    `recalled` counts over all layers and KV heads.
+    """
+    named: dict[str, list[Record]] = {}
+    for record in records:
+        named.setdefault(column(record), []).append(record)
+    fields = ("mean_steps", "mean_prompt_passes", "mean_recalled", "mean_cache_bytes", "mean_host_bytes")
+    forms = ("{:.1f}", "{:.1f}", "{:,.0f}", "{:,.0f}", "{:,.0f}")
+    rows = []
+    for name, own in named.items():
+        found = [[number for each in own if isinstance(number := each.get(field), int | float)] for field in fields]
+        means = [form.format(fmean(some)) if some else "–" for form, some in zip(forms, found, strict=True)]
+        rows.append([name, *means])
+    header = ["policy", "passes", "over the prompt", "recalled", "cache bytes", "in host memory"]
+    return Table(_title(records, "what an answer takes"), header, rows)
 
 
 def grid_table(records: Sequence[Record]) -> Table:
