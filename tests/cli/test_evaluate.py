@@ -43,6 +43,34 @@ def test_exchanged_parts_go_to_the_policies_that_evict(run, tiny, tmp_path):
     assert names == ["full", "maskkv(head_budget=uniform)"]
 
 
+def test_both_places_for_evicted_pairs_stand_side_by_side(run, tiny, tmp_path):
+    policies = ("--policy", "full", "--policy", "maskkv", "--policy", "maskkv(evicted=host)", "--budget", 4)
+    ran = run("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL, *policies)
+    full, drop, host = records.read(tmp_path / "mini.jsonl")
+    assert (drop["policy_name"], host["policy_name"]) == ("maskkv", "maskkv(evicted=host)")
+    assert (full["mean_recalled"], drop["mean_recalled"], drop["mean_host_bytes"]) == (0, 0, 0)
+    assert host["mean_recalled"] > 0
+    assert host["mean_cache_bytes"] == drop["mean_cache_bytes"] < full["mean_cache_bytes"]
+    assert host["mean_host_bytes"] > 0
+    assert "what an answer takes" in ran.out
+    flagged = run(
+        "eval",
+        "mini",
+        "--model",
+        tiny,
+        "--out",
+        tmp_path / "b",
+        *SMALL,
+        *policies[2:4],
+        *policies[-2:],
+        "--evicted",
+        "host",
+    )
+    assert flagged.status == 0
+    (same,) = records.read(tmp_path / "b" / "mini.jsonl")
+    assert (same["policy"], same["scores"]) == (host["policy"], host["scores"])
+
+
 def test_a_shard_alone_says_what_is_missing(run, tiny, tmp_path):
     ran = run("eval", "mini", "--model", tiny, "--out", tmp_path, *SMALL, "--shard", "2/2")
     assert (ran.status, ran.out) == (0, "")

@@ -52,6 +52,38 @@ def test_json_is_one_object_with_the_fields_of_result(run, tiny, expected):
         assert printed[name] == getattr(expected, name), name
 
 
+def test_evicted_pairs_wait_on_the_host_and_come_back(run, tiny, expected):
+    asked = ("generate", "--model", tiny, SAMPLE.content, "--budget", 4, "--evicted", "host")
+    printed = json.loads(run(*asked, "--json", *SHORT).out)
+    assert (printed["policy"], printed["evicted"], printed["cache_bytes"]) == (
+        "maskkv(evicted=host)",
+        "host",
+        expected.cache_bytes,
+    )
+    # 3 layers, 2 heads, two vectors of 8 numbers of 4 bytes for every token of the prompt.
+    assert printed["host_bytes"] == 3 * 2 * 2 * 8 * 4 * expected.prompt_length
+    assert printed["recalled"] > 0
+    kept = run(*asked, *SHORT).err.splitlines()[0]
+    assert kept.endswith(f" in host memory; {printed['recalled']:,} pairs came back")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--evicted", "disk"), "evicted 'disk': expected drop or host"),
+        (
+            ("--policy", "full", "--evicted", "host"),
+            "policy 'full' evicts nothing: evicted=host needs a policy that does",
+        ),
+        (("--index", "int4"), "index=int4: 'maskkv' drops what it evicts; evicted=host lets pairs come back"),
+        (("--evicted", "host", "--recall-interval", "0"), "recall_interval 0: expected at least 1 step"),
+        (("--evicted", "host", "--host-dtype", "int4"), "host_dtype 'int4': expected one of auto, int8"),
+    ],
+)
+def test_a_recall_that_cannot_be_is_refused_in_one_line(refused, tiny, flags, says):
+    assert says in refused("generate", "--model", tiny, "text", *flags)
+
+
 def test_kept_pairs_may_take_8_bits(run, tiny, expected):
     ran = run("generate", "--model", tiny, SAMPLE.content, "--budget", 4, "--kv-dtype", "int8", "--json", *SHORT)
     printed = json.loads(ran.out)

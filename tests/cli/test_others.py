@@ -1,5 +1,6 @@
 """`maskkv calibrate`, `demo` and `bench`."""
 
+import json
 import re
 import subprocess
 import sys
@@ -198,6 +199,15 @@ def test_bench_takes_every_option(options, tmp_path):
         repeats=5, none_steps=6, seed=7, json_out=tmp_path / "f",
     )  # fmt: skip
     assert options("--model", "x", "--drift", 0.2) == BenchOptions(model="x", value_drift=0.2)
+
+
+def test_bench_times_a_policy_with_changes(run):
+    ran = run(
+        *("bench", "--shape", "tiny", "--prompt-length", 32, "--gen-length", 8, "--repeats", 1),
+        *("--policy", "maskkv(evicted=host)", "--budget", 4),
+    )
+    (told,) = json.loads(ran.out.splitlines()[-1])["runs"]
+    assert [case["policy"] for case in told["cases"]] == ["none", *["maskkv(evicted=host)"] * 2]
 
 
 def test_bench_lists_its_options_as_they_are_declared(run):

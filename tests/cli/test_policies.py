@@ -50,6 +50,14 @@ def test_the_readmes_table_is_the_commands(run):
     assert {len(line.split(" | ")) for line in table.splitlines()} == {5}
 
 
+def test_a_policy_says_how_evicted_pairs_come_back(run):
+    shown = " ".join(run("policies", "maskkv(evicted=host, index=int4, recall_interval=2)").out.split())
+    assert "recall: every 2 steps, max A_ij, i in fresh rows, over int4 keys" in shown
+    assert "index=int4" in shown
+    (entry,) = json.loads(run("policies", "maskkv", "--json").out)
+    assert entry["recall"] is None
+
+
 def test_every_part_says_itself_in_words():
     for name in policies.names():
         policy = policies.named(name)

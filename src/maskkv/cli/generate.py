@@ -67,6 +67,8 @@ def summary(result: Result) -> str:
             f"kept {pairs:,.1f} of {result.prompt_length:,} prompt pairs per KV head, "
             f"cache {decimal(result.cache_bytes)} of {full} un-evicted ({part:.1%})"
         )
+    if result.host_bytes:
+        kept += f", {decimal(result.host_bytes)} in host memory; {result.recalled:,} pairs came back"
     return (
         f"{result.policy}: {kept}\n{result.steps} steps in {result.latency_s:.2f} s, "
         f"{result.tokens_per_s:.1f} tokens/s, peak memory {decimal(result.peak_memory_bytes)}\n"

@@ -16,7 +16,7 @@ PARTS = ("scorer", "layer_budget", "head_budget")
 
 @dataclass(frozen=True)
 class Entry:
-    """Describe a policy: its parts in words (None if it evicts nothing), its `repr`, and its parameters as spelled."""
+    """Describe a policy: its parts in words (None if it has none), its `repr`, and its parameters as spelled."""
 
     name: str
     paper: str
@@ -24,6 +24,7 @@ class Entry:
     scorer: str | None
     layer_budget: str | None
     head_budget: str | None
+    recall: str | None
     cached: bool
     record: str
     parameters: str
@@ -61,8 +62,10 @@ def policies(
         shown = terminal.table("policy", "what it does")
         for each in found:
             shown.add_row(each.name, each.about)
-            for part in PARTS if each.scorer else ():
-                shown.add_row("", f"{part.replace('_', ' ')}: {getattr(each, part)}", style="dim")
+            for part in (*PARTS, "recall"):
+                said = getattr(each, part)
+                if said is not None:
+                    shown.add_row("", f"{part.replace('_', ' ')}: {said}", style="dim")
             if name is not None and each.parameters:
                 shown.add_row("", f"parameters: {each.parameters}", style="dim")
         terminal.show(shown)
@@ -94,6 +97,7 @@ def entry(spelling: str) -> Entry:
         scorer,
         layers,
         heads,
+        None if policy.recall is None else str(policy.recall),
         policy.cached,
         repr(policy),
         mixing.spelt(mixing.parameters(policy)),
