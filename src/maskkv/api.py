@@ -154,7 +154,7 @@ class LanguageModel:
         work = Workload(
             len(ids),
             chosen(generation, settings),
-            self._policy(policy, evicted),
+            self.policy_for(policy, evicted),
             self.budget if isinstance(budget, Default) else check_budget(budget),
             self.kv_dtype,
         )
@@ -198,10 +198,11 @@ class LanguageModel:
         """Return the tokens of a response up to its first end token."""
         return before_end(response, self.model.config.eos_ids)
 
-    def _policy(self, policy: str | Policy | None, evicted: str | None) -> Policy:
+    def policy_for(self, policy: str | Policy | None = None, evicted: str | None = None) -> Policy:
+        """Return the policy of a call that asks for these; None: as the model was loaded."""
         taken = self.policy if policy is None else mixing.given(policy)
         # What holds for all calls is no mistake in one whose policy evicts nothing.
-        return mixing.evicting(taken, self.evicted if evicted is None and taken.can_evict else evicted)
+        return mixing.mix(taken, evicted=self.evicted if evicted is None and taken.can_evict else evicted)
 
     def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
         on_cuda = self.model.device.type == "cuda"
@@ -283,7 +284,7 @@ def load_model(
     """Do what `load` does, for callers that hold its options as a `Loading`."""
     resolved = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)
     check_budget(budget)  # before gigabytes are read
-    mixing.evicting(resolved, evicted)
+    mixing.mix(resolved, evicted=evicted)
     folder = weights.resolve(mini.folder() if loading.model is None else loading.model)
     text = Text.load(folder) if tokenizer_files.present(folder) else None
     model = weights.load(folder, device=loading.device, dtype=loading.dtype)

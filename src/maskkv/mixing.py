@@ -90,15 +90,6 @@ def mix(policy: Policy, /, **changes: object) -> Policy:
     return _mixed(policy, {name: value for name, value in changes.items() if value is not None}, _as_it_is)
 
 
-def evicting(policy: Policy, evicted: str | None) -> Policy:
-    """Return a policy that does with evicted pairs what is asked: this one if it does, or if nothing is asked (None).
-
-    Raises:
-        InputError: There is no such thing to do, or the policy evicts nothing.
-    """
-    return policy if evicted in (None, policy.evicted) else mix(policy, evicted=evicted)
-
-
 def parameters(policy: Policy) -> dict[str, object]:
     """Return what `mix` can set by name, with the values that the policy has; nothing if it evicts nothing."""
     if not policy.can_evict:
@@ -114,6 +105,8 @@ def spelt(values: Mapping[str, object]) -> str:
 
 
 def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
+    # What is done with evicted pairs already, also by policies that evict none, is no change.
+    asked = {name: value for name, value in asked.items() if (name, value) != ("evicted", policy.evicted)}
     if not asked:
         return policy
     if not policy.can_evict:

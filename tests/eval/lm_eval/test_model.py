@@ -116,6 +116,7 @@ def test_another_prompt_model_policy_or_budget_is_another_answer(llm, folder):
         key(llm, "f", replace(request, prompt=(1, 3)), timed=False),
         key(maskkv.load(folder, budget=5), "f", request, timed=False),
         key(maskkv.load(folder, policy="full"), "f", request, timed=False),
+        key(maskkv.load(folder, budget=4, evicted="host"), "f", request, timed=False),
         key(maskkv.load(folder, budget=4, rope_scale=2.0), "f", request, timed=False),
         key(maskkv.load(folder, budget=4, dtype="bfloat16"), "f", request, timed=False),
         key(maskkv.load(folder, budget=4, kv_dtype="int8"), "f", request, timed=False),
@@ -216,6 +217,12 @@ def test_arguments_have_defaults(folder):
     assert (loaded.llm.policy.name, loaded.llm.budget, loaded.together) == ("none", None, 1)
     assert loaded.schedule == Generation(gen_length=256)
     assert arguments.load({"pretrained": folder, "policy": "full", "batch_size": "auto:4"}).together == 16
+
+
+def test_evicted_pairs_come_back_if_an_argument_says_so(folder):
+    loaded = arguments.load({"pretrained": folder, "budget": 4, "evicted": "host"})
+    assert loaded.llm.policy_for().name == "maskkv(evicted=host)"
+    assert "recall=Recall(" in MaskKVModel(loaded.llm).get_model_info()["policy"]
 
 
 def test_arguments_that_are_texts_mean_what_they_say(folder):

@@ -22,9 +22,9 @@ _MODEL = "pretrained"
 """What the harness calls `Loading.model`."""
 # The fields of `Loading` by the names that the harness's users give; those that may be text are taken as they stand.
 _LOADING = {_MODEL if name == "model" else name: kind for name, kind in get_type_hints(Loading).items()}
-_TEXTS = ("policy", *(name for name, kind in _LOADING.items() if str in (kind, *get_args(kind))))
+_TEXTS = ("policy", "evicted", *(name for name, kind in _LOADING.items() if str in (kind, *get_args(kind))))
 _SETTINGS = tuple(field.name for field in fields(Generation))
-_KNOWN = (*_LOADING, "policy", "budget", "batch_size", *_SETTINGS)
+_KNOWN = (*_LOADING, "policy", "budget", "evicted", "batch_size", *_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def load(given: Mapping[str, Any]) -> Arguments:
     if rope_scale is not None and (isinstance(rope_scale, bool) or not isinstance(rope_scale, int | float)):
         raise InputError(f"rope_scale={rope_scale}: expected a number")
     together = _together(rest.pop("batch_size", 1))
-    policy = rest.pop("policy", "maskkv")
+    policy, evicted = rest.pop("policy", "maskkv"), rest.pop("evicted", None)
     options = {name: rest.pop(name) for name in _LOADING if name in rest}
     loading = Loading(options.pop(_MODEL, None), **options)
     schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
-    llm = api.load_model(loading, policy=policy, budget=budget)
+    llm = api.load_model(loading, policy=policy, budget=budget, evicted=evicted)
     if llm.policy.can_evict and budget is None:
         raise InputError(f"the policy {llm.policy.name} evicts: expected budget=N, or policy=full or none")
     return Arguments(llm, schedule, together)

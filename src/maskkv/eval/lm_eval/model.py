@@ -94,7 +94,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
         """Return what the harness's own results say of the model."""
         return {
             "fingerprint": self._fingerprint,
-            "policy": repr(self.llm.policy),
+            "policy": repr(self.llm.policy_for()),
             "budget": self.llm.budget,
             "schedule": asdict(self.schedule),
         }
@@ -149,8 +149,8 @@ class MaskKVModel(LM):  # type: ignore[misc]
             while waiting and len(running) < self.together:
                 place, request = waiting.popleft()
                 llm, made = self.llm, request.asked.generation
-                check_fits(llm.model, Workload(len(request.prompt), made, llm.policy, llm.budget, llm.kv_dtype))
-                number = llm.add_to(engine, request.prompt, made, llm.policy, llm.budget)
+                check_fits(llm.model, Workload(len(request.prompt), made, llm.policy_for(), llm.budget, llm.kv_dtype))
+                number = llm.add_to(engine, request.prompt, made, llm.policy_for(), llm.budget)
                 running[number] = _Running(place, request, self.llm)
             for step in engine.step():
                 each, sequence = running[step.sequence], engine[step.sequence]

@@ -51,7 +51,7 @@ def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> 
     importance = None if llm.profile is None else llm.profile.importance
     decides = [
         [fingerprint, str(llm.model.dtype), llm.kv_dtype, llm.rope_scale, importance],
-        [repr(llm.policy), llm.budget, timed],
+        [repr(llm.policy_for()), llm.budget, timed],
         [asdict(request.asked.generation), request.asked.until],
         request.prompt,
     ]
