@@ -1,7 +1,8 @@
 """The kept-token lens: what a policy keeps of a prompt, by layer, head and budget, and the answers either way."""
 
 from maskkv.lens.budget_sweep import BudgetSweep
+from maskkv.lens.film import Film, Frame
 from maskkv.lens.inspection import Inspection, Run, inspect
 from maskkv.lens.page import html, packed
 
-__all__ = ["BudgetSweep", "Inspection", "Run", "html", "inspect", "packed"]
+__all__ = ["BudgetSweep", "Film", "Frame", "Inspection", "Run", "html", "inspect", "packed"]

@@ -10,10 +10,10 @@ import torch
 from maskkv.api import LanguageModel
 from maskkv.cache import EvictingCache, NoCache, Refresh, WatchingCache, measure_importance
 from maskkv.decoding.engine import Engine
-from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.view import LayerView
 from maskkv.generation import Generation
+from maskkv.lens.film import check_evicts
 from maskkv.models.step_cache import StepCache
 from maskkv.policies.maskkv import PromptPreference
 
@@ -53,8 +53,7 @@ def sweep(
     Raises:
         InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
     """
-    if not policy.can_evict:
-        raise InputError(f"policy {policy.name!r} evicts nothing: there is something to see with one that does")
+    check_evicts(policy)
     model = llm.model
     engine = Engine(model, llm.profile)
     sequence = engine[engine.add(prompt, generation, policy, budget, llm.rope_scale)]

@@ -12,6 +12,7 @@ from maskkv.budget import Budget, check_budget
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import BudgetSweep, sweep
+from maskkv.lens.film import Film, record
 from maskkv.plan import Workload, check_fits
 from maskkv.result import Result
 from maskkv.text.tokenizer import Token
@@ -36,8 +37,10 @@ class Run:
 class Inspection:
     """Hold all that the lens shows.
 
-    `kept` are the positions kept by the answer's latest vote, `sweep` those of the first vote; they agree unless the
-    answer took more than `prompt_interval` steps. `differing` lists the response positions at which the answers differ.
+    `kept` are the positions kept at the end of the answer, `sweep` those of the first vote; they agree unless the
+    answer took more than `prompt_interval` steps, or pairs came back. `film` tells the steps in between where evicted
+    pairs may come back, and is None where they are dropped. `differing` lists the response positions at which the
+    answers differ.
     """
 
     tokens: list[Token]
@@ -50,6 +53,7 @@ class Inspection:
     evicted: Run
     full: Run
     differing: list[int]
+    film: Film | None
 
 
 def inspect(
@@ -66,10 +70,14 @@ def inspect(
     swept = sweep(llm, ids, generation, policy, work.pairs)
     full = llm.generate_ids(ids, generation, policy=policies.named("full"), budget=None)
     evicted = llm.generate_ids(ids, generation, policy=policy, budget=work.pairs)
+    evictable = len(ids) - llm.model.config.logit_shift
+    recalls = policy.recall is not None and policy.evicts(work.pairs, evictable)
+    # In a run of its own: it takes longer.
+    film = record(llm, ids, generation, policy, work.pairs) if recalls else None
     answers = zip_longest(llm.said(evicted.tokens), llm.said(full.tokens))
     return Inspection(
         tokens=list(tokens),
-        evictable=len(ids) - llm.model.config.logit_shift,
+        evictable=evictable,
         policy=policy.name,
         budget=work.pairs,
         prompt_interval=generation.prompt_interval,
@@ -78,6 +86,7 @@ def inspect(
         evicted=_run(llm, evicted),
         full=_run(llm, full),
         differing=[position for position, (one, other) in enumerate(answers) if one != other],
+        film=film,
     )
 
 
