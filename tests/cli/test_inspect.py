@@ -3,14 +3,18 @@
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 import maskkv
+from maskkv.cli import shaded
 from maskkv.cli.shaded import MARKS, Prompt
+from maskkv.lens import Film, Frame
 from maskkv.mini import sample
 from maskkv.printable import printable
+from maskkv.text.tokenizer import Token
 
 SAMPLE = sample("multi-key", 80, 3)
 SHORT = ("--gen-length", 8, "--budget", 6)
@@ -54,6 +58,55 @@ def test_json_has_the_numbers(run, tiny, doc, expected):
     assert [seen[run]["text"] for run in ("evicted", "full")] == [evicted.text, full.text]
     assert [seen[run]["cache_bytes"] for run in ("evicted", "full")] == [evicted.cache_bytes, full.full_cache_bytes]
     assert "".join(text for _, text, _ in seen["tokens"]).startswith(SAMPLE.document)
+
+
+def test_a_policy_that_recalls_says_what_came_back_when_and_for_whom(run, tiny, doc):
+    asked = ("inspect", doc, "--question", SAMPLE.question, "--model", tiny, "--policy", "maskkv(evicted=host)", *SHORT)
+    seen = json.loads(run(*asked, "--json").out)
+    frames = seen["film"]["frames"]
+    assert seen["film"]["first"] != seen["kept"]
+    assert sum(len(frame["came"]) for frame in frames) > 0
+    for layer, head in ((None, None), (2, 1)):
+        narrowed = [] if layer is None else ["--layer", layer, "--head", head]
+        ran = run(*asked, *narrowed)
+        assert (ran.status, ran.err) == (0, "")
+        table = ran.out.partition("the row of the response that asked\n")[2].partition("\n\n")[0]
+        assert re.match(r"step .*\n1 .* the prompt is read, and the policy votes *\n", table)
+        rows = re.findall(r"^(\d+) +(\S+(?: \S+)*)  +(\d+)(.*)", table, re.MULTILINE)
+        came = [[pair for pair in frame["came"] if layer is None or pair[:2] == [layer, head]] for frame in frames]
+        assert [(int(step), int(pairs)) for step, _, pairs, _ in rows] == [
+            (number, len(pairs)) for number, pairs in enumerate(came[1:], 2)
+        ]
+        assert [decided for _, decided, _, _ in rows] == [" ".join(frame["pieces"]) for frame in frames[1:]]
+    assert re.search(r"“[\w.?:]+” ×\d+ ←", table)
+
+
+def test_dropped_pairs_do_not_come_back(run, tiny, doc):
+    asked = ("inspect", doc, "--model", tiny, *SHORT)
+    assert "came back" not in run(*asked).out
+    assert json.loads(run(*asked, "--json").out)["film"] is None
+
+
+def test_a_row_is_named_by_what_it_was_and_what_it_became():
+    tokens = [Token(0, text, special=False) for text in ("a", " b", " c", "\x1b[2J")]
+    votes = Frame("prompt", [1], [7], [" red"], [], [], [])
+    partial = Frame("partial", [0], [8], ["x"], [(0, 0, 1), (0, 1, 1), (0, 1, 2), (1, 0, 1)], [], [1, 0, -1, 0])
+    steering = Frame("response", [], [], [], [(0, 0, 3), (1, 0, 1)], [], [2, 0])
+    film = Film([[[0], [0]], [[0], [0]]], [votes, partial, steering])
+    seen = SimpleNamespace(tokens=tokens)
+    told = [list(column.cells) for column in shaded._recalls(seen, film, None, None).columns]
+    assert told[0] == ["1", "2", "3"]
+    assert told[1] == ["red", "x", ""]
+    assert told[2] == ["", "4", "2"]
+    assert told[3] == [
+        "the prompt is read, and the policy votes",
+        "“b” ×3 ← 0 mask (later “x”), “c” ×1 ← the prompt's end",
+        "“b” ×1 ← 0 “x”, “\ufffd[2J” ×1 ← 2 mask",
+    ]
+    narrowed = [list(column.cells) for column in shaded._recalls(seen, film, 0, None).columns]
+    assert narrowed[2] == ["", "3", "1"]
+    # Two rows asked once each: the first one is told.
+    assert narrowed[3][1] == "“b” ×2 ← 1 “red”, “c” ×1 ← the prompt's end"
 
 
 def test_html_is_one_file_and_says_so(run, tiny, doc, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from heapq import nlargest
 from math import ceil, sqrt
 from typing import TYPE_CHECKING
 
@@ -19,21 +21,23 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from maskkv.lens import Inspection, Run
+    from maskkv.lens import Film, Inspection, Run
 
 MARKS = " .:-=+*#%@"
 """Marks for terminals without colour, from kept by no segment to kept by all."""
 SHADES = (0, 52, 88, 94, 130, 136, 172, 178, 214, 220)
 """The same as background colours, from dark to light, of the 256."""
+RECALLS_SHOWN = 3
+"""Tokens told of a step."""
 
 
 def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[RenderableType]:
-    """Yield what is printed, from top to bottom; `layer` and `head` restrict the shading to some segments."""
+    """Yield what is printed, from top to bottom; `layer` and `head` restrict what is counted to some segments."""
     segments = [
         positions
         for number, heads in enumerate(seen.kept)
         for own, positions in enumerate(heads)
-        if layer in (None, number) and head in (None, own)
+        if _shown((number, own), layer, head)
     ]
     held = [0] * len(seen.tokens)
     for positions in segments:
@@ -44,6 +48,9 @@ def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[Rend
     yield Prompt([printable(token.text) for token in seen.tokens], held, len(segments))
     yield "\npairs kept, and prompt preference"
     yield _segments(seen)
+    if seen.film is not None:
+        yield "\npairs that came back: token ×segments ← the row of the response that asked"
+        yield _recalls(seen, seen.film, layer, head)
     yield "\nbeside the full cache"
     yield _answers(seen)
     yield _difference(seen)
@@ -119,6 +126,45 @@ def _segments(seen: Inspection) -> Table:
         cells = zip(kept, preferences, strict=True)
         table.add_row(str(number), *(f"{len(own):,} ({preference:.1%})" for own, preference in cells))
     return table
+
+
+def _recalls(seen: Inspection, film: Film, layer: int | None, head: int | None) -> Table:
+    """Say of each step what it decided, and which tokens came back to most segments, for which row of the response."""
+    table = terminal.table("step", "decided", "pairs", "most often")
+    decided: dict[int, str] = {}
+    said = {place: text for frame in film.frames for place, text in zip(frame.positions, frame.pieces, strict=True)}
+    for number, frame in enumerate(film.frames, 1):
+        if frame.refresh == "prompt":
+            pairs, tokens = "", "the prompt is read, and the policy votes"
+        else:
+            asked: dict[int, Counter[int]] = {}
+            for pair, row in zip(frame.came, frame.asked_by, strict=True):
+                if _shown(pair, layer, head):
+                    asked.setdefault(pair[2], Counter())[row] += 1
+            pairs = f"{sum(rows.total() for rows in asked.values()):,}"
+            most = nlargest(RECALLS_SHOWN, asked, key=lambda position: (asked[position].total(), -position))
+            tokens = ", ".join(
+                f"“{seen.tokens[position].text.strip()}” ×{asked[position].total()} ← "
+                f"{_row(asked[position].most_common(1)[0][0], decided, said)}"
+                for position in most
+            )
+        table.add_row(str(number), printable(" ".join(text.strip() for text in frame.pieces)), pairs, printable(tokens))
+        decided |= zip(frame.positions, frame.pieces, strict=True)
+    return table
+
+
+def _row(position: int, decided: dict[int, str], said: dict[int, str]) -> str:
+    """Name a live row by its place in the response and its token; a mask also by what it became."""
+    if position < 0:
+        return "the prompt's end"
+    if position in decided:
+        return f"{position} “{decided[position].strip()}”"
+    return f"{position} mask" + (f" (later “{said[position].strip()}”)" if position in said else "")
+
+
+def _shown(pair: Sequence[int], layer: int | None, head: int | None) -> bool:
+    """Tell whether a pair, or a segment, is among those to be counted."""
+    return layer in (None, pair[0]) and head in (None, pair[1])
 
 
 def _answers(seen: Inspection) -> Table:
