@@ -92,7 +92,7 @@ def test_a_row_is_named_by_what_it_was_and_what_it_became():
     votes = Frame("prompt", [1], [7], [" red"], [], [], [])
     partial = Frame("partial", [0], [8], ["x"], [(0, 0, 1), (0, 1, 1), (0, 1, 2), (1, 0, 1)], [], [1, 0, -1, 0])
     steering = Frame("response", [], [], [], [(0, 0, 3), (1, 0, 1)], [], [2, 0])
-    film = Film([[[0], [0]], [[0], [0]]], [votes, partial, steering])
+    film = Film(3, [[[0], [0]], [[0], [0]]], [votes, partial, steering])
     seen = SimpleNamespace(tokens=tokens)
     told = [list(column.cells) for column in shaded._recalls(seen, film, None, None).columns]
     assert told[0] == ["1", "2", "3"]

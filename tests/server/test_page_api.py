@@ -177,7 +177,16 @@ def test_the_page_may_load_nothing_from_elsewhere(live):
     assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
     for folder in ("", "lens/"):
         assert live.http.get(f"/static/{folder}..%2f..%2fapp.py").status_code == 404
-    for name in ("page.js", "film.js", "stream.js", "page.css", "lens/lens.js", "lens/lens.css"):
+    for name in (
+        "page.js",
+        "film.js",
+        "stream.js",
+        "page.css",
+        "lens/lens.js",
+        "lens/parts.js",
+        "lens/recalls.js",
+        "lens/lens.css",
+    ):
         text = live.http.get(f"/static/{name}").text
         assert "://" not in text
         assert "innerHTML" not in text

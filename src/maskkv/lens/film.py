@@ -40,8 +40,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Film:
-    """Hold the positions kept by the first vote, per layer and KV head, and a frame per step."""
+    """Hold the positions kept by the first vote, per layer and KV head, and a frame per step of the response."""
 
+    gen_length: int
     first: list[list[list[int]]]
     frames: list[Frame]
 
@@ -83,7 +84,7 @@ def record(llm: LanguageModel, prompt: Sequence[int], generation: Generation, po
         asked_by = [] if step.refresh is Refresh.PROMPT else [recalls.asked_by[pair] for pair in came]
         frames.append(_frame(llm, step, came, went, asked_by))
         held = now
-    return Film(first, frames)
+    return Film(generation.gen_length, first, frames)
 
 
 def check_evicts(policy: Policy) -> None:

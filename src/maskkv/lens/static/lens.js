@@ -1,29 +1,13 @@
-// The kept-token lens. Whatever comes from a document or a model is set as text, never as markup.
+// The kept-token lens.
 
-export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
+import { bytes, choice, element, section, unpacked } from "./parts.js";
+import { Film, filmPart } from "./recalls.js";
 
-export function bytes(count) {
-  const units = ["bytes", "kB", "MB", "GB", "TB"];
-  let unit = 0;
-  let value = count;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
-    unit += 1;
-  }
-  return `${unit ? value.toFixed(1) : value} ${units[unit]}`;
-}
+export { bytes, element } from "./parts.js";
 
 export function showLens(root, data) {
   const lens = new Lens(data);
-  const view = { budgetIndex: lens.askedIndex, layer: null, head: null };
+  const view = { budgetIndex: lens.askedIndex, step: 0, layer: null, head: null };
   const parts = [documentPart(lens, view, update), mapPart(lens, view, update), answersPart(data)];
   root.replaceChildren(...parts.map((part) => part.node));
   root.classList.add("lens");
@@ -43,21 +27,16 @@ class Lens {
     const largest = budgets.length - 1;
     this.askedIndex = data.budget === null ? largest : budgets.indexOf(Math.min(data.budget, budgets[largest]));
     this.order = this.unpack(order);
+    this.film = data.film && new Film(data.film, this.layers, this.heads);
   }
 
   unpack(order) {
-    const raw = atob(order);
-    const wide = this.data.tokens.length > 65536;
-    const view = new DataView(Uint8Array.from(raw, (letter) => letter.charCodeAt(0)).buffer);
-    const size = wide ? 4 : 2;
+    const positions = unpacked(order, this.data.tokens.length > 65536 ? 4 : 2);
     let at = 0;
     return this.preference.map((heads, layer) => heads.map((_, head) => {
       const most = Math.max(...this.counts.map((counts) => counts[layer][head]));
-      return Array.from({ length: most }, () => {
-        const position = wide ? view.getUint32(at, true) : view.getUint16(at, true);
-        at += size;
-        return position;
-      });
+      at += most;
+      return positions.slice(at - most, at);
     }));
   }
 
@@ -71,17 +50,37 @@ class Lens {
     return chosen;
   }
 
-  // For each token, how many of the chosen segments keep it.
+  segmentNumbers(view) {
+    return this.segments(view).map(([layer, head]) => layer * this.heads + head);
+  }
+
+  // For each token, how many of the chosen segments keep it: at the film's step, or by the first vote at another budget.
   holders(view) {
+    const filmed = this.film && view.budgetIndex === this.askedIndex;
+    const held = filmed ? this.film.holders(view.step, new Set(this.segmentNumbers(view)), this.data.tokens.length) : this.voted(view);
+    // Live rows stay anyway, outside the budget.
+    held.fill(this.segments(view).length, this.data.evictable);
+    return held;
+  }
+
+  voted(view) {
     const held = new Uint32Array(this.data.tokens.length);
     const counts = this.counts[view.budgetIndex];
     for (const [layer, head] of this.segments(view)) {
       const order = this.order[layer][head];
       for (let rank = 0; rank < counts[layer][head]; rank += 1) held[order[rank]] += 1;
     }
-    // Live rows stay anyway, outside the budget.
-    held.fill(this.segments(view).length, this.data.evictable);
     return held;
+  }
+
+  back(view) {
+    return this.preference.map((heads, layer) =>
+      heads.map((_, head) => this.film.pairs(view.step, layer * this.heads + head)));
+  }
+
+  // The tokens that came back in the film's step, with the rows that asked.
+  recalled(view) {
+    return this.film ? this.film.recalled(view.step, new Set(this.segmentNumbers(view))) : new Map();
   }
 }
 
@@ -99,26 +98,36 @@ function documentPart(lens, view, update) {
   const head = choice("lens-head", "all KV heads", lens.heads, "KV head");
   const about = element("p", { className: "about", role: "status", id: "lens-token" });
   const text = element("div", { className: "document", tabIndex: 0, role: "group", dir: "auto" }, ...shaded);
-  text.setAttribute("aria-label", "Prompt, shaded by how many segments keep each token; arrow keys walk through it");
+  const keys = lens.film ? "arrow keys walk through it, up and down to those that came back" : "arrow keys walk through it";
+  text.setAttribute("aria-label", `Prompt, shaded by how many segments keep each token; ${keys}`);
   text.setAttribute("aria-describedby", "lens-token");
+  // The film is that of the budget asked for: at others there is the first vote only.
+  const film = lens.film && filmPart(lens.film, view, (step) => {
+    Object.assign(view, { step, budgetIndex: lens.askedIndex });
+    update();
+  }, () => lens.segmentNumbers(view));
   let held = new Uint32Array(tokens.length);
+  let back = new Map();
   let current = null;
 
   function look(index) {
     if (current !== null) spans[current].classList.remove("current");
     current = index;
+    const asked = back.get(index);
+    film?.mark([...(asked?.keys() ?? [])]);
     if (index === null) {
       about.textContent = "Point at a token, or walk through the prompt with the arrow keys, to see who keeps it.";
       return;
     }
     spans[index].classList.add("current");
     const live = index >= evictable ? ", a live row, which stays anyway" : "";
+    const recalled = asked ? `; ${lens.film.told(view.step, asked)}` : "";
     about.textContent =
-      `Token ${index}, “${tokens[index].trim()}”: kept by ${held[index]} of ${lens.segments(view).length}${live}.`;
+      `Token ${index}, “${tokens[index].trim()}”: kept by ${held[index]} of ${lens.segments(view).length}${live}${recalled}.`;
   }
 
   budget.addEventListener("input", () => {
-    view.budgetIndex = Number(budget.value);
+    Object.assign(view, { step: 0, budgetIndex: Number(budget.value) });
     update();
   });
   for (const [select, axis] of [[layer, "layer"], [head, "head"]]) {
@@ -133,9 +142,12 @@ function documentPart(lens, view, update) {
   });
   text.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step) return;
+    const jump = lens.film && { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!step && !jump) return;
     event.preventDefault();
-    look(Math.min(tokens.length - 1, Math.max(0, (current ?? -step) + step)));
+    const next = step ? Math.min(tokens.length - 1, Math.max(0, (current ?? -step) + step)) : nearest(back, current ?? -1, jump);
+    if (next === undefined) return;
+    look(next);
     spans[current].scrollIntoView({ block: "nearest" });
   });
 
@@ -145,20 +157,25 @@ function documentPart(lens, view, update) {
     element("div", { className: "control" }, element("label", { htmlFor: "lens-layer" }, "Layer"), layer),
     element("div", { className: "control" }, element("label", { htmlFor: "lens-head" }, "KV head"), head));
   const most = element("span");
-  const legend = element("p", { className: "legend" }, "kept by none ", element("span", { className: "scale" }), " by ", most);
-  const node = section("What is kept of the prompt", controls, legend, text, about);
+  const legend = element("p", { className: "legend" }, "kept by none ", element("span", { className: "scale" }), " by ", most,
+    film ? "; underlined: came back in this step" : "");
+  const node = section("What is kept of the prompt", controls, ...(film ? [film.node] : []), legend, text, about);
 
   return {
     node,
     update() {
       held = lens.holders(view);
+      back = lens.recalled(view);
+      film?.update();
       const segments = lens.segments(view).length;
       spans.forEach((span, index) => {
         span.style.setProperty("--heat", Math.sqrt(held[index] / segments).toFixed(3));
         span.classList.toggle("kept", held[index] > 0);
+        span.classList.toggle("back", back.has(index));
       });
       const pairs = lens.budgets[view.budgetIndex];
       const part = (100 * pairs / evictable).toPrecision(2);
+      budget.value = view.budgetIndex;
       said.textContent = pairs >= evictable ? "everything" : `${pairs} of ${evictable} pairs (${Number(part)} %)`;
       budget.setAttribute("aria-valuetext", said.textContent);
       layer.value = view.layer ?? "";
@@ -169,15 +186,17 @@ function documentPart(lens, view, update) {
   };
 }
 
-function choice(id, all, count, what) {
-  const options = Array.from({ length: count }, (_, index) => element("option", { value: index }, `${what} ${index}`));
-  return element("select", { id }, element("option", { value: "" }, all), ...options);
+// The nearest of the tokens that came back, before or behind one.
+function nearest(back, from, direction) {
+  const ahead = [...back.keys()].filter((position) => (position - from) * direction > 0);
+  return ahead.sort((one, other) => (one - other) * direction)[0];
 }
 
 function mapPart(lens, view, update) {
   const shown = element("select", { id: "lens-map" },
     element("option", { value: "pairs" }, "pairs kept"),
-    element("option", { value: "preference" }, "prompt preference"));
+    element("option", { value: "preference" }, "prompt preference"),
+    ...(lens.film ? [element("option", { value: "back" }, "pairs that came back")] : []));
   const cells = lens.preference.map((heads, layer) => heads.map((_, head) => {
     const button = element("button", { type: "button", tabIndex: -1 });
     button.addEventListener("click", () => choose(layer, head));
@@ -218,14 +237,15 @@ function mapPart(lens, view, update) {
         element("div", { className: "control" }, element("label", { htmlFor: "lens-map" }, "Show"), shown)),
       element("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: "Heat map of layers by KV heads" }, table)),
     update() {
-      const pairs = shown.value === "pairs";
-      const values = pairs ? lens.counts[view.budgetIndex] : lens.preference;
+      const pairs = shown.value !== "preference";
+      const values = { preference: () => lens.preference, pairs: () => lens.counts[view.budgetIndex], back: () => lens.back(view) }[shown.value]();
       const most = pairs ? Math.max(1, ...values.flat()) : 1;
+      const what = { preference: "of the masks’ attention", pairs: "pairs", back: "pairs that came back" }[shown.value];
       cells.forEach((own, layer) => own.forEach((cell, head) => {
         const value = pairs ? String(values[layer][head]) : values[layer][head].toFixed(3);
         const here = view.layer === layer && view.head === head;
         cell.textContent = narrow ? "" : value;
-        cell.title = `layer ${layer}, KV head ${head}: ${value} ${pairs ? "pairs" : "of the masks’ attention"}`;
+        cell.title = `layer ${layer}, KV head ${head}: ${value} ${what}`;
         cell.setAttribute("aria-label", cell.title);
         cell.setAttribute("aria-pressed", String(here));
         cell.tabIndex = layer === at[0] && head === at[1] ? 0 : -1;
@@ -252,7 +272,7 @@ function answersPart(data) {
     ? `The answers differ in ${differing.length} of ${longest} tokens (underlined).`
     : "Both give the same answer.";
   const part = (100 * evicted.cache_bytes / full.cache_bytes).toFixed(1);
-  const again = evicted.steps > data.prompt_interval
+  const again = !data.film && evicted.steps > data.prompt_interval
     ? ` The shading shows the first vote; the policy votes again every ${data.prompt_interval} steps.` : "";
   return {
     node: section("Beside the full cache",
@@ -269,12 +289,4 @@ function answer(run, differs) {
     differs.has(index) ? element("mark", {}, text) : text,
     index < run.said.length - 1 ? gap : "",
   ]);
-}
-
-let sections = 0;
-
-function section(title, ...children) {
-  sections += 1;
-  const id = `lens-section-${sections}`;
-  return element("section", { "aria-labelledby": id }, element("h2", { id }, title), ...children);
 }
