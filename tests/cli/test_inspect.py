@@ -100,13 +100,13 @@ def test_a_row_is_named_by_what_it_was_and_what_it_became():
     assert told[2] == ["", "4", "2"]
     assert told[3] == [
         "the prompt is read, and the policy votes",
-        "“b” ×3 ← 0 mask (later “x”), “c” ×1 ← the prompt's end",
+        "“b” ×3 ← 0 mask (later “x”), “c” ×1 ← the prompt's last row",
         "“b” ×1 ← 0 “x”, “\ufffd[2J” ×1 ← 2 mask",
     ]
     narrowed = [list(column.cells) for column in shaded._recalls(seen, film, 0, None).columns]
     assert narrowed[2] == ["", "3", "1"]
     # Two rows asked once each: the first one is told.
-    assert narrowed[3][1] == "“b” ×2 ← 1 “red”, “c” ×1 ← the prompt's end"
+    assert narrowed[3][1] == "“b” ×2 ← 1 “red”, “c” ×1 ← the prompt's last row"
 
 
 def test_html_is_one_file_and_says_so(run, tiny, doc, tmp_path):

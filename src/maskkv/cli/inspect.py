@@ -61,7 +61,8 @@ def inspect(
     """Show what a policy keeps of a document.
 
     The prompt is shaded by how many (layer, KV head) segments keep each token. Below it: the pairs that each segment
-    keeps, the part of the masks' attention that goes to the prompt, and the answer beside that of the full cache.
+    keeps, the part of the masks' attention that goes to the prompt, what came back in each step if evicted pairs wait
+    in host memory, and the answer beside that of the full cache.
     """
     text = PromptFlags(file=doc, question=asked.question).prompt()
     chosen = policy.chosen()

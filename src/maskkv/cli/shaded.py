@@ -129,7 +129,7 @@ def _segments(seen: Inspection) -> Table:
 
 
 def _recalls(seen: Inspection, film: Film, layer: int | None, head: int | None) -> Table:
-    """Say of each step what it decided, and which tokens came back to most segments, for which row of the response."""
+    """Say of each step what it decided, and which tokens came back to most segments, and which row mostly asked."""
     table = terminal.table("step", "decided", "pairs", "most often")
     decided: dict[int, str] = {}
     said = {place: text for frame in film.frames for place, text in zip(frame.positions, frame.pieces, strict=True)}
@@ -156,7 +156,7 @@ def _recalls(seen: Inspection, film: Film, layer: int | None, head: int | None) 
 def _row(position: int, decided: dict[int, str], said: dict[int, str]) -> str:
     """Name a live row by its place in the response and its token; a mask also by what it became."""
     if position < 0:
-        return "the prompt's end"
+        return "the prompt's last row"
     if position in decided:
         return f"{position} “{decided[position].strip()}”"
     return f"{position} mask" + (f" (later “{said[position].strip()}”)" if position in said else "")
