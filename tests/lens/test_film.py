@@ -123,6 +123,17 @@ def test_who_asked_is_the_row_that_weighs_the_pair_most(tiny, family, monkeypatc
 
 
 @FAMILIES
+def test_where_masks_vote_only_masks_have_asked(tiny, family):
+    film, _ = filmed(tiny, family, mix(HOST, recall_voters="mask"), PARTIAL)
+    decided, asked = set(), 0
+    for frame in film.frames:
+        assert decided.isdisjoint(frame.asked_by)
+        asked += len(frame.asked_by)
+        decided |= set(frame.positions)
+    assert asked
+
+
+@FAMILIES
 def test_what_is_dropped_stays_away_between_votes(tiny, family):
     film, _ = filmed(tiny, family, MASKKV, PARTIAL)
     changed = [frame for frame in film.frames if frame.came or frame.went]

@@ -88,12 +88,16 @@ class Tier:
         return back
 
     def asked_by(
-        self, cells: Int[Tensor, " cells"], queries: Float[Tensor, "fresh heads head_dim"], pairs: SegmentedKV
+        self,
+        cells: Int[Tensor, " cells"],
+        queries: Float[Tensor, "fresh heads head_dim"],
+        pairs: SegmentedKV,
+        voters: Bool[Tensor, " fresh"] | None,
     ) -> Int[Tensor, " cells"]:
-        """Return which row gives each pair the largest weight, by looking at one row after the other."""
+        """Return which voter gives each pair the largest weight, by looking at one row after the other."""
         keys, beside = self._scanned(), pairs.live_keys()
-        weights = [scan(own, keys, beside).flatten()[cells] for own in queries.split(1)]
-        return torch.stack(weights).argmax(0)
+        weights = torch.stack([scan(own, keys, beside).flatten()[cells] for own in queries.split(1)])
+        return (weights if voters is None else weights.masked_fill(~voters[:, None], -torch.inf)).argmax(0)
 
     def places(self, cells: Int[Tensor, " cells"]) -> tuple[Int[Tensor, " cells"], Int[Tensor, " cells"]]:
         """Return the KV head and the position of each pair."""
@@ -196,7 +200,7 @@ class Tiers:
         back = tier.recall(queries, pairs, voters)
         self.recalled += len(back)
         if self.on_recall is not None and len(back):
-            asked_by = tier.asked_by(back, queries, pairs)
+            asked_by = tier.asked_by(back, queries, pairs, voters)
             self.on_recall(layer, *tier.places(back), asked_by if rows is None else rows[asked_by])
 
     @property
