@@ -19,6 +19,7 @@ from maskkv.errors import InputError, MaskKVError
 if TYPE_CHECKING:
     import torch
 
+    from maskkv.api import LanguageModel
     from maskkv.bench.gpu.verdicts import Found
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "huggingface_hub")
@@ -96,7 +97,7 @@ def processor() -> Iterator[Finding]:
 
     cpu = torch.device("cpu")
     yield Finding("cpu", f"{os.cpu_count()} cores, threads in use: {torch.get_num_threads()}")
-    yield Finding("memory", _room(cpu))
+    yield Finding("memory", f"{_room(cpu)}, and for evicted pairs that wait (evicted=host)")
     yield from _products(cpu)
 
 
@@ -191,6 +192,28 @@ def tried(device: str) -> Iterator[Finding]:
         ("CUDA graphs", model_checks.graphs),
     ):
         yield from guarded(about, _verdict(about, check(card)))
+
+
+def coming_back(llm: LanguageModel) -> Finding:
+    """Let evicted pairs come back: with room for all the answer is that of a full cache, with little room few stay."""
+    from maskkv import mixing, policies
+    from maskkv.generation import Generation
+
+    prompt, budget = range(32), 4
+    made = Generation(gen_length=8, steps=4, stop_at_eos=False)
+    host = mixing.mix(policies.named("maskkv"), evicted="host")
+    full = llm.generate_ids(prompt, made, policy="full", budget=None)
+    whole = llm.generate_ids(prompt, made, policy=host, budget=len(prompt))
+    little = llm.generate_ids(prompt, made, policy=host, budget=budget)
+    config = llm.model.config
+    kept = sum(len(positions) for layer in little.kept for positions in layer)
+    expected = budget * config.num_kv_heads * config.num_layers
+    about = "pairs that come back"
+    if whole.tokens != full.tokens:
+        return Finding(about, "with a budget of the whole prompt the tokens are not those of a full cache", ok=False)
+    if kept != expected:
+        return Finding(about, f"{kept} pairs are held; expected: {expected}", ok=False)
+    return Finding(about, f"{little.recalled} in 4 steps, of {little.host_bytes / 1e6:,.1f} MB in host memory")
 
 
 def _triton(card: torch.device) -> Iterator[Finding]:

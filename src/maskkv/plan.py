@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+
+import torch
 
 from maskkv import memory
 from maskkv.budget import Budget, pairs_of
 from maskkv.cache.state import NARROWED
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
+from maskkv.eviction.recall import Recall
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import CHUNK_ROWS, LOGIT_ROWS, Transformer
@@ -17,7 +20,9 @@ from maskkv.ops.attention import TILE_ELEMENTS
 
 _FP32, _INT32, _INT64 = 4, 4, 8
 _SCALE = 2
-"""Bytes of the scale of a vector that is stored in 8 bits."""
+"""Bytes of the scale of a vector that is stored in 8 or 4 bits."""
+_QUANTISING = {"int8": 2 * _FP32 + 1, "int4": 3 * _FP32}
+"""Bytes per number that are alive while vectors are quantised, beside them in fp32."""
 LONGEST = 1 << 24
 """Prompt tokens, and sequences, beyond which nothing is planned."""
 
@@ -53,16 +58,26 @@ class Need:
     """Say how many bytes a sequence holds between steps, and how many more are alive while its prompt is read.
 
     Prompts are read one after the other: of several sequences the first numbers add up, of the second the largest
-    counts.
+    counts. `host` is held in host memory: the second tier, where evicted pairs wait.
     """
 
     held: int
     reading: int
+    host: int = 0
 
     @property
     def alone(self) -> int:
-        """Return what the sequence takes if no other runs."""
+        """Return what the sequence takes of the device if no other runs."""
         return self.held + self.reading
+
+    @classmethod
+    def largest(cls, needs: Sequence[Need]) -> Need:
+        """Return what serves each of several that run one after the other."""
+        return cls(*(max(each) for each in zip(*map(astuple, needs), strict=True)))
+
+    def on(self, device: torch.device) -> Need:
+        """Return the same for a device; a CPU's own memory is host memory, so `held` has all of it there."""
+        return replace(self, held=self.held + self.host, host=0) if device.type == "cpu" else self
 
 
 @dataclass(frozen=True)
@@ -97,32 +112,60 @@ class Shape:
     def need(self, work: Workload, batch_size: int = 1) -> Need:
         """Return what one of so many sequences takes beside the weights; what kernels use inside is not in it.
 
-        It is assumed that there is no layer profile; with one, reading a prompt may take a little less.
+        It is assumed that there is no layer profile; with one, reading a prompt may take a little less. A recall, which
+        brings one layer's keys to the device, takes less than reading.
         """
-        return Need(self._held(work), max(self._reading(work), self._sampling(work, batch_size)))
+        return Need(self._held(work), max(self._reading(work), self._sampling(work, batch_size)), self._host(work))
 
     def peak(self, work: Workload, batch_size: int = 1) -> int:
-        """Return the most bytes alive at once, weights included, with so many sequences."""
+        """Return the most bytes alive at once on a GPU, weights included, with so many sequences."""
         need = self.need(work, batch_size)
         return self.weight_bytes + batch_size * need.held + need.reading
 
     def _held(self, work: Workload) -> int:
-        """Count kept pairs, and the live rows' pairs and outputs."""
+        """Count kept pairs, the live rows' pairs and outputs, and the index of keys that a recall scans."""
         if not work.policy.cached:
             return 0
         config = self.config
         live = config.logit_shift + work.generation.gen_length
         live_pair = 2 * config.num_kv_heads * config.head_dim * self.itemsize
         outputs = 2 * config.hidden_size * self.itemsize
-        return work.branches * (self._kept(work) + config.num_layers * live * (live_pair + outputs))
+        recall = self._recall(work)
+        index = 0 if recall is None else self._tier_vectors(work) * self._vector(recall.index)
+        return work.branches * (self._kept(work) + config.num_layers * live * (live_pair + outputs) + index)
+
+    def _host(self, work: Workload) -> int:
+        """Count the keys and values of all evictable pairs, of each layer that evicts."""
+        recall = self._recall(work)
+        return 0 if recall is None else work.branches * 2 * self._tier_vectors(work) * self._vector(recall.host_dtype)
+
+    def _recall(self, work: Workload) -> Recall | None:
+        """Return how evicted pairs come back; None if none are evicted, or those that are never do."""
+        return work.policy.recall if work.policy.evicts(work.pairs, self._evictable(work)) else None
+
+    def _tier_vectors(self, work: Workload) -> int:
+        """Count the evictable keys of a prompt in the layers that evict: in all where only importance tells which."""
+        layers, heads, evictable = self.config.num_layers, self.config.num_kv_heads, self._evictable(work)
+        every = heads * evictable
+        if work.policy.needs_importance(work.pairs, evictable):
+            return layers * every
+        own = work.policy.layer_pairs(work.pairs, num_layers=layers, kv_heads=heads, evictable=evictable)
+        return every * sum(pairs < every for pairs in own)
+
+    def _evictable(self, work: Workload) -> int:
+        return work.prompt_length - self.config.logit_shift
+
+    def _vector(self, stored: str) -> int:
+        """Return the bytes of a KV head's key or value, stored as it is (`auto`), in 8 bits, in 4 (`int4`) or not."""
+        numbers = self.config.head_dim
+        own = {"none": 0, "auto": numbers * self.itemsize, "int4": numbers // 2 + _SCALE}
+        return own.get(stored, numbers + _SCALE)
 
     def _kept(self, work: Workload) -> int:
         """Count the pairs kept of one prompt."""
-        config = self.config
-        evictable = work.prompt_length - config.logit_shift
+        config, evictable = self.config, self._evictable(work)
         kept = evictable if work.pairs is None else min(evictable, work.pairs)
-        exact, stored = config.head_dim * self.itemsize, config.head_dim + _SCALE
-        return config.num_layers * kept * 2 * config.num_kv_heads * (exact if work.kv_dtype == "auto" else stored)
+        return config.num_layers * kept * 2 * config.num_kv_heads * self._vector(work.kv_dtype)
 
     def _waiting(self, work: Workload, running: int) -> int:
         """Count what the first `running` layers hold beyond the pairs kept, until their importance is known.
@@ -131,7 +174,7 @@ class Shape:
         """
         config, budget = self.config, work.pairs
         layers, heads = config.num_layers, config.num_kv_heads
-        evictable = work.prompt_length - config.logit_shift
+        evictable = self._evictable(work)
         if budget is None or not work.policy.needs_importance(budget, evictable):
             return 0
 
@@ -158,9 +201,10 @@ class Shape:
         stream = rows * config.hidden_size * self.itemsize
         pairs = 2 * rows * config.num_kv_heads * config.head_dim * self.itemsize
         rotation = rows * config.head_dim * (_FP32 if config.rope_dtype == "float32" else self.itemsize)
-        evicts = work.policy.evicts(work.pairs, work.prompt_length - config.logit_shift)
+        evicts = work.policy.evicts(work.pairs, self._evictable(work))
         # A second stream: what one chunk was normed to, which stays, or what many are written into, once one is done.
-        choosing = self._choosing(work) + (stream if rows <= self.chunk_rows else 0) if evicts else 0
+        chosen = max(self._choosing(work), self._filling(work))
+        choosing = chosen + (stream if rows <= self.chunk_rows else 0) if evicts else 0
         computing = self._computing(rows) + stream
         # Of the last layer only live rows are computed.
         layers, live = config.num_layers, config.logit_shift + work.generation.gen_length
@@ -175,6 +219,20 @@ class Shape:
         tile = min(work.rows * config.num_kv_heads * max(voters, config.head_dim), TILE_ELEMENTS)
         votes = work.rows * config.num_kv_heads * (3 * _FP32 + 2 * _INT64)
         return max(votes, work.rows * config.num_kv_heads * _FP32 + 2 * tile * _FP32)
+
+    def _filling(self, work: Workload) -> int:
+        """Count what fills a layer's second tier: its keys by head, and beside them its values or the keys' index."""
+        recall = self._recall(work)
+        if recall is None:
+            return 0
+        numbers = self.config.num_kv_heads * self._evictable(work) * self.config.head_dim
+        values = self.itemsize + self._quantising(recall.host_dtype)
+        return numbers * (self.itemsize + max(values, self._quantising(recall.index)))
+
+    def _quantising(self, stored: str) -> int:
+        """Return the bytes that are alive per number while vectors are quantised; none if they are not."""
+        wide = _FP32 if self.itemsize < _FP32 else 0
+        return wide + _QUANTISING[stored] if stored in _QUANTISING else 0
 
     def _computing(self, rows: int) -> int:
         """Count the token-wise numbers of a chunk: in an RMSNorm, around the attention, or in the MLP.
@@ -217,14 +275,26 @@ def longest_prompt(peak: Callable[[int], int], memory: int) -> int:
 
 
 def check_fits(model: Transformer, work: Workload) -> None:
-    """Raise InputError if a response needs more memory beside the weights than is free now on the model's device."""
-    shape, free = Shape.of(model), memory.available(model.device)
-    needed = shape.need(work).alone
-    if needed <= free:
-        return
-    fits = longest_prompt(lambda length: shape.need(replace(work, prompt_length=length)).alone, free)
-    raise InputError(
-        f"a prompt of {work.prompt_length:,} tokens with a response of {work.generation.gen_length:,} needs about "
-        f"{needed / 1e9:,.1f} GB beside the weights, and {free / 1e9:,.1f} GB are free: "
-        + (f"with these settings at most {fits:,} tokens fit" if fits else "a smaller gen_length needs less")
-    )
+    """Raise InputError if a response needs more memory beside the weights than is free now.
+
+    That is on the model's device, and in host memory for what waits there.
+    """
+    shape, device = Shape.of(model), model.device
+
+    def need(length: int) -> Need:
+        return shape.need(replace(work, prompt_length=length)).on(device)
+
+    own = need(work.prompt_length)
+    free, beside = memory.available(device), memory.available(torch.device("cpu"))
+    for needed, there, what in (
+        (own.alone, free, "beside the weights"),
+        (own.host, beside, "of host memory, where evicted pairs wait"),
+    ):
+        if needed > there:
+            fits = longest_prompt(lambda length: need(length).alone, free)
+            fits = min(fits, longest_prompt(lambda length: need(length).host, beside))
+            raise InputError(
+                f"a prompt of {work.prompt_length:,} tokens with a response of {work.generation.gen_length:,} needs "
+                f"about {needed / 1e9:,.1f} GB {what}, and {there / 1e9:,.1f} GB are free: "
+                + (f"with these settings at most {fits:,} tokens fit" if fits else "a smaller gen_length needs less")
+            )

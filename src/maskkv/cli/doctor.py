@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from maskkv.checkup import Finding, guarded, machine
+from maskkv.checkup import Finding, coming_back, guarded, machine
 from maskkv.cli import terminal
 from maskkv.cli.flags import Json, flagged, load
 from maskkv.cli.sample import make
@@ -57,6 +57,7 @@ def _try(loading: Loading) -> Iterator[Finding]:
     told = "none: a prompt's first pass tells" if llm.profile is None else f"of {llm.profile.n} prompts"
     yield Finding("layer profile", told)
     yield _question(llm) if loading.model is None else _tokens(llm)
+    yield coming_back(llm)
 
 
 def _question(llm: LanguageModel) -> Finding:

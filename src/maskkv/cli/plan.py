@@ -84,7 +84,8 @@ def plan(
     """Predict the memory that a response takes, from the model's shape alone.
 
     Nothing is loaded. Counted are the bytes of tensors: a driver's context, an allocator's slack and what kernels use
-    inside come on top, some hundred megabytes on a GPU.
+    inside come on top, some hundred megabytes on a GPU. Evicted pairs that wait in host memory (evicted=host) are
+    counted by themselves: --memory is the device's.
     """
     from maskkv.plan import LONGEST, Workload
 
@@ -120,6 +121,7 @@ def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -
         "held_bytes": batch_size * need.held,
         "reading_bytes": need.reading,
         "peak_bytes": shape.peak(work, batch_size),
+        "host_bytes": batch_size * need.host,
     }
     if memory is not None:
 
@@ -146,8 +148,10 @@ def _show(found: dict[str, object]) -> None:
         ("held between steps", "held_bytes"),
         ("while a prompt is read, besides", "reading_bytes"),
         ("peak", "peak_bytes"),
+        ("beside it, in host memory", "host_bytes"),
     ):
-        table.add_row(label, decimal(int(str(found[field]))))
+        if field != "host_bytes" or found[field]:
+            table.add_row(label, decimal(int(str(found[field]))))
     trained = int(str(found["trained_length"]))
     if int(str(found["prompt_length"])) + int(str(found["gen_length"])) > trained:
         scale = float(str(found["rope_scale"]))

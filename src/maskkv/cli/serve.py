@@ -28,6 +28,14 @@ class ServeFlags:
             help="Pairs per KV head and layer, or 5% of each prompt, for requests that say none; default: 256",
         ),
     ] = None
+    evicted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="E",
+            help="What becomes of evicted pairs, for requests that do not say: drop, or host, where they wait and come "
+            "back; default: drop.",
+        ),
+    ] = None
     api_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="API keys, one a line; MASKKV_API_KEY gives a single one.")
     ] = None

@@ -31,7 +31,7 @@ class CanvasView:
         }  # fmt: skip
 
     def step(self, progress: Progress) -> Fields:
-        """Return the event of a step: what it committed, the whole canvas after it, and the bytes of the cache."""
+        """Return the event of a step: what it committed, the whole canvas after it, and the bytes held."""
         step = progress.step
         committed: list[Fields] = [
             {"position": position, "token": token, "text": self._text.piece(token), "confidence": confidence}
@@ -52,6 +52,8 @@ class CanvasView:
             "canvas": [cells.get(position, _MASKED) for position in range(self._request.generation.gen_length)],
             "cache_bytes": progress.cache_bytes,
             "full_cache_bytes": progress.full_cache_bytes,
+            "host_bytes": progress.host_bytes,
+            "recalled_pairs": progress.recalled,
         }
         if progress.kept is not None:
             kept = progress.kept
@@ -84,4 +86,6 @@ def outcome(request: EngineRequest, last: Progress, kept: Kept | None) -> Fields
         "pairs_per_head": None if kept is None else kept.pairs_per_head,
         "cache_bytes": last.cache_bytes,
         "full_cache_bytes": last.full_cache_bytes,
+        "host_bytes": last.host_bytes,
+        "recalled_pairs": last.recalled,
     }

@@ -42,12 +42,27 @@ class Kept:
 
 @dataclass(frozen=True)
 class Progress:
-    """Report one step of one request; `kept` is set where the step voted."""
+    """Report one step of one request; `kept` is set where the step voted, `recalled` counts all steps so far."""
 
     step: Step
     cache_bytes: int
     full_cache_bytes: int
+    host_bytes: int
+    recalled: int
     kept: Kept | None
+
+    @classmethod
+    def of(cls, step: Step, sequence: RunningSequence, itemsize: int) -> Progress:
+        """Read a sequence after a step of a model whose numbers have `itemsize` bytes."""
+        voted = step.refresh is not None and step.refresh.value == "prompt"
+        return cls(
+            step=step,
+            cache_bytes=sequence.cache_bytes,
+            full_cache_bytes=sequence.full_cache_bytes(itemsize),
+            host_bytes=sequence.host_bytes,
+            recalled=sequence.recalled,
+            kept=Kept.of(sequence) if voted else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,10 @@ class Metrics:
         self.passes = self._counter("passes", "Steps of all running requests together.")
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of answered requests.")
         self.completion_tokens = self._counter("completion_tokens", "Response tokens of answered requests.")
+        self.recalled_pairs = self._counter("recalled_pairs", "Evicted pairs that came back, of requests that left.")
         self.running = self._gauge("running", "Requests that run now.")
         self.cache_bytes = self._gauge("cache_bytes", "Bytes in the caches of the requests that run now.")
+        self.host_bytes = self._gauge("host_bytes", "Bytes of evicted pairs that wait in host memory, of the same.")
         self.waiting = self._gauge("waiting", "Requests that wait for a place.")
 
     def text(self) -> bytes:

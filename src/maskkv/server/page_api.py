@@ -84,8 +84,11 @@ async def look(asked: ChatRequest, request: Request) -> Response:
     shared.runner.check_room()
     wanted, tokens = await shared.read(partial(_read, asked, shared), deadline, "looking")
     work = partial(lens.inspect, shared.llm, tokens, wanted.generation, wanted.policy, wanted.budget)
-    # The un-evicted answer is part of it.
-    found = shared.runner.lend(work, workload(wanted, shared.llm.kv_dtype, policies.named("full")))
+    # The un-evicted answer is part of it; pairs that wait in host memory come with the other.
+    needed = [workload(wanted, shared.llm.kv_dtype, policies.named("full"))]
+    if wanted.policy.recall is not None:
+        needed.append(workload(wanted, shared.llm.kv_dtype))
+    found = shared.runner.lend(work, *needed)
     try:
         async with deadline.kept("looking"):
             inspection = await asyncio.wrap_future(found)

@@ -11,14 +11,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import torch
+
 from maskkv.api import LanguageModel
 from maskkv.decoding.engine import Engine, Step
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.errors import InputError
 from maskkv.memory import available
 from maskkv.plan import Need, Shape, Workload
 from maskkv.server import logs
 from maskkv.server.errors import ApiError, invalid, model_failed
-from maskkv.server.jobs import Job, Kept, Place, Progress
+from maskkv.server.jobs import Job, Place, Progress
 from maskkv.server.metrics import Metrics
 from maskkv.server.model_task import ModelTask, Result
 from maskkv.server.translate import workload
@@ -30,7 +33,8 @@ class Runner:
     """Step jobs together, as many as `max_batch` and `memory` allow; the others wait, first come first run.
 
     A job joins between two steps, with the prompt refresh that it begins with, and leaves when it is finished or
-    cancelled. What one job generates does not depend on the others. `memory` None takes nine tenths of what is free.
+    cancelled. What one job generates does not depend on the others. `memory` None takes nine tenths of what is free; on
+    a GPU evicted pairs that wait may take nine tenths of the host's free memory.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Runner:
         self._max_queue = max_queue
         self._max_batch = max_batch
         self._memory = available(llm.model.device) if memory is None else memory
+        self._host_memory = available(torch.device("cpu"))
         self._waiting: deque[Place] = deque()
         self._running: dict[int, Place] = {}
         self._tasks: deque[ModelTask[Any]] = deque()
@@ -98,13 +103,15 @@ class Runner:
             self._metrics.waiting.set(len(self._waiting))
             self._changed.notify()
 
-    def lend(self, work: Callable[[], Result], needed: Workload) -> Future[Result]:
+    def lend(self, work: Callable[[], Result], *needed: Workload) -> Future[Result]:
         """Run other work with the model between two steps, once there is memory for it; all answers wait meanwhile.
+
+        What it `needed` is one workload after the other.
 
         Raises:
             ApiError: As for `submit`.
         """
-        task: ModelTask[Result] = ModelTask(work, self._need(needed), Future())
+        task: ModelTask[Result] = ModelTask(work, Need.largest([self._need(each) for each in needed]), Future())
         with self._changed:
             self._check_room()
             self._tasks.append(task)
@@ -112,14 +119,19 @@ class Runner:
         return task.done
 
     def _need(self, work: Workload) -> Need:
-        needed = Shape.of(self._engine.model).need(work, self._max_batch)
-        if needed.alone > self._memory:
-            raise invalid(
-                f"this request needs about {_mebibytes(needed.alone)} beside the weights, and the server has "
-                f"{_mebibytes(self._memory)}: a shorter prompt or response or a smaller budget needs less",
-                code="memory_exceeded",
-            )
-        return needed
+        model = self._engine.model
+        need = Shape.of(model).need(work, self._max_batch).on(model.device)
+        for needed, there, what, less in (
+            (need.alone, self._memory, "beside the weights", "a shorter prompt or response or a smaller budget"),
+            (need.host, self._host_memory, "of host memory", "a shorter prompt, or evicted: drop,"),
+        ):
+            if needed > there:
+                raise invalid(
+                    f"this request needs about {_mebibytes(needed)} {what}, and the server has {_mebibytes(there)}: "
+                    f"{less} needs less",
+                    code="memory_exceeded",
+                )
+        return need
 
     def _check_room(self) -> None:
         if self._stopping:
@@ -190,11 +202,12 @@ class Runner:
     def _unqueue_cancelled(self) -> None:
         for place in [place for place in self._waiting if place.job.cancelled]:
             self._waiting.remove(place)
-            self._account(place, "cancelled", 0)
+            self._account(place, "cancelled")
 
     def _fits(self, new: Need) -> bool:
         needs = [new, *(place.need for place in self._running.values())]
-        return sum(each.held for each in needs) + max(each.reading for each in needs) <= self._memory
+        on_device = sum(each.held for each in needs) + max(each.reading for each in needs)
+        return on_device <= self._memory and sum(each.host for each in needs) <= self._host_memory
 
     def _join(self, place: Place) -> None:
         request = place.job.request
@@ -202,9 +215,9 @@ class Runner:
             number = self._llm.add_to(self._engine, request.prompt, request.generation, request.policy, request.budget)
         except InputError as error:
             place.job.post(invalid(str(error)))
-            self._account(place, "failed", 0)
+            self._account(place, "failed")
         except Exception as error:
-            self._tell(place, error, 0)
+            self._tell(place, error)
         else:
             self._running[number] = place
 
@@ -235,36 +248,38 @@ class Runner:
         """Answer a job whose step failed; the engine is about to remove its sequence."""
         place = self._running.pop(number, None)
         if place is not None:
-            self._tell(place, error, self._engine[number].index)
+            self._tell(place, error, self._engine[number])
 
-    def _tell(self, place: Place, error: Exception, steps: int) -> None:
+    def _tell(self, place: Place, error: Exception, sequence: RunningSequence | None = None) -> None:
         logs.say("job failed", logging.ERROR, id=place.job.id, **logs.failure(type(error), error.__traceback__))
         place.job.post(model_failed())
-        self._account(place, "failed", steps)
+        self._account(place, "failed", sequence)
 
     def _report(self, step: Step) -> None:
         place = self._running[step.sequence]
         sequence = self._engine[step.sequence]
-        voted = step.refresh is not None and step.refresh.value == "prompt"
-        kept = Kept.of(sequence) if voted else None
-        full = sequence.full_cache_bytes(self._engine.model.dtype.itemsize)
-        place.job.post(Progress(step=step, cache_bytes=sequence.cache_bytes, full_cache_bytes=full, kept=kept))
+        place.job.post(Progress.of(step, sequence, self._engine.model.dtype.itemsize))
         if step.finished:
             self._mean_s += (time.monotonic() - place.since - self._mean_s) / 8
             self._leave(step.sequence, "finished")
 
     def _leave(self, number: int, outcome: str) -> None:
-        steps = self._engine[number].index
+        sequence = self._engine[number]
         self._engine.remove(number)
-        self._account(self._running.pop(number), outcome, steps)
+        self._account(self._running.pop(number), outcome, sequence)
         self._measure()
 
     def _measure(self) -> None:
         self._metrics.running.set(len(self._running))
-        self._metrics.cache_bytes.set(sum(self._engine[number].cache_bytes for number in self._running))
+        running = [self._engine[number] for number in self._running]
+        self._metrics.cache_bytes.set(sum(each.cache_bytes for each in running))
+        self._metrics.host_bytes.set(sum(each.host_bytes for each in running))
 
-    def _account(self, place: Place, outcome: str, steps: int) -> None:
+    def _account(self, place: Place, outcome: str, sequence: RunningSequence | None = None) -> None:
+        """Count and log a job that leaves; one without a sequence never ran."""
         self._metrics.ended.labels(outcome).inc()
+        steps = 0 if sequence is None else sequence.index
+        self._metrics.recalled_pairs.inc(0 if sequence is None else sequence.recalled)
         seconds = round(time.monotonic() - place.since, 4)
         logs.say(
             "job", id=place.job.id, outcome=outcome, steps=steps, seconds=seconds, untrained=place.job.request.untrained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -25,6 +25,8 @@ class ServerSettings(BaseSettings):
     policy: str = "maskkv"
     budget: Budget = 256
     """For requests that name none: pairs per KV head and layer, or a part of the prompt."""
+    evicted: Literal["drop", "host"] = "drop"
+    """What becomes of evicted pairs, for requests that do not say."""
     api_key: SecretStr | None = None
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Several keys, separated by commas."""
@@ -35,7 +37,10 @@ class ServerSettings(BaseSettings):
     max_batch: int = Field(default=16, ge=1)
     """Requests that run together."""
     memory: int | None = Field(default=None, ge=1)
-    """Bytes that running requests may take beside the weights; None means nine tenths of what is free at the start."""
+    """Bytes that running requests may take beside the weights; None means nine tenths of what is free at the start.
+
+    On a GPU evicted pairs that wait may take as much of the host's memory beside it.
+    """
     timeout: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     """Seconds that a request may take, waiting included."""
     drain_timeout: int = Field(default=30, ge=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, fields
 
-from maskkv import policies
+from maskkv import mixing, policies
 from maskkv.api import LanguageModel
 from maskkv.budget import Budget, pairs_of
 from maskkv.checks import quoted
@@ -34,7 +34,7 @@ class EngineRequest:
 
 
 def translate(asked: ChatRequest | CompletionRequest, llm: LanguageModel, settings: ServerSettings) -> EngineRequest:
-    """Translate a request; the server's own policy and budget stand in where it names none.
+    """Translate a request; the server's own policy, budget and `evicted` stand in where it names none.
 
     Raises:
         ApiError: This model, or this server, cannot do what is asked.
@@ -100,7 +100,17 @@ def _policy(asked: AnswerRequest, settings: ServerSettings) -> Policy:
     # Only what maskkv ships: a name from the network never becomes an import.
     if name not in policies.names():
         raise invalid(f"unknown policy {quoted(name)}: expected one of {', '.join(policies.names())}", "policy")
-    return policies.named(name)
+    return _evicting(policies.named(name), asked, settings)
+
+
+def _evicting(policy: Policy, asked: AnswerRequest, settings: ServerSettings) -> Policy:
+    """Return the policy with what is to become of evicted pairs, by the request or else by the server."""
+    if not policy.can_evict:
+        if asked.evicted == "host":
+            raise invalid(f"policy {policy.name} evicts nothing: no pair of it can wait in host memory", "evicted")
+        return policy
+    evicted = settings.evicted if asked.evicted is None else asked.evicted
+    return policy if evicted == policy.evicted else mixing.mix(policy, evicted=evicted)
 
 
 def _budget(asked: AnswerRequest, policy: Policy, settings: ServerSettings) -> Budget:

@@ -69,7 +69,8 @@ export class Film {
     const read = { prompt: "the prompt was read", response: "the response was recomputed", partial: "some rows were recomputed" };
     const what = read[frame.refresh] ?? "everything was recomputed";
     const cache = frame.cache_bytes ? `; cache ${bytes(frame.cache_bytes)} of ${bytes(frame.full_cache_bytes)}` : "";
-    const said = `Step ${frame.step + 1} of ${this.frames.length}: ${what}, ${frame.masks_left} masks left${cache}.`;
+    const host = frame.host_bytes ? `, ${bytes(frame.host_bytes)} in host memory` : "";
+    const said = `Step ${frame.step + 1} of ${this.frames.length}: ${what}, ${frame.masks_left} masks left${cache}${host}.`;
     this.status.textContent = said;
     this.slider.setAttribute("aria-valuetext", said);
     const text = frame.canvas.map((each) => (each.state === "committed" ? each.text : "…")).join(" ");
