@@ -1,5 +1,7 @@
 """What is predicted from a shape is what is counted when a model of that shape runs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,14 +12,23 @@ from maskkv.bench.shapes import SHAPES, random_model, shape
 from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
 from maskkv.generation import Generation
-from maskkv.plan import Shape, Workload, longest_prompt
+from maskkv.mixing import mix
+from maskkv.plan import Need, Shape, Workload, check_fits, longest_prompt
+from tests.reference import CONFIGS, random_prompt
+from tests.reference import random_model as tiny_model
 
 LLADA = Shape(shape("llada-8b"), 2)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def workload(prompt_length, policy, budget, kv_dtype="auto", **generation):
     generation = Generation(stop_at_eos=False, **{"prompt_interval": 2, **generation})
     return Workload(prompt_length, generation, policies.named(policy), budget, kv_dtype)
+
+
+def recalling(prompt_length, budget, policy="maskkv", recall=None, **generation):
+    work = workload(prompt_length, policy, budget, **generation)
+    return replace(work, policy=mix(work.policy, evicted="host", **(recall or {})))
 
 
 def counted(model, work, refreshes=2):
@@ -138,3 +149,116 @@ def test_a_text_longer_than_memory_allows_is_refused_before_it_runs(monkeypatch)
 def test_free_memory_is_that_of_the_machine_or_less():
     assert 0 < memory.available(torch.device("cpu")) < 2**50
     assert 10**7 < memory.peak(torch.device("cpu")) < 2**50
+
+
+@pytest.mark.parametrize("cfg_scale", [0.0, 1.0])
+@pytest.mark.parametrize("host_dtype", ["auto", "int8"])
+@pytest.mark.parametrize("index", ["none", "int8", "int4"])
+@pytest.mark.parametrize("family", ["llada", "dream"])
+def test_both_tiers_are_what_a_run_holds(family, index, host_dtype, cfg_scale):
+    config = CONFIGS[family]
+    recall = {"index": index, "host_dtype": host_dtype}
+    work = recalling(30, 5, recall=recall, gen_length=8, prompt_interval=4, cfg_scale=cfg_scale)
+    engine = Engine(tiny_model(config))
+    need = Shape.of(engine.model).need(work)
+    number = engine.add(random_prompt(config, 30), work.generation, work.policy, work.budget)
+    while not engine[number].finished:
+        engine.step()
+        assert (engine[number].cache_bytes, engine[number].host_bytes) == (need.held, need.host)
+    assert engine[number].recalled > 0
+
+
+def test_both_tiers_of_a_prompt_in_numbers():
+    """Keys and values of 32768 pairs in 32 layers and 32 heads: 128 numbers of 2 bytes, or 128 bytes and a scale of 2.
+
+    An index holds keys alone: 130 bytes each in 8 bits, 66 in 4.
+    """
+    vectors = 32_768 * 32 * 32
+    drop = LLADA.need(workload(32_768, "maskkv", 256, gen_length=64))
+    found = {
+        (index, host_dtype): LLADA.need(
+            recalling(32_768, 256, recall={"index": index, "host_dtype": host_dtype}, gen_length=64)
+        )
+        for index in ("none", "int8", "int4")
+        for host_dtype in ("auto", "int8")
+    }
+    for (index, host_dtype), need in found.items():
+        assert need.host == 2 * vectors * {"auto": 256, "int8": 130}[host_dtype]
+        assert need.held == drop.held + vectors * {"none": 0, "int8": 130, "int4": 66}[index]
+    assert drop.host == 0
+
+
+def test_the_aims_for_llada_8b_with_a_second_tier():
+    """At a budget of 256 the device holds 85 times less than with a full cache, or 7.1 times with an index of int4."""
+    full = LLADA.need(workload(32_768, "full", None, gen_length=64))
+    exact, indexed = (
+        LLADA.need(recalling(32_768, 256, recall={"index": index}, gen_length=64)) for index in ("none", "int4")
+    )
+    assert full.held / exact.held >= 50
+    assert full.held / indexed.held >= 7
+
+
+@pytest.mark.parametrize(("dtype", "recall"), [
+    (torch.bfloat16, {}), (torch.float32, {"index": "int4"}), (torch.bfloat16, {"index": "int8", "host_dtype": "int8"}),
+], ids=str)  # fmt: skip
+def test_filling_the_second_tier_is_counted_within_three_percent(recall, dtype):
+    """All in the memory of a CPU; the steps between two readings, which recall, take less."""
+    model = random_model(shape("mini"), 0, dtype)
+    work = recalling(700, 64, recall=recall, gen_length=64)
+    need = Shape.of(model).need(work).on(model.device)
+    peak, _ = counted(model, work)
+    assert need.alone == pytest.approx(peak, rel=0.03)
+
+
+def test_a_layer_that_keeps_everything_has_no_second_tier():
+    """PyramidKV's first layers are given more than there is."""
+    config = CONFIGS["llada"]
+    engine = Engine(tiny_model(config))
+    work = recalling(30, 20, "pyramidkv", recall={"index": "int8"}, gen_length=8)
+    number = engine.add(random_prompt(config, 30), work.generation, work.policy, work.budget)
+    engine.step()
+    need = Shape.of(engine.model).need(work)
+    assert (engine[number].cache_bytes, engine[number].host_bytes) == (need.held, need.host)
+    assert 0 < need.host < config.num_layers * 30 * config.num_kv_heads * 2 * config.head_dim * 4
+
+
+@pytest.mark.parametrize("work", [
+    recalling(100, 100, gen_length=8), recalling(100, None, gen_length=8), workload(100, "maskkv", 8, gen_length=8),
+], ids=["a budget of the whole prompt", "no budget", "drop"])  # fmt: skip
+def test_without_evicted_pairs_that_come_back_there_is_no_second_tier(work):
+    need = LLADA.need(work)
+    assert need.host == 0
+    assert need == LLADA.need(replace(work, policy=policies.named("maskkv")))
+
+
+def test_a_cpu_holds_both_tiers_in_the_same_memory():
+    need = Need(held=5, reading=7, host=11)
+    assert need.on(CPU) == Need(16, 7, 0)
+    assert need.on(CUDA) == need
+    assert Need.largest([need, Need(9, 1, 2)]) == Need(9, 7, 11)
+
+
+def test_pairs_that_find_no_room_to_wait_are_refused_before_anything_runs(monkeypatch):
+    """On a CPU both tiers are to fit together; on a GPU the host's memory is looked at by itself."""
+    llm = maskkv.load()
+    host = mix(policies.named("maskkv"), evicted="host")
+    need = Shape.of(llm.model).need(Workload(2000, Generation(gen_length=8), host, 8))
+    monkeypatch.setattr(memory, "available", lambda device: need.alone)
+    llm.generate_ids([5] * 2000, gen_length=8, steps=1, policy="maskkv", budget=8)
+    with pytest.raises(InputError, match=r"beside the weights, .*with these settings at most 1,\d+ tokens fit$"):
+        llm.generate_ids([5] * 2000, gen_length=8, policy=host, budget=8)
+
+    class OnGPU:
+        config, dtype, chunk_rows, device = llm.model.config, llm.model.dtype, llm.model.chunk_rows, CUDA
+
+    work = Workload(2000, Generation(gen_length=8), host, 8)
+    for free_host, fits in ((need.host, True), (need.host - 1, False)):
+        free = {"cuda": 2 * need.alone, "cpu": free_host}
+        monkeypatch.setattr(memory, "available", lambda device, free=free: free[device.type])
+        if fits:
+            check_fits(OnGPU, work)
+            continue
+        with pytest.raises(
+            InputError, match=r"GB of host memory, where evicted pairs wait, .* at most 1,999 tokens fit"
+        ):
+            check_fits(OnGPU, work)

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 import types
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,8 @@ def test_a_missing_library_is_broken(monkeypatch):
 
 def test_memory_is_told_by_the_rule_that_refuses(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: 12_300_000_000)
-    assert by_name(checkup.processor())["memory"].found == "12.3 GB free for weights and responses"
+    room = by_name(checkup.processor())["memory"].found
+    assert room == "12.3 GB free for weights and responses, and for evicted pairs that wait (evicted=host)"
 
 
 @pytest.mark.parametrize(
@@ -219,6 +222,7 @@ def test_doctor_on_a_card_prints_all_of_it(run, card, monkeypatch):
     assert found["triton"] == {"found": WITHOUT_TRITON, "ok": None}
     assert found["bundled dLLM"]["found"].endswith("float32 on cuda:0")
     assert found["answer to a question"]["found"].startswith("right: ")
+    assert found["pairs that come back"]["ok"]
 
 
 def test_doctor_tries_another_model_on_a_few_tokens(run, tiny):
@@ -226,6 +230,7 @@ def test_doctor_tries_another_model_on_a_few_tokens(run, tiny):
     assert (ran.status, ran.err) == (0, "")
     assert "BROKEN" not in ran.out
     assert "tokens/s" in ran.out
+    assert "MB in host memory" in ran.out
 
 
 def test_doctor_says_what_is_broken_and_fails(run, tmp_path):
@@ -252,4 +257,25 @@ def test_doctor_fails_if_the_bundled_model_answers_wrongly(run, monkeypatch, tin
     monkeypatch.setattr("maskkv.mini.folder", lambda: tiny)
     ran = run("doctor", "--json")
     assert ran.status == 1
-    assert json.loads(ran.out)[-1]["found"].startswith("wrong: ")
+    assert by_name(Finding(**each) for each in json.loads(ran.out))["answer to a question"].found.startswith("wrong: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"kept": [[[0, 1, 2]]]}, r"^3 pairs are held; expected: \d+$"),
+        ({"tokens": [0] * 8}, "^with a budget of the whole prompt the tokens are not those of a full cache$"),
+    ],
+)
+def test_pairs_that_do_not_come_back_as_they_should_are_broken(changes, says, monkeypatch):
+    llm = maskkv.load()
+    answer = llm.generate_ids
+
+    def wrong(prompt, made, policy, budget):
+        result = answer(prompt, made, policy=policy, budget=budget)
+        return result if policy == "full" else replace(result, **changes)
+
+    monkeypatch.setattr(llm, "generate_ids", wrong)
+    found = checkup.coming_back(llm)
+    assert found.ok is False
+    assert re.search(says, found.found)

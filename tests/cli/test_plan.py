@@ -77,3 +77,16 @@ def test_a_policy_that_evicts_nothing_is_not_told_with_a_budget(run):
         ran = run("plan", "--policy", policy, "--budget", "3")
         assert ran.err.endswith(f"of response; {policy}\n")
         assert json.loads(run("plan", "--json", "--policy", policy, "--budget", "3").out)["budget"] is None
+
+
+def test_pairs_that_wait_in_host_memory_are_told_beside_the_device_s(run):
+    args = ("plan", "--shape", "llada-8b", "--prompt-length", "32768", "--batch-size", "2", "--memory", "24GB")
+    drop, host = (
+        json.loads(run(*args, "--json", "--policy", policy).out) for policy in ("maskkv", "maskkv(evicted=host)")
+    )
+    # Keys and values of 2 × 32768 pairs, in 32 layers and 32 heads, 128 numbers of 2 bytes each.
+    assert (drop["host_bytes"], host["host_bytes"]) == (0, 2 * 2 * 32_768 * 32 * 32 * 128 * 2)
+    assert host["held_bytes"] == drop["held_bytes"]
+    assert (host["fits"], host["longest_prompt"] > 30_000) == (True, True)
+    assert "beside it, in host memory        34.4 GB" in run(*args, "--policy", "maskkv(evicted=host)").out
+    assert "host memory" not in run(*args, "--policy", "maskkv").out

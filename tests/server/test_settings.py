@@ -48,6 +48,14 @@ def test_a_budget_may_be_a_part_of_the_prompt(monkeypatch):
         ServerSettings.read({"budget": "0"})
 
 
+def test_what_becomes_of_evicted_pairs(monkeypatch):
+    assert ServerSettings.read({}).evicted == "drop"
+    monkeypatch.setenv("MASKKV_EVICTED", "host")
+    assert ServerSettings.read({}).evicted == "host"
+    with pytest.raises(InputError, match=r"^evicted: Input should be 'drop' or 'host'$"):
+        ServerSettings.read({"evicted": "disk"})
+
+
 def test_keys_in_a_file(tmp_path):
     file = tmp_path / "keys"
     with pytest.raises(InputError, match="cannot read the API keys"):

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from maskkv import policies
+from maskkv.server.errors import ApiError
 from maskkv.server.requests import CompletionRequest
 from maskkv.server.settings import ServerSettings
 from maskkv.server.translate import translate, workload
@@ -68,3 +69,36 @@ def test_a_nucleus_is_dreams_sampler_which_takes_the_surest_unless_the_request_s
     assert ordered(llm, top_p=0.5, alg="entropy").generation.alg == "entropy"
     whole = ordered(llm, top_p=1.0).generation
     assert (whole.alg, whole.top_p) == (None, None)
+
+
+def evicting(llm, default, **fields):
+    request = CompletionRequest.model_validate({"prompt": [5, 6, 7], **fields})
+    policy = translate(request, llm, ServerSettings(evicted=default)).policy
+    return policy.name, policy.evicted
+
+
+def test_what_becomes_of_evicted_pairs_is_the_request_s_choice_or_else_the_server_s(llm):
+    host = ("maskkv(evicted=host)", "host")
+    assert evicting(llm, "drop") == evicting(llm, "drop", evicted=None) == ("maskkv", "drop")
+    assert (
+        evicting(llm, "drop", evicted="host") == evicting(llm, "host") == evicting(llm, "host", evicted="host") == host
+    )
+    assert evicting(llm, "host", evicted="drop") == ("maskkv", "drop")
+    assert evicting(llm, "host", policy="snapkv")[0] == "snapkv(evicted=host)"
+
+
+@pytest.mark.parametrize("policy", ["full", "none"])
+def test_pairs_wait_only_where_some_are_evicted(llm, policy):
+    """The server's default is not meant for these; a client that asks is told."""
+    assert evicting(llm, "host", policy=policy) == (policy, "drop")
+    assert evicting(llm, "drop", policy=policy, evicted="drop") == (policy, "drop")
+    with pytest.raises(ApiError) as refusal:
+        evicting(llm, "drop", policy=policy, evicted="host")
+    assert str(refusal.value) == f"policy {policy} evicts nothing: no pair of it can wait in host memory"
+    assert (refusal.value.status, refusal.value.param) == (400, "evicted")
+
+
+def test_evicted_is_one_of_two(llm):
+    with pytest.raises(ValidationError) as refusal:
+        CompletionRequest.model_validate({"prompt": [5], "evicted": "disk"})
+    assert refusal.value.errors()[0]["msg"] == "Input should be 'drop' or 'host'"
