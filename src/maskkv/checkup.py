@@ -213,7 +213,7 @@ def coming_back(llm: LanguageModel) -> Finding:
         return Finding(about, "with a budget of the whole prompt the tokens are not those of a full cache", ok=False)
     if kept != expected:
         return Finding(about, f"{kept} pairs are held; expected: {expected}", ok=False)
-    return Finding(about, f"{little.recalled} in 4 steps, of {little.host_bytes / 1e6:,.1f} MB in host memory")
+    return Finding(about, f"{little.recalled} in 4 steps, and {little.host_bytes:,} bytes wait in host memory")
 
 
 def _triton(card: torch.device) -> Iterator[Finding]:
