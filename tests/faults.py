@@ -126,7 +126,7 @@ class Ran:
     steps: dict[int, list[Step]] = field(default_factory=dict)
     failed: dict[int, Exception] = field(default_factory=dict)
     raised: int = 0
-    ended: dict[int, tuple[list[int], list[list[list[int]]], int, int]] = field(default_factory=dict)
+    ended: dict[int, tuple[list[int], list[list[list[int]]], int, int, int]] = field(default_factory=dict)
 
 
 def run(
@@ -158,5 +158,5 @@ def run(
             for step in steps:
                 ran.steps[step.sequence].append(step)
     for number, each in engine._sequences.items():
-        ran.ended[number] = each.response(), each.kept(), each.cache_bytes, each.prompt_passes
+        ran.ended[number] = each.response(), each.kept(), each.cache_bytes, each.prompt_passes, each.recalled
     return ran

@@ -40,6 +40,21 @@ def test_links_lead_to_files(document):
         assert (document.parent / target).exists(), target
 
 
+SECTION = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
+
+
+def headings(document):
+    """Return the anchors of a document's headings, as a reader's link names them."""
+    titles = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_links_lead_to_sections(document):
+    for target, anchor in SECTION.findall(document.read_text()):
+        assert anchor in headings(document.parent / target if target else document), f"{target}#{anchor}"
+
+
 def examples():
     """Yield the command lines of all documents that start with `maskkv`, as lists of words."""
     for document in DOCUMENTS:

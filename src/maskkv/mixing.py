@@ -23,6 +23,9 @@ PARTS = ("scorer", "layer_budget", "head_budget", "recall")
 UNIFORM = {"layer_budget": UniformLayers(), "head_budget": UniformHeads()}
 """The parts that can be taken from another policy, each with what `uniform` stands for."""
 
+_HOST = "(evicted=host)"
+"""What ends the name of a policy whose evicted pairs come back, if nothing else was changed in it."""
+
 _CHANGED = re.compile(r"(?P<base>[^()]+)\((?P<changes>[^()]*)\)")
 _OWN = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
 
@@ -109,6 +112,8 @@ def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
     asked = {name: value for name, value in asked.items() if (name, value) != ("evicted", policy.evicted)}
     if not asked:
         return policy
+    if asked == {"evicted": "drop"} and policy.name.endswith(_HOST):
+        return replace(policy, recall=None, name=policy.name.removesuffix(_HOST))
     if not policy.can_evict:
         raise InputError(f"policy {policy.name!r} evicts nothing: {spelt(asked)} needs a policy that does")
     mixed = policy

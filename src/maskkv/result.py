@@ -20,8 +20,8 @@ class Result:
     `prompt_passes` counts the steps that read the prompt, all of them without a cache.
     `confidences` are the probabilities that the tokens up to the end token had when they were decided.
     `kept[layer][kv_head]` lists the prompt positions kept at the end, sorted; empty without a cache. `evicted` says
-    what became of the others: `drop`, or `host`, where they took `host_bytes` and `recalled` of them came back, counted
-    over all steps, layers and KV heads.
+    what became of the others: `drop`, or `host`, where all took `host_bytes` and `recalled` came back, counted over all
+    steps, layers and KV heads (and both branches of a guided answer).
     """
 
     text: str

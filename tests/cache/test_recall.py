@@ -1,6 +1,7 @@
 """Evicted pairs come back: the engine against a slow restatement, and what must not change what."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -9,11 +10,14 @@ from hypothesis import strategies as st
 from tests.cache.test_restatement import FAMILIES, FULL, MASKKV, assert_engine_agrees, schedule
 from tests.reference import CONFIGS, SlowEviction, random_model, random_prompt
 
+from maskkv.cache import PackedCache, Refresh
 from maskkv.decoding.engine import Engine
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.recall import Recall
 from maskkv.generation import Generation
 from maskkv.mixing import mix
+from maskkv.ops.nibbles import Nibbles
+from maskkv.ops.quantised import Quantised
 
 HOST = mix(MASKKV, evicted="host")
 NEVER = 10**6
@@ -109,6 +113,7 @@ def test_a_sequence_alone_equals_itself_among_others(family: str) -> None:
         (mix(HOST, recall_interval=2, index="int8"), 5, "auto"),
         (MASKKV, 4, "auto"),
         (mix(HOST, host_dtype="int8"), 2, "int8"),
+        (mix(HOST, recall_voters="mask", recall_tally="sum"), 3, "auto"),
     ]
     together = engine_run(family, crowd, generation)
     config = CONFIGS[family]
@@ -157,11 +162,21 @@ def test_budgets_are_kept_whatever_comes_back(data: st.DataObject) -> None:
         assert holders.sum() == total
 
 
-def test_what_is_held_are_the_pairs_that_are_said_to_be_held() -> None:
-    """After every step each slot holds the very pair of the prompt that `kept` names, behind it the live rows'."""
-    config = CONFIGS["llada"]
+@pytest.mark.parametrize(("kv_dtype", "index"), [("auto", "none"), ("int8", "int8"), ("fp8", "int4")])
+def test_what_is_held_are_the_pairs_that_are_said_to_be_held(kv_dtype: str, index: str) -> None:
+    """After every step each slot holds the very pair of the prompt that `kept` names, behind it the live rows'.
+
+    The index is that of these keys, over prompt refreshes too.
+    """
+    config, here = CONFIGS["llada"], torch.device("cpu")
     engine = Engine(random_model(config, seed=3))
-    number = engine.add(random_prompt(config, 20, seed=4), schedule(50, 3, 0.5), HOST, 4)
+    policy = mix(HOST, index=index)
+    number = engine.add(random_prompt(config, 20, seed=4), schedule(5, 3, 0.5), policy, 4, kv_dtype=kv_dtype)
+
+    def stored(vectors: torch.Tensor) -> list[list[float]]:
+        held = vectors if kv_dtype == "auto" else Quantised.of(vectors, kv_dtype).all(torch.float32)
+        return sorted(held.tolist())
+
     seen = 0
     while not engine[number].finished:
         engine.step()
@@ -169,17 +184,52 @@ def test_what_is_held_are_the_pairs_that_are_said_to_be_held() -> None:
         assert cache is not None
         assert cache.tiers is not None
         for layer in range(config.num_layers):
-            tier = cache.tiers[layer]
+            tier, pairs = cache.tiers[layer], cache.state(layer).pairs
             assert tier is not None
-            pairs = cache.state(layer).pairs
-            keys = tier._keys.all(torch.device("cpu"))
-            values = tier._values.all(torch.device("cpu"))
+            keys, values = tier._keys.all(here), tier._values.all(here)
+            if tier._index is not None:
+                anew = Nibbles.of(keys) if index == "int4" else Quantised.of(keys, index)
+                assert torch.equal(tier._index.all(torch.float32), anew.all(torch.float32))
             start = 0
             for head, positions in enumerate(cache.kept()[layer]):
                 own = slice(start, start + len(positions))
                 cells = [head * 20 + position for position in positions]
-                for held, every in ((pairs.keys[own], keys[cells]), (pairs.values[own], values[cells])):
-                    assert sorted(held.tolist()) == sorted(every.tolist())
+                for held, every in ((pairs.keys, keys), (pairs.values, values)):
+                    there = held if isinstance(held, torch.Tensor) else held.all(torch.float32)
+                    assert sorted(there[own].tolist()) == stored(every[cells])
                 seen += len(positions)
                 start += pairs.lengths[head]
     assert seen
+
+
+@FAMILIES
+def test_what_came_back_is_counted_by_committed_steps(family: str) -> None:
+    """Not by a pass that a sequence rides along, whose prompt is read in the same step, nor by one that fails."""
+    config = CONFIGS[family]
+    engine = Engine(random_model(config, seed=3))
+    numbers = [
+        engine.add(random_prompt(config, 20, seed=4 + index), schedule(interval, 2, 0.5), HOST, 4)
+        for index, interval in enumerate((3, 50))
+    ]
+    came, before, step = dict.fromkeys(numbers, 0), {}, 0
+    attend, fails = PackedCache.attend, iter([True])
+
+    def failing(self: PackedCache, layer: int, *rest: Any) -> Any:
+        if layer == 2 and next(fails, False):
+            raise RuntimeError("planted")
+        return attend(self, layer, *rest)
+
+    while not all(engine[number].finished for number in numbers):
+        with pytest.MonkeyPatch.context() as patch:
+            if step == 4:
+                patch.setattr(PackedCache, "attend", failing)
+            taken = engine.step()
+        step += 1
+        for each in taken:
+            now = {(layer, head, place) for layer, heads in enumerate(engine[each.sequence].kept())
+                   for head, places in enumerate(heads) for place in places}  # fmt: skip
+            if each.refresh is not Refresh.PROMPT:
+                came[each.sequence] += len(now - before[each.sequence])
+            before[each.sequence] = now
+    assert [engine[number].recalled for number in numbers] == list(came.values())
+    assert min(came.values()) > 0

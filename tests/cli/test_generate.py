@@ -76,7 +76,10 @@ def test_evicted_pairs_wait_on_the_host_and_come_back(run, tiny, expected):
             "policy 'full' evicts nothing: evicted=host needs a policy that does",
         ),
         (("--index", "int4"), "index=int4: 'maskkv' drops what it evicts; evicted=host lets pairs come back"),
-        (("--evicted", "host", "--recall-interval", "0"), "recall_interval 0: expected at least 1 step"),
+        (
+            ("--evicted", "host", "--recall-interval", "0"),
+            "recall_interval must be a whole number of at least 1, not 0",
+        ),
         (("--evicted", "host", "--host-dtype", "int4"), "host_dtype 'int4': expected one of auto, int8"),
     ],
 )

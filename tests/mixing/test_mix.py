@@ -174,7 +174,7 @@ def test_any_policy_may_let_evicted_pairs_come_back(name: str) -> None:
     assert policy == replace(named(name), name=f"{name}(evicted=host)", recall=Recall())
     assert {"recall_interval", "recall_voters", "recall_tally", "index", "host_dtype"} <= parameters(policy).keys()
     assert mix(policy, evicted="host") is policy
-    assert mix(policy, evicted="drop").recall is None
+    assert mix(policy, evicted="drop") == named(name), "there and back"
 
 
 def test_recall_is_mixed_like_any_part() -> None:
@@ -194,7 +194,12 @@ def test_a_policy_that_drops_is_recorded_as_before_others_existed() -> None:
     [
         ({"evicted": "gone"}, "evicted 'gone': expected drop or host"),
         ({"recall_interval": 2}, "recall_interval=2: 'maskkv' drops what it evicts; evicted=host lets pairs come back"),
-        ({"evicted": "host", "recall_interval": 0}, "recall_interval 0: expected at least 1 step"),
+        ({"evicted": "host", "recall_interval": 0}, "recall_interval must be a whole number of at least 1, not 0"),
+        ({"evicted": "host", "recall_interval": 2**63}, "recall_interval must be a whole number from 1 to"),
+        (
+            {"evicted": "host", "recall_interval": True},
+            "a whole number of at least 1, not True",
+        ),
         ({"evicted": "host", "recall_voters": "all"}, "recall_voters 'all': expected one of fresh, mask"),
         ({"evicted": "host", "recall_tally": "mean"}, "recall_tally 'mean': expected one of max, sum"),
         ({"evicted": "host", "index": "fp8"}, "index 'fp8': expected one of none, int8, int4"),

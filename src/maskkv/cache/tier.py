@@ -136,7 +136,9 @@ class Tiers:
 
     def __init__(self, recall: Recall, num_layers: int) -> None:
         self.recalled = 0
-        """Pairs that have come back so far, over all layers and KV heads."""
+        """Pairs that came back in the steps that were committed, over all layers and KV heads."""
+        self._coming = 0
+        """Those of the pass that runs, or that ran last."""
         self.on_recall: OnRecall | None = None
         """Who is told what comes back; finding out which row asked takes longer than all the rest."""
         self._recall = recall
@@ -158,7 +160,11 @@ class Tiers:
     def begin(self, *, prompt: bool, rides: bool) -> None:
         """Say whether the coming pass reads the prompt, or that nobody reads what comes of it (`rides`)."""
         self._since = 0 if prompt else self._since + 1
-        self._rides = rides
+        self._rides, self._coming = rides, 0
+
+    def commit(self) -> None:
+        """Count what came back in the latest pass: it was not in vain."""
+        self.recalled += self._coming
 
     def fill(self, view: LayerView) -> None:
         """Take a layer's pairs before they are freed."""
@@ -198,7 +204,7 @@ class Tiers:
             voters = masked.to(queries.device, non_blocking=True)
             voters = voters if rows is None else voters[rows]
         back = tier.recall(queries, pairs, voters)
-        self.recalled += len(back)
+        self._coming += len(back)
         if self.on_recall is not None and len(back):
             asked_by = tier.asked_by(back, queries, pairs, voters)
             self.on_recall(layer, *tier.places(back), asked_by if rows is None else rows[asked_by])

@@ -193,6 +193,8 @@ class RunningSequence:
         self._since.append(commit.positions)
         self._read_again = doubted or drifted
         self.canvas.commit(commit.positions, commit.tokens)
+        for tiers in self._tiers():
+            tiers.commit()
         self.index += 1
         self.interrupted = False
         return commit
@@ -231,7 +233,7 @@ class RunningSequence:
 
     @property
     def recalled(self) -> int:
-        """Return how many evicted pairs have come back so far, over all layers and KV heads."""
+        """Return how many evicted pairs have come back so far, over all layers, KV heads and branches."""
         return sum(each.recalled for each in self._tiers())
 
     def _tiers(self) -> list[Tiers]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maskkv.checks import quoted
+from maskkv.checks import check_whole, quoted
 from maskkv.errors import InputError
 
 EVICTED = ("drop", "host")
@@ -42,8 +42,7 @@ class Recall:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        if self.recall_interval < 1:
-            raise InputError(f"recall_interval {self.recall_interval}: expected at least 1 step")
+        check_whole("recall_interval", self.recall_interval, 1)
         for name, known in (
             ("recall_voters", RECALL_VOTERS),
             ("recall_tally", RECALL_TALLIES),

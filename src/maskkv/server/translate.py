@@ -99,7 +99,8 @@ def _policy(asked: AnswerRequest, settings: ServerSettings) -> Policy:
     name = settings.policy if asked.policy is None else asked.policy
     # Only what maskkv ships: a name from the network never becomes an import.
     if name not in policies.names():
-        raise invalid(f"unknown policy {quoted(name)}: expected one of {', '.join(policies.names())}", "policy")
+        spelt = " (without changes; evicted is a field of its own)" if "(" in name else ""
+        raise invalid(f"unknown policy {quoted(name)}: expected one of {', '.join(policies.names())}{spelt}", "policy")
     return _evicting(policies.named(name), asked, settings)
 
 
