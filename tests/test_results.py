@@ -46,16 +46,16 @@ def test_the_tables_of_pairs_that_come_back_are_those_of_the_records() -> None:
     assert summary_table(parts, "full").markdown() in performance
 
 
-@pytest.mark.parametrize(("budget", "mean", "worst"), [(51, 0.99, 0.97), (16, 0.98, 0.94), (8, 0.93, 0.82)])
+@pytest.mark.parametrize(("budget", "mean", "worst"), [(51, 0.99, 0.97), (16, 0.979, 0.94), (8, 0.94, 0.82)])
 def test_pairs_that_come_back_answer_as_the_full_cache_does(budget: int, mean: float, worst: float) -> None:
-    """What the README says of 51 and 16 pairs; `passage` is left out, which this model cannot do."""
-    found = [each for each in measured(ROOT / "results" / "recall" / "mini.jsonl") if each["task"] != "passage"]
+    """What the README says of 51 and 16 pairs; no share is taken of `passage`, which this model cannot do."""
+    found = measured(ROOT / "results" / "recall" / "mini.jsonl")
     full, host = (
         {str(each["task"]): float(str(each["score"])) for each in found if (each["policy_name"], each["budget"]) == key}
         for key in (("full", None), ("maskkv(evicted=host)", budget))
     )
     assert sum(host.values()) >= mean * sum(full.values())
-    assert min(host[task] / full[task] for task in full) >= worst
+    assert min(host[task] / full[task] for task in full if task != "passage") >= worst
 
 
 def test_the_card_states_the_scores_of_the_records() -> None:
