@@ -22,6 +22,7 @@ from maskkv.models.norm import RMSNorm
 from maskkv.ops import fused, kernels
 from maskkv.ops.attention import attention_mass, attention_peak, fold_groups
 from maskkv.ops.rope import Rotation, rotate
+from maskkv.ops.scan import scan
 
 # What is stored in bf16 the interpreter cuts off where a card rounds, so fp16 stands for the narrow dtypes there.
 ROUNDED = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -169,6 +170,19 @@ def interpreted_columns(rows: int, heads: int, kv_heads: int, pairs: int, head_d
         torch.testing.assert_close(kernels.column_peak(folded, own, lse), attention_peak(queries, keys), **near)
         weighed = kernels.column_mass(folded, own, lse, weights.repeat(heads // kv_heads))
         torch.testing.assert_close(weighed, attention_mass(queries, keys, weights), **near)
+
+
+@READ
+@pytest.mark.parametrize("tally", ["max", "sum"])
+@pytest.mark.parametrize("deaf", [[], [0, 2]])
+def interpreted_scan(tally: str, deaf: list[int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Return the weights whose logarithms plain torch returns for the largest; rows that are no voters give nothing."""
+    queries, keys = 3 * random(5, 4, 16, dtype=dtype), random(2, 70, 16, dtype=dtype, seed=1)
+    beside, voters = random(7, 2, 16, dtype=dtype, seed=2), torch.tensor([row not in deaf for row in range(5)])
+    plain = scan(queries, keys, beside, tally=tally, voters=voters)
+    monkeypatch.setattr("maskkv.ops.scan.on_chip", lambda queries: True)
+    weights = scan(queries, keys, beside, tally=tally, voters=voters)
+    torch.testing.assert_close(weights, plain.exp() if tally == "max" else plain, rtol=2e-5, atol=1e-7)
 
 
 @ROUNDED
