@@ -58,6 +58,18 @@ def test_pairs_that_come_back_answer_as_the_full_cache_does(budget: int, mean: f
     assert min(host[task] / full[task] for task in full if task != "passage") >= worst
 
 
+def test_the_times_of_pairs_that_come_back_are_those_of_the_records() -> None:
+    performance = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    (record,) = records.read(ROOT / "results" / "recall-bench.jsonl")
+    for run in record["runs"]:  # type: ignore[attr-defined]
+        said = [f"| {run['prompt_length']:,}"]
+        for name in ("maskkv", "maskkv(evicted=host)"):
+            (case,) = (case for case in run["cases"] if (case["policy"], case["profiled"]) == (name, True))
+            median, most, least = (1 / case["over_full"][part] for part in ("median", "min", "max"))
+            said.append(f"{median:.2f} ({min(least, most):.2f}–{max(least, most):.2f})")
+        assert " | ".join(said) in performance
+
+
 def test_the_card_states_the_scores_of_the_records() -> None:
     card = (mini.folder() / "MODEL_CARD.md").read_text(encoding="utf-8")
     short, long = (
