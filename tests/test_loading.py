@@ -20,11 +20,11 @@ EVERY = Loading("a/b", "cpu", "bf16", 2.5, Path("p.json"), "int8", "int8", compi
 def test_load_takes_every_option_with_the_same_default(monkeypatch):
     got = []
     monkeypatch.setattr(api, "load_model", lambda loading, **rest: got.append((loading, rest)))
-    maskkv.load(**vars(EVERY), policy="snapkv", budget="5%")
+    maskkv.load(**vars(EVERY), policy="snapkv", budget="5%", evicted="host")
     maskkv.load()
     assert got == [
-        (EVERY, {"policy": "snapkv", "budget": "5%"}),
-        (Loading(), {"policy": "maskkv", "budget": None}),
+        (EVERY, {"policy": "snapkv", "budget": "5%", "evicted": "host"}),
+        (Loading(), {"policy": "maskkv", "budget": None, "evicted": None}),
     ]
     assert all(getattr(EVERY, field.name) != field.default for field in fields(Loading))
 

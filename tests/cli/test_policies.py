@@ -75,7 +75,7 @@ def test_one_policy_with_every_parameter_and_its_value(run):
     [changed] = json.loads(run("policies", "streamingllm(sinks=8)", "--json").out)
     assert changed["name"] == "streamingllm(sinks=8)"
     assert changed["about"].startswith("StreamingLLM (arXiv 2309.17453)")
-    assert changed["parameters"] == "sinks=8, revote=True"
+    assert changed["parameters"] == "sinks=8, revote=True, evicted=drop"
 
 
 def test_ones_own_policy_is_shown(run, own):
