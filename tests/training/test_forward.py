@@ -7,7 +7,7 @@ from maskkv.mini import words
 from maskkv.training.data import batch
 from maskkv.training.forward import Attention, logits
 from maskkv.training.init import Shape
-from maskkv.training.train import Trainer
+from maskkv.training.train import trainer
 
 
 def test_gradients_are_those_of_plain_attention() -> None:
@@ -20,8 +20,8 @@ def test_gradients_are_those_of_plain_attention() -> None:
 
 
 def test_a_sequence_is_read_the_same_alone_and_among_others() -> None:
-    trainer = Trainer(Shape(len(words.VOCABULARY)), seed=1, trained_length=1024)
-    model = trainer.model.float()
+    trained = trainer(Shape(len(words.VOCABULARY)), seed=1, trained_length=1024)
+    model = trained.model.float()
     drawn = batch(3, 72, 4)
     place = torch.arange(72)
     with torch.no_grad():

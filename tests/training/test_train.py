@@ -9,7 +9,8 @@ from maskkv.checkpoints import weights
 from maskkv.mini import words
 from maskkv.text.tokenizer import Text
 from maskkv.training.init import Shape
-from maskkv.training.train import STAGES, Stage, Trainer, schedule, train
+from maskkv.training.train import STAGES, Stage, schedule, train, trainer
+from maskkv.training.trainer import Trainer
 
 SHAPE = Shape(len(words.VOCABULARY), n_layers=3, mlp_hidden_size=64)
 SHORT = (Stage((72, 80), 640, 10, 1.0, 1.0), Stage((96,), 576, 10, 1.0, 0.0))
@@ -18,8 +19,8 @@ SHORT = (Stage((72, 80), 640, 10, 1.0, 1.0), Stage((96,), 576, 10, 1.0, 0.0))
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, list[float], Path]:
     out = tmp_path_factory.mktemp("run")
-    trainer = Trainer(SHAPE, seed=3, trained_length=96)
-    return trainer, train(trainer, SHORT, out), out
+    trained = trainer(SHAPE, seed=3, trained_length=96)
+    return trained, train(trained, SHAPE, 3, SHORT, out), out
 
 
 def test_the_loss_falls(finished: tuple[Trainer, list[float], Path]) -> None:
@@ -32,20 +33,21 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     finished: tuple[Trainer, list[float], Path], tmp_path: Path
 ) -> None:
     whole, losses, _ = finished
-    first = Trainer(SHAPE, seed=3, trained_length=96)
-    train(first, SHORT[:1], tmp_path)
-    second = Trainer(SHAPE, seed=3, trained_length=96)
+    first = trainer(SHAPE, seed=3, trained_length=96)
+    train(first, SHAPE, 3, SHORT[:1], tmp_path)
+    second = trainer(SHAPE, seed=3, trained_length=96)
     second.load(tmp_path / "checkpoint.safetensors")
-    assert train(second, SHORT, tmp_path) == losses[10:]
+    assert train(second, SHAPE, 3, SHORT, tmp_path) == losses[10:]
     for name, weight in whole.master.items():
         assert torch.equal(second.master[name], weight), name
 
 
 def test_the_folder_loads_like_any_checkpoint(finished: tuple[Trainer, list[float], Path]) -> None:
-    trainer, _, out = finished
+    trained, _, out = finished
     model = weights.load(out, device="cpu")
-    assert torch.equal(model.embed.weight, trainer.model.embed.weight)
-    assert torch.equal(model.layers[2].mlp.down_proj.weight, trainer.model.layers[2].mlp.down_proj.weight)
+    made = trained.model.to(torch.bfloat16)
+    assert torch.equal(model.embed.weight.bfloat16(), made.embed.weight)
+    assert torch.equal(model.layers[2].mlp.down_proj.weight.bfloat16(), made.layers[2].mlp.down_proj.weight)
     assert Text.load(out).has_chat_template
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from random import Random
 
 import torch
-from torch import Tensor
 
 from maskkv.mini import words
 from maskkv.mini.compose import Composition, Placement, compose
+from maskkv.training.trainer import Batch
 
 IDS = {word: index for index, word in enumerate(words.VOCABULARY)}
 _EOS, _MASK = IDS[words.EOS], IDS[words.MASK]
@@ -51,19 +51,6 @@ LONG_ANSWERS: Mix = (
 _PROMPT_SHARE = 0.6
 _PROMPT_WEIGHT = 0.5
 _STRAY_WEIGHT = 0.1
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Token ids with masks, and what the masks hide.
-
-    `where` are indices into the flattened ids, `targets` the words there, `weights` their part of the loss.
-    """
-
-    ids: Tensor
-    where: Tensor
-    targets: Tensor
-    weights: Tensor
 
 
 @dataclass

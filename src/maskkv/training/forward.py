@@ -35,8 +35,15 @@ class BatchCache:
     def attend(self, layer: int, queries: Tensor, span: slice) -> Tensor:
         """Attend within each sequence; the model is built with one span for all rows."""
         assert self._pairs is not None, "a layer attends after its pairs are held"
-        read: Tensor = Attention.apply(self._split(queries), *self._pairs)  # type: ignore[no-untyped-call]
-        return read.transpose(1, 2).flatten(0, 1)
+        keys, values = self._pairs
+        asked = self._split(queries)
+        # Query heads that share a head of keys lie end to end along its rows.
+        folded = asked.reshape(self._rows, keys.shape[1], -1, keys.shape[-1])
+        if queries.is_cuda:
+            read = F.scaled_dot_product_attention(folded, keys, values)
+        else:
+            read = Attention.apply(folded, keys, values)  # type: ignore[no-untyped-call]
+        return read.reshape(asked.shape).transpose(1, 2).flatten(0, 1)
 
     def add(self, layer: int, sublayer: Sublayer, residual: Tensor, fresh: Tensor, span: slice) -> Tensor:
         """Join a sub-layer's output to the residual stream."""
@@ -67,7 +74,7 @@ class Attention(torch.autograd.Function):
         queries, keys, values, read = ctx.saved_tensors
         (gradient,) = gradients
         scale = queries.shape[-1] ** -0.5
-        size = max(1, _GROUP // (queries.shape[1] * queries.shape[2] ** 2))
+        size = max(1, _GROUP // (queries.shape[1] * queries.shape[2] * keys.shape[2]))
         outer = (gradient * read).sum(-1, keepdim=True)
         made = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(values)
         for start in range(0, len(queries), size):
@@ -84,6 +91,6 @@ class Attention(torch.autograd.Function):
 def logits(model: Transformer, ids: Tensor, where: Tensor) -> Tensor:
     """Predict the words at `where` (indices into the flattened `ids` [rows, length])."""
     rows, length = ids.shape
-    rotation = model.rotation(torch.arange(length).repeat(rows))
+    rotation = model.rotation(torch.arange(length, device=model.device).repeat(rows))
     hidden = model(ids.flatten(), rotation, BatchCache(rows))
-    return model.logits(hidden[where])
+    return model.logits(hidden[where.to(model.device)])

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from maskkv.ops.linear import multiplies
+
 # The quintic iteration of Keller Jordan's Muon (2024), https://kellerjordan.github.io/posts/muon/.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
@@ -12,7 +14,9 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """Bring the singular values of a stack of matrices [n, rows, columns] near 1."""
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
+    # Half the bits do, where the device multiplies them.
+    x = matrices.mT if tall else matrices
+    x = x if multiplies(x.device, torch.bfloat16) is False else x.bfloat16()
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(_STEPS):
         gram = x @ x.mT
@@ -28,7 +32,7 @@ class Muon:
         self.momentum = momentum
         shapes = sorted({tuple(matrix.shape) for matrix in matrices})
         self._groups = [[m for m in matrices if tuple(m.shape) == shape] for shape in shapes]
-        self.buffers = [torch.zeros(len(group), *group[0].shape) for group in self._groups]
+        self.buffers = [group[0].new_zeros(len(group), *group[0].shape) for group in self._groups]
 
     @torch.no_grad()
     def step(self, lr: float) -> None:

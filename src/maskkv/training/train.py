@@ -11,23 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import nn
-
 from maskkv.mini import FIRST_TRAINING_SEED, words
-from maskkv.models.families import llada
-from maskkv.models.transformer import Transformer
-from maskkv.training import forward
-from maskkv.training.data import BROAD, IDS, LONG_ANSWERS, Batch, Mix, batch
+from maskkv.training.data import BROAD, IDS, LONG_ANSWERS, Mix, batch
 from maskkv.training.export import config, export
 from maskkv.training.init import Shape, structured
-from maskkv.training.optim import Muon
+from maskkv.training.trainer import Batch, Trainer
 
-MUON_RATE, ADAM_RATE = 0.02, 3e-3
-_WARM_UP = 50
 _PARTS, _PART_SEEDS = 2, 5 * 10**6
 _SAVE_EVERY = 100
 _REPORT_EVERY = 50
@@ -55,90 +44,16 @@ STAGES = (
 )
 
 
-class Trainer:
-    """A model in bfloat16, its weights in float32, and the two optimisers that move them."""
+def trainer(shape: Shape, seed: int, trained_length: int) -> Trainer:
+    """Make the word-list model as it starts."""
+    categories = [[IDS[word] for word in category] for category in words.CATEGORIES]
+    start = structured(shape, IDS[words.MASK], [IDS[word] for word in _SILENT], categories, seed)
+    return Trainer(config(shape, trained_length), start)
 
-    def __init__(self, shape: Shape, seed: int, trained_length: int) -> None:
-        self.shape, self.seed, self.trained_length = shape, seed, trained_length
-        self.step = 0
-        settings = llada.read_config(config(shape, trained_length))
-        self.model = Transformer(settings, chunk_rows=2**30).to(torch.bfloat16)
-        names = llada.weight_names(settings)
-        self.working = {names[name]: weight for name, weight in self.model.named_parameters()}
-        categories = [[IDS[word] for word in category] for category in words.CATEGORIES]
-        start = structured(shape, IDS[words.MASK], [IDS[word] for word in _SILENT], categories, seed)
-        self.master = {name: nn.Parameter(start[name]) for name in self.working}
-        matrices = [name for name in self.master if ".blocks." in name and "norm" not in name]
-        self.others = [weight for name, weight in self.master.items() if name not in matrices]
-        self.muon = Muon([self.master[name] for name in matrices])
-        self.adam = torch.optim.AdamW(self.others, betas=(0.9, 0.98), weight_decay=0.0)
-        self._round()
 
-    def learn(self, batches: Sequence[Batch], factor: float) -> float:
-        """Take one step on some batches with `factor` times the base rates; return the mean loss."""
-        total = 0.0
-        for drawn in batches:
-            predicted = forward.logits(self.model, drawn.ids, drawn.where)
-            loss = F.cross_entropy(predicted.float(), drawn.targets, reduction="none") @ drawn.weights
-            loss.backward()
-            total += loss.item() / len(batches)
-            self._gather(len(batches))
-        factor *= min(1.0, (self.step + 1) / _WARM_UP)
-        nn.utils.clip_grad_norm_(self.others, 1.0)
-        self.muon.step(MUON_RATE * factor)
-        self.adam.param_groups[0]["lr"] = ADAM_RATE * factor
-        self.adam.step()
-        self._round()
-        for weight in self.master.values():
-            weight.grad = None
-        self.step += 1
-        return total
-
-    def save(self, path: Path) -> None:
-        """Write what `load` needs, whole or not at all."""
-        state = {f"master.{name}": weight.detach() for name, weight in self.master.items()}
-        state |= {f"muon.{index}": buffer for index, buffer in enumerate(self.muon.buffers)}
-        for index, moments in self.adam.state_dict()["state"].items():
-            state |= {f"adam.{index}.{name}": moment for name, moment in moments.items()}
-        partial = path.with_suffix(".partial")
-        save_file(state, partial, metadata={"step": str(self.step)})
-        partial.replace(path)
-
-    def load(self, path: Path) -> None:
-        """Go on from where a run was saved."""
-        with safe_open(path, framework="pt") as file:
-            self.step = int(file.metadata()["step"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-        self.muon.buffers = [state[f"muon.{index}"] for index in range(len(self.muon.buffers))]
-        adam = self.adam.state_dict()
-        for key, moment in state.items():
-            if key.startswith("adam."):
-                _, index, name = key.split(".")
-                adam["state"].setdefault(int(index), {})[name] = moment
-        self.adam.load_state_dict(adam)
-        with torch.no_grad():
-            for name, weight in self.master.items():
-                weight.copy_(state[f"master.{name}"])
-        self._round()
-
-    def export(self, folder: Path) -> None:
-        """Write the model in LLaDA's published layout."""
-        export(self.master, self.shape, self.trained_length, folder)
-
-    def _gather(self, parts: int) -> None:
-        """Add the gradients of one of `parts` batches, in float32."""
-        for name, weight in self.working.items():
-            assert weight.grad is not None, "every weight takes part in every step"
-            share = weight.grad.float() / parts
-            before = self.master[name].grad
-            self.master[name].grad = share if before is None else before + share
-            weight.grad = None
-
-    @torch.no_grad()
-    def _round(self) -> None:
-        """Copy the weights into the model that computes."""
-        for name, weight in self.working.items():
-            weight.copy_(self.master[name])
+def longest(stages: Sequence[Stage]) -> int:
+    """Return the most tokens of a sequence."""
+    return max(length for stage in stages for length in stage.lengths)
 
 
 def schedule(stages: Sequence[Stage]) -> Iterator[tuple[Stage, float]]:
@@ -156,24 +71,24 @@ def draw(stage: Stage, seed: int, step: int) -> list[Batch]:
     return [batch(rows, length, first + part * _PART_SEEDS, stage.mix) for part in range(_PARTS)]
 
 
-def train(trainer: Trainer, stages: Sequence[Stage], out: Path) -> list[float]:
+def train(trained: Trainer, shape: Shape, seed: int, stages: Sequence[Stage], out: Path) -> list[float]:
     """Run the steps that are left, with checkpoints in `out`, and write the model there; return the losses."""
     out.mkdir(parents=True, exist_ok=True)
     losses: list[float] = []
     began = time.monotonic()
-    for stage, factor in islice(schedule(stages), trainer.step, None):
-        losses.append(trainer.learn(draw(stage, trainer.seed, trainer.step), factor))
-        if trainer.step % _REPORT_EVERY == 0:
+    for stage, factor in islice(schedule(stages), trained.step, None):
+        losses.append(trained.learn(draw(stage, seed, trained.step), factor))
+        if trained.step % _REPORT_EVERY == 0:
             recent = losses[-_REPORT_EVERY:]
             print(
-                f"step {trainer.step}  length {max(stage.lengths)}  loss {sum(recent) / len(recent):.3f}"
+                f"step {trained.step}  length {max(stage.lengths)}  loss {sum(recent) / len(recent):.3f}"
                 f"  {time.monotonic() - began:.0f} s",
                 flush=True,
             )
-        if trainer.step % _SAVE_EVERY == 0:
-            trainer.save(out / "checkpoint.safetensors")
-    trainer.save(out / "checkpoint.safetensors")
-    trainer.export(out)
+        if trained.step % _SAVE_EVERY == 0:
+            trained.save(out / "checkpoint.safetensors")
+    trained.save(out / "checkpoint.safetensors")
+    export(trained.master, shape, longest(stages), out)
     return losses
 
 
@@ -184,11 +99,11 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    longest = max(length for stage in STAGES for length in stage.lengths)
-    trainer = Trainer(Shape(len(words.VOCABULARY)), given.seed, trained_length=longest)
+    shape = Shape(len(words.VOCABULARY))
+    trained = trainer(shape, given.seed, longest(STAGES))
     if given.resume:
-        trainer.load(given.out / "checkpoint.safetensors")
-    train(trainer, STAGES, given.out)
+        trained.load(given.out / "checkpoint.safetensors")
+    train(trained, shape, given.seed, STAGES, given.out)
 
 
 if __name__ == "__main__":
