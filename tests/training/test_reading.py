@@ -20,8 +20,8 @@ from maskkv.training.trainer import Trainer
 SHAPE = Shape(700, n_layers=3, mlp_hidden_size=32)
 
 
-def trainer(tokenizer: Tokenizer, corpus: Path) -> Trainer:
-    words = reading.vocabulary(tokenizer, Paragraphs(corpus))
+def trainer(tokenizer: Tokenizer) -> Trainer:
+    words = reading.vocabulary(tokenizer)
     return Trainer(published_config(asdict(SHAPE), 0, 1, 2048), structured(SHAPE, words, 1))
 
 
@@ -31,16 +31,16 @@ def steps(small_tokenizer: Tokenizer, small_corpus: Path) -> reading.Steps:
 
 
 def test_a_run_that_was_stopped_ends_where_an_uninterrupted_one_does(
-    small_tokenizer: Tokenizer, small_corpus: Path, steps: reading.Steps, tmp_path: Path
+    small_tokenizer: Tokenizer, steps: reading.Steps, tmp_path: Path
 ) -> None:
     checks = [steps[0]]
-    whole = trainer(small_tokenizer, small_corpus)
+    whole = trainer(small_tokenizer)
     reading.train(whole, steps, checks, tmp_path / "whole", math.inf, 0)
     assert whole.step == len(steps) == 5
     assert whole.tokens == sum(step.ids.numel() for step in steps)
-    parts = trainer(small_tokenizer, small_corpus)
+    parts = trainer(small_tokenizer)
     while parts.step < 5:
-        parts = trainer(small_tokenizer, small_corpus)
+        parts = trainer(small_tokenizer)
         if (tmp_path / "parts" / "checkpoint.safetensors").exists():
             parts.load(tmp_path / "parts" / "checkpoint.safetensors")
         reading.train(parts, steps, checks, tmp_path / "parts", 0.0, 0)
@@ -51,11 +51,11 @@ def test_a_run_that_was_stopped_ends_where_an_uninterrupted_one_does(
     assert best[1] <= best[0]
 
 
-def test_common_words_and_spellings_are_found(small_tokenizer: Tokenizer, small_corpus: Path) -> None:
-    words = reading.vocabulary(small_tokenizer, Paragraphs(small_corpus))
-    the, marks = small_tokenizer.encode(" the").ids[0], [small_tokenizer.decode([token]) for token in words.questions]
-    assert the in words.common
+def test_marks_and_spellings_are_found(small_tokenizer: Tokenizer) -> None:
+    words = reading.vocabulary(small_tokenizer)
+    marks, stops = ([small_tokenizer.decode([token]) for token in tokens] for tokens in (words.questions, words.stops))
     assert {mark.strip() for mark in marks} == {"?"}
+    assert {".", "\n"} <= {stop[0] for stop in stops} <= {".", "!", "?", "\n"}
     capitals = {frozenset(small_tokenizer.decode([token]) for token in tokens) for tokens in words.spellings}
     assert any({"The", " the"} <= tokens for tokens in capitals)
 

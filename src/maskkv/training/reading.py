@@ -9,10 +9,8 @@ import argparse
 import math
 import shutil
 import time
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from random import Random
 
 import torch
 from tokenizers import Tokenizer
@@ -39,7 +37,6 @@ _SAVE_EVERY, _CHECK_EVERY, _REPORT_EVERY = 50, 150, 25
 _FIRST_SEED, _CHECK_SEED = 10**9, 5 * 10**8
 # Lengths of the held-out documents.
 _CHECKED = (256, 512, 1024)
-_COMMON_TOKENS, _COUNTED = 150, 3000
 
 
 class Steps(Dataset[Batch]):
@@ -64,22 +61,19 @@ def factor(share: float) -> float:
     return _PEAK * min(1.0, (1 - share) / (1 - _FALL))
 
 
-def vocabulary(tokenizer: Tokenizer, paragraphs: Paragraphs) -> Words:
-    """Tell the structure which tokens are common, which ask, and which spell the same word."""
-    counts: Counter[int] = Counter()
-    for _, text in zip(range(_COUNTED), paragraphs.draw(Random("counted")), strict=False):
-        counts.update(tokenizer.encode(text, add_special_tokens=False).ids)
+def vocabulary(tokenizer: Tokenizer) -> Words:
+    """Tell the structure which tokens ask, which end sentences, and which spell the same word."""
     spellings: dict[str, list[int]] = {}
+    stops = []
     for token in range(tokenizer.get_vocab_size()):
-        word = tokenizer.decode([token], skip_special_tokens=True).strip().casefold()
+        text = tokenizer.decode([token], skip_special_tokens=True)
+        word = text.strip().casefold()
+        if text[:1] in (".", "!", "?", "\n"):
+            stops.append(token)
         if word and "\ufffd" not in word:
             spellings.setdefault(word, []).append(token)
-    return Words(
-        mask=MASK,
-        questions=spellings.get("?", []),
-        common=[token for token, _ in counts.most_common(_COMMON_TOKENS)],
-        spellings=[tokens for tokens in spellings.values() if len(tokens) > 1],
-    )
+    alike = [tokens for tokens in spellings.values() if len(tokens) > 1]
+    return Words(MASK, questions=spellings.get("?", []), stops=stops, spellings=alike)
 
 
 @torch.no_grad()
@@ -141,7 +135,7 @@ def main() -> None:
     paragraphs = Paragraphs(given.corpus)
     shape = Shape(tokenizer.get_vocab_size())
     config = published_config(asdict(shape), eos=EOS, mask=MASK, trained_length=LONGEST)
-    start = structured(shape, vocabulary(tokenizer, paragraphs), given.seed)
+    start = structured(shape, vocabulary(tokenizer), given.seed)
     trainer = Trainer(config, start, given.device)
     if (given.out / "checkpoint.safetensors").exists():
         trainer.load(given.out / "checkpoint.safetensors")
