@@ -32,7 +32,7 @@ STAGES: tuple[tuple[float, tuple[int, ...]], ...] = (
     (1.0, (1024, 2048, 512, 256)),
 )
 # What the rates are of the base rates, and from which share of the tokens on they fall to zero.
-_PEAK, _FALL = 0.45, 0.3
+_PEAK, _FALL = 0.12, 0.3
 _SAVE_EVERY, _CHECK_EVERY, _REPORT_EVERY = 50, 150, 25
 _FIRST_SEED, _CHECK_SEED = 10**9, 5 * 10**8
 # Lengths of the held-out documents.
