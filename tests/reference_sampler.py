@@ -67,15 +67,32 @@ def parallel_count(scores: dict[int, float], generation: Generation) -> int:
     return count
 
 
-def llada(model: Model, generation: Generation, mask_id: int, eos_ids: tuple[int, ...]) -> list[list[Event]]:
-    """Run LLaDA's sampler to its end; one list of events per step."""
+def shared_out(masks: int, generation: Generation, usual: str) -> list[int]:
+    """Say how many of a block's masks each of its steps takes, by hand; `usual` is the model's own way."""
+    blocks = math.ceil(generation.gen_length / generation.block_length)
+    steps = generation.block_length if generation.steps is None else math.ceil(generation.steps / blocks)
+    if (generation.shares or usual) == "largest_first":
+        return [masks // steps + (step < masks % steps) for step in range(steps)]
+    shares = []
+    for left in range(steps, 0, -1):
+        whole, rest = divmod(masks, left)
+        share = whole + (2 * rest > left or (2 * rest == left and whole % 2 == 1))
+        if share:
+            shares.append(share)
+        masks -= share
+    return shares
+
+
+def llada(
+    model: Model, generation: Generation, mask_id: int, eos_ids: tuple[int, ...], usual: str = "largest_first"
+) -> list[list[Event]]:
+    """Run LLaDA's sampler, or A2D's, to its end; one list of events per step. `usual` is the model's own schedule."""
     random = torch.Generator().manual_seed(generation.seed)
     canvas = [mask_id] * generation.gen_length
     history: list[list[Event]] = []
     for start in range(0, generation.gen_length, generation.block_length):
-        block = range(start, start + generation.block_length)
-        steps = generation.num_steps // generation.num_blocks
-        shares = [len(block) // steps + (step < len(block) % steps) for step in range(steps)]
+        block = range(start, min(start + generation.block_length, generation.gen_length))
+        shares = shared_out(len(block), generation, usual)
         step = 0
         while any(canvas[position] == mask_id for position in block):
             logits = allowed(model(canvas), generation, mask_id, eos_ids)

@@ -179,9 +179,13 @@ def check_sampler(number: int) -> None:
             first = len(asked.prompt) - config.logit_shift
             return every[first : first + len(canvas)].float()
 
-        sampler = reference_sampler.llada if generation.alg is None else reference_sampler.dream
+        given = (logits, generation, config.mask_id, config.eos_ids)
         with torch.inference_mode():
-            history = sampler(logits, generation, config.mask_id, config.eos_ids)
+            history = (
+                reference_sampler.llada(*given, config.shares)
+                if generation.alg is None
+                else reference_sampler.dream(*given)
+            )
         return [tuple(zip(*events, strict=True)) or ((), (), ()) for events in history]
 
     got = [(step.positions, step.tokens, step.confidences) for step in seen.steps]
@@ -241,8 +245,14 @@ def assert_obeys(model: Transformer, asked: Asked, own: Run) -> None:
     limit = generation.num_steps * (2 if generation.min_confidence is not None else 1)
     assert len(own.steps) <= limit
     if not generation.confidence_decides and generation.alg is None and generation.min_confidence is None:
-        whole = generation.block_length * generation.num_blocks // generation.num_steps
-        assert all(whole <= len(step.positions) <= whole + 1 for step in own.steps)
+        shares = [
+            share
+            for start in range(0, generation.gen_length, generation.block_length)
+            for share in reference_sampler.shared_out(
+                min(generation.block_length, generation.gen_length - start), generation, config.shares
+            )
+        ]
+        assert [len(step.positions) for step in own.steps] == shares[: len(own.steps)]
 
 
 def over(tokens: dict[int, int], ends: Sequence[int], length: int) -> bool:
@@ -415,7 +425,11 @@ def lengths(chance: Random, most: int) -> dict[str, Any]:
     length = chance.randint(1, most)
     block = chance.choice([each for each in range(1, length + 1) if length % each == 0])
     steps = length // block * chance.randint(1, block + chance.choice([0, 0, 0, 3]))
-    return {"gen_length": length, "block_length": block, "steps": chance.choice([None, steps])}
+    fitting = {"gen_length": length, "block_length": block, "steps": chance.choice([None, steps])}
+    if chance.random() < 0.7:
+        return fitting
+    loose = {"block_length": chance.randint(1, length), "steps": chance.choice([None, chance.randint(1, length)])}
+    return fitting | chance.choice([{"shares": "largest_first"}, {"shares": "rounded"} | loose])
 
 
 def sampling(chance: Random, temperatures: Sequence[float]) -> dict[str, Any]:

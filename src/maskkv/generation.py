@@ -14,6 +14,7 @@ from maskkv.errors import InputError
 from maskkv.renamed import hint
 
 Remasking = Literal["low_confidence", "random"]
+Shares = Literal["largest_first", "rounded"]
 Algorithm = Literal["maskgit_plus", "topk_margin", "entropy", "origin"]
 _MOST_STEPS = 1 << 24
 """Steps of a response whose steps need not commit anything."""
@@ -81,6 +82,12 @@ class Generation:
     """Blocks are finished from left to right; `block_length=gen_length` means no blocks."""
     temperature: Annotated[float, Range(0)] = 0.0
     remasking: Remasking = "low_confidence"
+    shares: Shares | None = None
+    """How the masks of a block are shared out over its steps; None: as the model's publisher does.
+
+    With `largest_first` (LLaDA) the larger shares come first. With `rounded` (A2D) a step takes the masks left over the
+    steps left, rounded: then any lengths and steps fit, a block takes ⌈steps / blocks⌉, and the last one may be short.
+    """
     seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     prompt_interval: Annotated[int, Range(1)] = 50
     """Steps from one refresh of the prompt's cache to the next."""
@@ -130,7 +137,14 @@ class Generation:
     @property
     def num_blocks(self) -> int:
         """Return how many blocks the response has."""
-        return self.gen_length // self.block_length
+        return -(-self.gen_length // self.block_length)
+
+    @property
+    def block_steps(self) -> int:
+        """Return the most steps that a block may take, those that `min_confidence` puts off not counted."""
+        if self.steps is None or self.confidence_decides:
+            return self.block_length
+        return -(-self.steps // self.num_blocks)
 
     @property
     def confidence_decides(self) -> bool:
@@ -145,7 +159,8 @@ class Generation:
     @property
     def num_steps(self) -> int:
         """Return the most steps that the response may take, those that `min_confidence` puts off not counted."""
-        return self.gen_length if self.steps is None or self.confidence_decides else self.steps
+        most = self.num_blocks * self.block_steps
+        return min(most, self.gen_length) if self.alg is None else most
 
     def _check_values(self) -> None:
         for name, allowed in allowed_values().items():
@@ -157,12 +172,14 @@ class Generation:
             raise InputError(f"{' and '.join(rules)} are rules for when the prompt is read again: give one of them")
 
     def _check_lengths(self) -> None:
-        length, block, blocks, steps = self.gen_length, self.block_length, self.num_blocks, self.num_steps
+        length, block, blocks = self.gen_length, self.block_length, self.num_blocks
+        steps = length if self.steps is None or self.confidence_decides else self.steps
         if block > length:
             raise InputError(
                 f"block_length={block} is longer than gen_length={length}: block_length={length} would fit"
             )
-        if length % block:
+        whole = self.shares != "rounded"
+        if whole and length % block:
             raise InputError(
                 f"gen_length must be a multiple of block_length={block}: "
                 f"{_multiples_around(length, block)} would fit, not {length}"
@@ -171,7 +188,7 @@ class Generation:
             raise InputError(
                 f"steps must be at most gen_length={length}, since every step commits a token, not {steps}"
             )
-        if steps % blocks:
+        if whole and steps % blocks:
             raise InputError(
                 f"steps must be a multiple of the {blocks} blocks (gen_length {length} / block_length "
                 f"{block}): {_multiples_around(steps, blocks)} would fit, not {steps}"
@@ -192,6 +209,11 @@ class Generation:
             raise InputError(
                 f"remasking={self.remasking!r} is an option of LLaDA's sampler: "
                 f"with alg={self.alg!r} leave it out (alg='origin' is Dream's random order)"
+            )
+        if self.shares is not None:
+            raise InputError(
+                f"shares={self.shares!r} is an option of LLaDA's sampler: with alg={self.alg!r} leave it out, "
+                "since Dream's noise levels decide"
             )
         if self.confidence_eos_eot_inf:
             raise InputError(

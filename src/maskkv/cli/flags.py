@@ -26,11 +26,12 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 GENERATION_HELP = {
-    "gen_length": "Tokens of the response; a multiple of the block length.",
+    "gen_length": "Tokens of the response; a multiple of the block length, unless --shares is rounded.",
     "steps": "Denoising steps for the whole response; default: one per token.",
     "block_length": "Blocks are finished from left to right.",
     "temperature": "0 takes the likeliest token; above, tokens are drawn.",
     "remasking": "Which masks are committed first (LLaDA's sampler).",
+    "shares": "Masks per step: largest_first (LLaDA) or rounded (A2D; any lengths fit); default: the model's.",
     "seed": "Seed of everything drawn.",
     "prompt_interval": "Steps from one refresh of the prompt's cache to the next.",
     "response_interval": "Steps from one refresh of the response's cache to the next.",

@@ -1,4 +1,4 @@
-"""Which masks become tokens in a step: LLaDA's sampler, Dream's, and Fast-dLLM's parallel commits for both.
+"""Which masks become tokens in a step: LLaDA's sampler, A2D's, Dream's, and Fast-dLLM's parallel commits for all.
 
 This module knows token ids and logits; it sees neither a model nor a cache. Positions count from the first
 token of the response.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from maskkv.decoding.proposals import Draws, Proposals, propose_dream, propose_llada
 from maskkv.errors import CheckpointError
-from maskkv.generation import Generation
+from maskkv.generation import Generation, Shares
 from maskkv.models.transformer import LOGIT_ROWS
 
 _STRONGEST = 1e30
@@ -47,7 +47,7 @@ class Sampler:
     """Choose the tokens of one sequence, step by step, from proposals for the masks that may be committed.
 
     Random numbers come from the sampler's own generator on `device`, so a sequence does not depend on those that run
-    beside it. What it is given to choose from is on the host.
+    beside it. What it is given to choose from is on the host. `shares` is for a response that leaves it to the model.
     """
 
     def __init__(
@@ -57,13 +57,15 @@ class Sampler:
         mask_id: int,
         eos_ids: tuple[int, ...],
         device: torch.device | str = "cpu",
+        shares: Shares = "largest_first",
     ) -> None:
         self._generation = generation
         banned = [mask_id, *eos_ids[:1]] if generation.logits_eos_inf else [mask_id]
         self._banned = torch.tensor(banned, device=device)
         self._eos_ids = eos_ids
         self._generator = torch.Generator(device).manual_seed(generation.seed)
-        self._block_steps = generation.num_steps // generation.num_blocks
+        self._share = rounded_count if (generation.shares or shares) == "rounded" else llada_count
+        self._block_steps = generation.block_steps
         self._rates = dream_rates(self._block_steps, generation.eps)
         self._block = -1
         self._block_masks = 0
@@ -126,7 +128,7 @@ class Sampler:
         if generation.factor is not None:
             return factor_count(ranked, generation.factor)
         if generation.alg is None:
-            return llada_count(self._block_masks, self._block_steps, step)
+            return self._share(self._block_masks, self._block_steps, step)
         if generation.alg == "origin":
             # The score of a position is minus a uniform number: it is transferred with probability `rate`.
             return int((-ranked < self._rates[step].item()).sum())
@@ -169,6 +171,18 @@ def _propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ voca
 def llada_count(masks: int, steps: int, step: int) -> int:
     """Spread a block's `masks` over its `steps`, the larger shares first, and return the share of `step`."""
     return masks // steps + (step < masks % steps)
+
+
+def rounded_count(masks: int, steps: int, step: int) -> int:
+    """Let each of a block's `steps` take the masks left over the steps left, and return the share of number `step`.
+
+    Halves are rounded to even, and steps that would take nothing are not counted (A2D's sampler, arXiv 2602.22661).
+    """
+    shares = []
+    for left in range(steps, 0, -1):
+        shares.append(round(masks / left))
+        masks -= shares[-1]
+    return [share for share in shares if share][step]
 
 
 def dream_rates(steps: int, eps: float) -> Float[Tensor, " steps"]:

@@ -59,7 +59,9 @@ class RunningSequence:
         self.config = config
         self.extent = Extent(len(prompt), config.logit_shift, generation.gen_length, generation.block_length)
         self.canvas = Canvas(prompt, generation.gen_length, config.mask_id)
-        self.sampler = Sampler(generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device)
+        self.sampler = Sampler(
+            generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device, shares=config.shares
+        )
         self.branches: tuple[Branch, ...] = ()
         self.live_rotation: Rotation | None = None
         """Of the live rows, once they have run."""

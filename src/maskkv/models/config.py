@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from maskkv.generation import Shares
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -38,3 +40,7 @@ class ModelConfig:
     """The head is the embedding itself, whether or not the file repeats it."""
     qk_norm: bool = False
     """Each head of the queries and of the keys is normalised before it is rotated (Qwen3)."""
+    shares: Shares = "largest_first"
+    """How the masks of a block are shared out over its steps where a response does not say it."""
+    thinking: bool | None = None
+    """What the chat template is told as `enable_thinking`; None: nothing."""
