@@ -78,8 +78,13 @@ class _Marks:
 class ChatTemplate:
     """A checkpoint's Jinja program, which writes conversations."""
 
-    def __init__(self, source: str, special: Sequence[str], named_tokens: Mapping[str, str]) -> None:
-        """Take over the program, the tokenizer's special tokens, and what the program may call some of them."""
+    def __init__(
+        self, source: str, special: Sequence[str], named_tokens: Mapping[str, str], thinking: bool | None = None
+    ) -> None:
+        """Take over the program, the tokenizer's special tokens, and what the program may call some of them.
+
+        `thinking` is told as `enable_thinking`; None: the program is left to its default.
+        """
         if any(_RESERVED.search(token) for token in special):
             raise CheckpointError("a special token holds a code point that Unicode reserves (U+FDD0 to U+FDE0)")
         self.source = source
@@ -89,6 +94,7 @@ class ChatTemplate:
         self._spelled = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._marked = re.compile("|".join(token.translate(self._marks.of) for token in longest_first) or "(?!)")
         self._named_tokens = dict(named_tokens)
+        self._told = {} if thinking is None else {"enable_thinking": thinking}
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
         """Write a conversation; in it only the special tokens that the template wrote are spelled, others are hidden.
@@ -144,7 +150,7 @@ class ChatTemplate:
     def _rendered(self, source: str, messages: Sequence[Message], named: Mapping[str, str], continue_last: bool) -> str:
         last = {"add_generation_prompt": not continue_last, "continue_final_message": continue_last}
         try:
-            return renderer().render(source, messages, **last, **named)
+            return renderer().render(source, messages, **last, **self._told, **named)
         except InputError as error:
             said = str(error).translate(self._marks.letters)
             raise type(error)(said.encode("utf-8", "replace").decode()) from None

@@ -39,9 +39,13 @@ class Text:
     """Encode prompts and conversations, decode responses."""
 
     def __init__(
-        self, tokenizer: Tokenizer, template: str | None = None, named_tokens: Mapping[str, str] | None = None
+        self,
+        tokenizer: Tokenizer,
+        template: str | None = None,
+        named_tokens: Mapping[str, str] | None = None,
+        thinking: bool | None = None,
     ) -> None:
-        """Take over the tokenizer; `named_tokens` (`bos_token`, ...) are what the template may refer to."""
+        """Take over the tokenizer; `named_tokens` (`bos_token`, ...) and `thinking` are what the template is told."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
@@ -50,20 +54,21 @@ class Text:
         self._special = {
             token.content: (number, token) for number, token in added.items() if token.special and token.content
         }
-        self._template = None if template is None else ChatTemplate(template, list(self._special), named_tokens or {})
+        special, named = list(self._special), named_tokens or {}
+        self._template = None if template is None else ChatTemplate(template, special, named, thinking)
         # The longest first, as the tokenizer matches them. Without groups: with one for each, all of them are tried
         # at every character.
         longest_first = sorted(self._special, key=len, reverse=True)
         self._token = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     @classmethod
-    def load(cls, folder: Path) -> Text:
+    def load(cls, folder: Path, thinking: bool | None = None) -> Text:
         """Read the tokenizer and the chat template of a model folder.
 
         Raises:
             CheckpointError: the folder has no tokenizer, or a broken one.
         """
-        return cls(*tokenizer_files.read(folder))
+        return cls(*tokenizer_files.read(folder), thinking)
 
     @property
     def has_chat_template(self) -> bool:
