@@ -21,6 +21,7 @@ from maskkv.models.config import ModelConfig
 from maskkv.models.step_cache import StepCache
 from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
+from tests.reference_sampler import shared_out
 
 LLADA = ModelConfig(
     family="llada",
@@ -57,7 +58,8 @@ DREAM = replace(
 )
 QWEN3 = replace(LLADA, num_layers=2, num_kv_heads=2, head_dim=12, rope_dtype="model", qk_norm=True)
 """What families made of Qwen3 have: norms of queries and keys, and heads that do not add up to the stream's width."""
-CONFIGS = {"llada": LLADA, "dream": DREAM}
+A2D = replace(QWEN3, family="a2d_qwen3", norm_eps=1e-6, shares="rounded", thinking=False)
+CONFIGS = {"llada": LLADA, "dream": DREAM, "a2d_qwen3": A2D}
 
 Pairs = tuple[Tensor, Tensor]
 """The keys and values of one KV head, a row each."""
@@ -418,8 +420,8 @@ def slow_run(
         importance = slow.run(canvas)[1]
     prompts = [list(prompt), [config.mask_id] * P][: 2 if generation.cfg_scale else 1]
     branches = [SlowBranch(slow, P, generation, eviction, importance) for _ in prompts]
-    per_block = generation.num_steps // generation.num_blocks
     steps: list[SlowStep] = []
+    current, shares = -1, [0]
     while masked:
         block = (min(masked) - P) // generation.block_length
         stop = P + (block + 1) * generation.block_length
@@ -437,9 +439,9 @@ def slow_run(
         for row, own in zip(candidates, guided, strict=True):
             own[config.mask_id] = -math.inf
             proposals.append((-float(own.softmax(0).max()), row, int(own.argmax())))
-        done_before = len(steps) - block * per_block
-        n = generation.block_length // per_block + (done_before < generation.block_length % per_block)
-        chosen = sorted(sorted(proposals)[:n], key=lambda proposal: proposal[1])
+        if block != current:
+            current, shares = block, shared_out(len(candidates), generation, config.shares)
+        chosen = sorted(sorted(proposals)[: shares.pop(0)], key=lambda proposal: proposal[1])
         for _, row, token in chosen:
             canvas[row] = token
             masked.discard(row)

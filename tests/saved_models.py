@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 LLADA_8B: dict[str, Any] = {
     "model_type": "llada",
@@ -88,6 +95,32 @@ ILLADA_8B: dict[str, Any] = {
     "tie_word_embeddings": True,
     "vocab_size": 155136,
 }
+A2D_QWEN3: dict[str, Any] = {
+    "model_type": "a2d-qwen3",
+    "architectures": ["A2DQwen3LMHeadModel"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "dtype": "bfloat16",
+    "eos_token_id": 151645,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "layer_types": ["full_attention"] * 28,
+    "max_position_embeddings": 40960,
+    "max_window_layers": 28,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000,
+    "sliding_window": None,
+    "tie_word_embeddings": True,
+    "use_sliding_window": False,
+    "vocab_size": 151936,
+}
+"""Names no mask token: that is left to the tokenizer."""
 
 _IDS = {"mask_token_id": 63, "eos_token_id": 2, "pad_token_id": 2}
 _LLAMA_SHAPE = {
@@ -111,7 +144,8 @@ LLADA = LLADA_8B | _IDS | {
 }  # fmt: skip
 DREAM = DREAM_7B | _IDS | _LLAMA_SHAPE
 ILLADA = ILLADA_8B | _IDS | _LLAMA_SHAPE
-TINY = {"llada": LLADA, "dream": DREAM, "illada": ILLADA}
+A2D = A2D_QWEN3 | _IDS | _LLAMA_SHAPE | {"head_dim": 12, "layer_types": ["full_attention"] * 2}
+TINY = {"llada": LLADA, "dream": DREAM, "illada": ILLADA, "a2d_qwen3": A2D}
 
 _LLADA_NAMES = (
     (r"model\.embed_tokens", "model.transformer.wte"),
@@ -128,7 +162,9 @@ _LLADA_NAMES = (
 )
 
 
-def reference(family: str, kv_heads: int = 2, scale: float = 0.15, seed: int = 0, layers: int = 2) -> Any:
+def reference(
+    family: str, kv_heads: int = 2, scale: float = 0.15, seed: int = 0, layers: int = 2, tied: bool | None = None
+) -> Any:
     """Make the tiny model of `transformers` that a family equals once attention looks both ways."""
     shape = {key: value for key, value in _LLAMA_SHAPE.items() if key != "rope_theta"} | {
         "num_key_value_heads": kv_heads,
@@ -137,13 +173,15 @@ def reference(family: str, kv_heads: int = 2, scale: float = 0.15, seed: int = 0
     options = {
         "rms_norm_eps": TINY[family]["rms_norm_eps"],
         "rope_parameters": {"rope_type": "default", "rope_theta": _LLAMA_SHAPE["rope_theta"]},
-        "tie_word_embeddings": bool(TINY[family].get("tie_word_embeddings")),
+        "tie_word_embeddings": bool(TINY[family].get("tie_word_embeddings")) if tied is None else tied,
     }
-    made: Any = (
-        Qwen2ForCausalLM(Qwen2Config(**shape, **options))
-        if family == "dream"
-        else LlamaForCausalLM(LlamaConfig(**shape, **options))
-    )
+    made: Any
+    if family == "a2d_qwen3":
+        made = Qwen3ForCausalLM(Qwen3Config(**shape, **options, head_dim=TINY[family]["head_dim"]))
+    elif family == "dream":
+        made = Qwen2ForCausalLM(Qwen2Config(**shape, **options))
+    else:
+        made = LlamaForCausalLM(LlamaConfig(**shape, **options))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
@@ -162,10 +200,10 @@ def both_ways(model: Any, tokens: Tensor, positions: Tensor | None = None) -> Te
     return logits[0]
 
 
-def published(family: str, model: Any) -> dict[str, Tensor]:
+def published(family: str, model: Any, tied: bool | None = None) -> dict[str, Tensor]:
     """Return a model's tensors under the names that the family's published files have."""
     tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
-    if family == "illada":
+    if TINY[family].get("tie_word_embeddings") if tied is None else tied:
         tensors.pop("lm_head.weight")
     if family != "llada":
         return tensors

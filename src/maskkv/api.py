@@ -15,7 +15,7 @@ from torch import Tensor
 from maskkv import memory, mini, mixing
 from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
-from maskkv.checkpoints import profiles, tokenizer_files, weights
+from maskkv.checkpoints import configs, profiles, tokenizer_files, weights
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
 from maskkv.decoding.sequence import RunningSequence
@@ -286,7 +286,7 @@ def load_model(
     check_budget(budget)  # before gigabytes are read
     mixing.mix(resolved, evicted=evicted)
     folder = weights.resolve(mini.folder() if loading.model is None else loading.model)
-    text = Text.load(folder) if tokenizer_files.present(folder) else None
+    text = Text.load(folder, configs.read(folder).thinking) if tokenizer_files.present(folder) else None
     model = weights.load(folder, device=loading.device, dtype=loading.dtype)
     # A profile belongs to the weights as they are in the files.
     profile = profiles.find(loading.profile, model)

@@ -15,7 +15,7 @@ from maskkv.bench.options import BenchOptions
 from maskkv.bench.report import summary
 from maskkv.bench.shapes import SHAPES, parameter_count, random_model, random_tokens, shape
 from maskkv.cache import NoCache
-from maskkv.checkpoints import weights
+from maskkv.checkpoints import configs
 from maskkv.cli import main
 from maskkv.errors import InputError
 from maskkv.generation import Generation
@@ -133,7 +133,7 @@ def test_a_checkpoint_has_to_fit_in_the_dtype_that_it_is_loaded_in(
     folder = write(tmp_path, LLADA, narrow)
     monkeypatch.setattr("maskkv.checkpoints.precision.multiplies", lambda device, dtype: native)
     work = Workload(96, Generation(gen_length=8), policies.named("none"))
-    peak = Shape(weights.read_config(folder), itemsize).peak(work)
+    peak = Shape(configs.read(folder), itemsize).peak(work)
     arguments = ["--model", str(folder), "--device", "cpu", "--policy", "none", *TINY[2:]]
     monkeypatch.setattr("maskkv.memory.available", lambda device: peak - 1)
     assert bench(*arguments) == 2
@@ -215,7 +215,7 @@ def test_random_weights_are_seeded_and_keep_activations_finite() -> None:
 
 def test_shapes_hold_together() -> None:
     for config in SHAPES.values():
-        assert config.num_heads * config.head_dim == config.hidden_size
+        assert config.qk_norm or config.num_heads * config.head_dim == config.hidden_size
         assert config.num_heads % config.num_kv_heads == 0
         assert max(config.mask_id, *config.eos_ids) < config.vocab_size
     with torch.device("meta"):

@@ -43,7 +43,7 @@ def test_an_evicting_policy_holds_less_than_a_full_cache(run):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--shape", "big"), "unknown shape 'big': expected one of llada-8b, dream-7b, mid, mini, tiny"),
+        (("--shape", "big"), "unknown shape 'big': expected one of llada-8b, dream-7b, qwen3-0.6b, mid, mini, tiny"),
         (("--shape", "mid", "--model", "x"), "give one of them"),
         (("--memory", "24XB"), "expected a size like 24GB or 22GiB"),
         (("--memory", "0"), "expected at least one byte"),

@@ -7,12 +7,14 @@ import pytest
 import torch
 import transformers.models.llama.modeling_llama as llama
 import transformers.models.qwen2.modeling_qwen2 as qwen2
+import transformers.models.qwen3.modeling_qwen3 as qwen3
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.saved_models import DREAM_7B, ILLADA_8B, LLADA_8B, TINY, both_ways, published, reference, write
+from tests.saved_models import A2D_QWEN3, DREAM_7B, ILLADA_8B, LLADA_8B, TINY, both_ways, published, reference, write
 from torch import Tensor
-from transformers import LlamaConfig, Qwen2Config
+from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
+from maskkv.bench.shapes import SHAPES
 from maskkv.cache import NoCache
 from maskkv.checkpoints import weights
 from maskkv.errors import CheckpointError
@@ -20,6 +22,7 @@ from maskkv.models import families
 from maskkv.models.transformer import Transformer
 
 FAMILIES = sorted(TINY)
+A2D = A2D_QWEN3 | {"mask_token_id": 151669}
 TOKENS = torch.randint(0, 64, (37,), generator=torch.Generator().manual_seed(5))
 
 
@@ -58,7 +61,12 @@ def test_the_published_configs_are_read() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "tensors", "parameters"),
-    [(LLADA_8B, 291, 8_015_581_184), (DREAM_7B, 339, 7_615_616_512), (ILLADA_8B, 291, 7_615_025_152 + 155136 * 4096)],
+    [
+        (LLADA_8B, 291, 8_015_581_184),
+        (DREAM_7B, 339, 7_615_616_512),
+        (ILLADA_8B, 291, 7_615_025_152 + 155136 * 4096),
+        (A2D, 311, 596_049_920 + 151936 * 1024),
+    ],
 )
 def test_the_published_shapes_give_the_published_counts(raw: dict[str, Any], tensors: int, parameters: int) -> None:
     config = families.read_config(raw)
@@ -68,6 +76,33 @@ def test_the_published_shapes_give_the_published_counts(raw: dict[str, Any], ten
     names = families.weight_names(config)
     assert names.keys() == state.keys()
     assert len(set(names.values())) == tensors
+
+
+def test_the_published_a2d_config_is_read() -> None:
+    config = families.read_config(A2D)
+    assert (config.hidden_size, config.num_heads, config.num_kv_heads, config.head_dim) == (1024, 16, 8, 128)
+    assert (config.norm_eps, config.rope_theta, config.rope_dtype, config.logit_shift) == (1e-6, 1e6, "model", 0)
+    assert (config.mask_id, config.eos_ids, config.pad_id) == (151669, (151645, 151643), 151643)
+    assert (config.tied_head, config.qk_norm, config.shares, config.thinking) == (True, True, "rounded", False)
+    assert config.trained_length == 32768
+    assert families.read_config(A2D | {"max_position_embeddings": 8192}).trained_length == 8192
+    assert config == SHAPES["qwen3-0.6b"]
+
+
+@pytest.mark.parametrize(
+    ("eos", "vocab", "ends"),
+    [
+        (151643, 151936, (151643, 151645)),
+        ([151645, 151643], 151936, (151645, 151643)),
+        (7, 151936, (7,)),
+        (151645, 152000, (151645,)),
+    ],
+)
+def test_both_of_qwen3_s_end_tokens_end_a_response(eos: object, vocab: int, ends: tuple[int, ...]) -> None:
+    config = families.read_config(A2D | {"eos_token_id": eos, "vocab_size": vocab})
+    assert config.eos_ids == ends
+    assert config.pad_id == (151643 if vocab == 151936 else ends[0])
+    assert families.read_config(A2D | {"pad_token_id": 5}).pad_id == 5
 
 
 def test_ids_come_from_the_config_and_not_from_the_family() -> None:
@@ -105,6 +140,7 @@ def rotate_wide(monkeypatch: pytest.MonkeyPatch, model: Any) -> None:
     monkeypatch.setattr(model.model.rotary_emb, "forward", lambda x, position_ids: angles(x.float(), position_ids))
     monkeypatch.setattr(llama, "apply_rotary_pos_emb", wide)
     monkeypatch.setattr(qwen2, "apply_rotary_pos_emb", wide)
+    monkeypatch.setattr(qwen3, "apply_rotary_pos_emb", wide)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -161,7 +197,7 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("dream", "rope_theta", 10**400, "...; supported: a finite number > 0"),
         ("llada", "rms_norm_eps", float("inf"), "rms_norm_eps is inf; supported: a finite number > 0"),
         ("llada", "eos_token_id", [1] * 10**6, "eos_token_id lists 1000000 token ids; supported: at most 100"),
-        ("llada", "model_type", "x" * 10**6, "...; supported: 'Dream'"),
+        ("llada", "model_type", "x" * 10**6, "...; supported: 'a2d-qwen3', 'Dream'"),
         ("dream", "layer_types", ["full_attention", "sliding_attention"], "supported: 'full_attention' for every"),
         ("illada", "layer_types", "full_attention", "supported: 'full_attention' for every"),
         ("llada", "d_model", "32", "d_model is '32'; supported: a whole number >= 1"),
@@ -184,8 +220,22 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("illada", "quantization_config", {"bits": 4}, "quantization_config is {'bits': 4}; supported: null"),
         ("illada", "layer_norm_eps", 1e-5, "layer_norm_eps is 1e-05; supported: null"),
         ("illada", "mask_token_id", None, "mask_token_id is null"),
-        ("dream", "model_type", "lladamoe", "'lladamoe'; supported: 'Dream', 'illada', 'iLLaDA', 'llada'"),
-        ("dream", "model_type", ["Dream"], "model_type is ['Dream']; supported: 'Dream'"),
+        ("dream", "model_type", "mystery", "'mystery'; supported: 'a2d-qwen3', 'Dream', 'illada', 'iLLaDA', 'llada'"),
+        ("dream", "model_type", ["Dream"], "model_type is ['Dream']; supported: 'a2d-qwen3'"),
+        ("a2d_qwen3", "attention_bias", True, "attention_bias is true; supported: false"),
+        ("a2d_qwen3", "use_sliding_window", True, "use_sliding_window is true; supported: false"),
+        ("a2d_qwen3", "layer_types", ["sliding_attention"] * 2, "supported: 'full_attention' for every"),
+        ("a2d_qwen3", "hidden_act", "gelu", "hidden_act is 'gelu'; supported: 'silu'"),
+        ("a2d_qwen3", "quantization_config", {"bits": 4}, "quantization_config is {'bits': 4}; supported: null"),
+        ("a2d_qwen3", "rope_scaling", {"type": "yarn", "factor": 4.0}, "rope_scaling is {'type': 'yarn',"),
+        ("a2d_qwen3", "head_dim", 13, "head_dim is 13; supported: an even number, since halves of it are rotated"),
+        ("a2d_qwen3", "head_dim", None, "head_dim is null; supported: a whole number >= 1"),
+        ("a2d_qwen3", "num_key_value_heads", 3, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
+        ("a2d_qwen3", "tie_word_embeddings", None, "tie_word_embeddings is null; supported: true or false"),
+        ("a2d_qwen3", "mask_token_id", None, "there is no mask_token_id, and no tokenizer with <|mask|> beside it"),
+        ("a2d_qwen3", "mask_token_id", 64, "mask_token_id is 64; supported: a token id in 0..63"),
+        ("a2d_qwen3", "eos_token_id", 64, "eos_token_id is 64; supported: a token id in 0..63"),
+        ("a2d_qwen3", "pad_token_id", 64, "pad_token_id is 64; supported: a token id in 0..63"),
     ],
 )  # fmt: skip
 def test_what_is_not_computed_is_refused(family: str, field: str, value: object, said: str) -> None:
@@ -246,7 +296,10 @@ def test_a_part_of_each_head_is_not_rotated_alone(family: str) -> None:
         families.read_config(TINY[family] | {"partial_rotary_factor": 0.5})
 
 
-@pytest.mark.parametrize(("family", "kind"), [("dream", Qwen2Config), ("illada", LlamaConfig)])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [("dream", Qwen2Config), ("illada", LlamaConfig), ("a2d_qwen3", Qwen3Config)],
+)
 def test_a_config_that_transformers_saved_means_what_it_meant(family: str, kind: Any, tmp_path: Path) -> None:
     theirs = {**TINY[family]}
     kind(**theirs).save_pretrained(tmp_path)
@@ -269,7 +322,9 @@ def test_no_field_that_matters_has_a_default(family: str) -> None:
     else:
         shape |= {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"}
         shape |= {"intermediate_size", "max_position_embeddings", "hidden_act"}
-        shape |= {"tie_word_embeddings"} if family == "illada" else set()
+        shape |= {"tie_word_embeddings"} if family != "dream" else set()
+        if family == "a2d_qwen3":
+            shape = (shape | {"head_dim"}) - {"pad_token_id"}  # published configs name no padding
     assert needed == shape
 
 

@@ -66,6 +66,28 @@ SHAPES = {
         eos_ids=(151_643, 151_645),
         pad_id=151_643,
     ),
+    "qwen3-0.6b": replace(
+        _MID,
+        family="a2d_qwen3",
+        hidden_size=1024,
+        num_layers=28,
+        num_heads=16,
+        num_kv_heads=8,
+        head_dim=128,
+        mlp_size=3072,
+        vocab_size=151_936,
+        rope_theta=1e6,
+        norm_eps=1e-6,
+        rope_dtype="model",
+        trained_length=32_768,
+        mask_id=151_669,
+        eos_ids=(151_645, 151_643),
+        pad_id=151_643,
+        tied_head=True,
+        qk_norm=True,
+        shares="rounded",
+        thinking=False,
+    ),
     "mid": _MID,
     "mini": replace(
         _MID,
@@ -94,7 +116,7 @@ SHAPES = {
         pad_id=62,
     ),
 }
-"""Two published models, and three of LLaDA's kind: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM,
+"""Three published models, and three of LLaDA's kind: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM,
 `tiny` is for trying things out."""
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import huggingface_hub
 import torch
 
-from maskkv.checkpoints import precision, shards
+from maskkv.checkpoints import configs, precision, shards
 from maskkv.checkpoints.layout import Layout
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
-from maskkv.models.fields import Raw, read_json
+from maskkv.models.fields import Raw
 from maskkv.models.transformer import Transformer
 from maskkv.ops.linear import is_plain
 from maskkv.printable import brief
@@ -77,13 +77,14 @@ def _local(source: str | Path) -> Path:
     return path
 
 
-def _from_hub(repo: str, config_only: bool = False) -> Path:
+def _from_hub(repo: str, file: str | None = None) -> Path:
+    """Return the hub cache's folder of a checkpoint, with all of it or (given) one file fetched if need be."""
     # Its errors bring an HTTP client along, which a local folder does without.
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     def fetch(local_files_only: bool) -> Path:
-        if config_only:
-            return Path(huggingface_hub.hf_hub_download(repo, "config.json", local_files_only=local_files_only)).parent
+        if file is not None:
+            return Path(huggingface_hub.hf_hub_download(repo, file, local_files_only=local_files_only)).parent
         return _snapshot(repo, local_files_only)
 
     try:
@@ -104,26 +105,16 @@ def _snapshot(repo: str, local_files_only: bool) -> Path:
     return Path(huggingface_hub.snapshot_download(repo, allow_patterns=allowed, local_files_only=local_files_only))
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """Read a folder's `config.json`, of whichever family it is."""
-    raw = read_json(folder / "config.json")
-    if raw is None:
-        raise CheckpointError(f"{folder} has no config.json; a checkpoint needs one beside its safetensors")
-    try:
-        return families.read_config(raw)
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder}: {error}") from None
-
-
 def config_of(source: str | Path) -> ModelConfig:
-    """Read the config of a folder or a hub id; of the latter nothing else is fetched.
+    """Read the config of a folder or a hub id; of the latter no weights are fetched.
 
     Raises:
         CheckpointError: there is none, or it is not one of a supported family.
     """
     if not str(source) or _local(source).exists():
-        return read_config(resolve(source))
-    return read_config(_from_hub(str(source), config_only=True))
+        return configs.read(resolve(source))
+    folder = _from_hub(str(source), "config.json")
+    return configs.read(_from_hub(str(source), "tokenizer.json") if configs.needs_tokenizer(folder) else folder)
 
 
 def load(source: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Transformer:
@@ -139,7 +130,7 @@ def load(source: str | Path, device: str | torch.device = "auto", dtype: str | t
     """
     place, kind = device_of(device), _dtype(dtype)
     folder = resolve(source)
-    config = read_config(folder)
+    config = configs.read(folder)
     model = _empty(config)
     layout = Layout.of(model)
     with _opened(folder, layout, place) as holders:

@@ -28,7 +28,9 @@ class ShapeFlags:
     """Say which model is meant; only its `config.json` is read."""
 
     model: Annotated[str | None, typer.Option(metavar="ID", help="Hub id or local folder.")] = None
-    shape: Annotated[str | None, typer.Option(help="Instead of a model: llada-8b, dream-7b, mid, mini or tiny.")] = None
+    shape: Annotated[
+        str | None, typer.Option(help="Instead of a model: llada-8b, dream-7b, qwen3-0.6b, mid, mini or tiny.")
+    ] = None
     dtype: Annotated[
         str,
         typer.Option(
@@ -51,7 +53,7 @@ class ShapeFlags:
         """Return the model's name and what decides its memory; default: the bundled dLLM."""
         from maskkv import mini
         from maskkv.bench.shapes import shape
-        from maskkv.checkpoints import weights
+        from maskkv.checkpoints import configs, weights
         from maskkv.checks import check_kv_dtype
         from maskkv.plan import Shape
 
@@ -65,7 +67,7 @@ class ShapeFlags:
             return self.shape, Shape(shape(self.shape), itemsize)
         if self.model is not None:
             return self.model, Shape(weights.config_of(self.model), itemsize)
-        return "bundled", Shape(weights.read_config(mini.folder()), itemsize)
+        return "bundled", Shape(configs.read(mini.folder()), itemsize)
 
 
 @flagged

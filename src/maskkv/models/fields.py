@@ -59,6 +59,14 @@ def count(raw: Raw, name: str, most: int = MOST_ROWS) -> int:
     return value
 
 
+def even(raw: Raw, name: str) -> int:
+    """Return an even number of at least two."""
+    value = count(raw, name)
+    if value % 2:
+        raise CheckpointError(_wrong(name, value, "an even number, since halves of it are rotated"))
+    return value
+
+
 def positions(raw: Raw, name: str) -> int:
     """Return a number of positions, of which nothing is as large as they are many."""
     return count(raw, name, _MOST_POSITIONS)
@@ -104,6 +112,18 @@ def token(raw: Raw, name: str, vocab_size: int) -> int:
     if len(found) != 1:
         raise CheckpointError(_wrong(name, raw[name], "one token id"))
     return found[0]
+
+
+def mask(raw: Raw, vocab_size: int, named: str) -> int:
+    """Return the mask token's id, of which configs as they are published leave it to the tokenizer what it is.
+
+    Where that did not tell either, what is missing is said with the token's name there.
+    """
+    if not given(raw, "mask_token_id"):
+        raise CheckpointError(
+            f"config.json: there is no mask_token_id, and no tokenizer with {named} beside it; supported: either"
+        )
+    return token(raw, "mask_token_id", vocab_size)
 
 
 def given(raw: Raw, name: str) -> bool:
@@ -179,6 +199,12 @@ def require_heads(hidden_size: int, num_heads: int, num_kv_heads: int, names: tu
         raise CheckpointError(
             f"config.json: {hidden} {hidden_size} does not split into {num_heads} heads of even size ({heads})"
         )
+    require_groups(num_heads, num_kv_heads, (heads, kv_heads))
+
+
+def require_groups(num_heads: int, num_kv_heads: int, names: tuple[str, str]) -> None:
+    """Refuse query heads that do not divide evenly among the KV heads."""
+    heads, kv_heads = names
     if num_heads % num_kv_heads:
         raise CheckpointError(
             f"config.json: {heads} {num_heads} is not a multiple of {kv_heads} {num_kv_heads}: no even groups"

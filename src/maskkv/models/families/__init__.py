@@ -7,6 +7,7 @@ import pkgutil
 from typing import Protocol, runtime_checkable
 
 from maskkv.errors import CheckpointError
+from maskkv.models import fields
 from maskkv.models.config import ModelConfig
 from maskkv.models.fields import Raw
 from maskkv.models.published import Names
@@ -20,8 +21,11 @@ class Family(Protocol):
     MODEL_TYPES: tuple[str, ...]
     """The values of `model_type` by which a `config.json` belongs to the family."""
 
+    MASK_TOKEN: str | None
+    """What tokenizers call the mask token, in families whose published configs do not say its id; else None."""
+
     def read_config(self, raw: Raw) -> ModelConfig:
-        """Read the family's `config.json`."""
+        """Read the family's `config.json`; one that names no mask token is given its id as `mask_token_id`."""
         ...
 
     def weight_names(self, config: ModelConfig) -> Names:
@@ -46,10 +50,23 @@ def read_config(raw: Raw) -> ModelConfig:
     Raises:
         CheckpointError: No family has that type, or its family refuses the config.
     """
+    return _of(raw).read_config(raw)
+
+
+def mask_token(raw: Raw) -> str | None:
+    """Return what the tokenizer calls the mask token where a `config.json` leaves its id to that, and else None.
+
+    Raises:
+        CheckpointError: No family has the config's type.
+    """
+    return None if fields.given(raw, "mask_token_id") else _of(raw).MASK_TOKEN
+
+
+def _of(raw: Raw) -> Family:
     found = [named(name) for name in names()]
     for family in found:
         if raw.get("model_type") in family.MODEL_TYPES:
-            return family.read_config(raw)
+            return family
     supported = ", ".join(repr(kind) for family in found for kind in family.MODEL_TYPES)
     raise CheckpointError(f"config.json: model_type is {brief(repr(raw.get('model_type')))}; supported: {supported}")
 

@@ -11,6 +11,7 @@ from maskkv.models.fields import Raw
 from maskkv.models.published import like_llama
 
 MODEL_TYPES: tuple[str, ...] = ("Dream",)
+MASK_TOKEN = None
 
 TRAINED_LENGTH = 2048
 """What the model was trained at; the config's `max_position_embeddings` is inherited from Qwen2.5."""

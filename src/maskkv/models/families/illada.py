@@ -12,6 +12,7 @@ from maskkv.models.fields import Raw
 from maskkv.models.published import like_llama
 
 MODEL_TYPES: tuple[str, ...] = ("illada", "iLLaDA")
+MASK_TOKEN = None
 
 _MASK, _VOCAB = 5, 155136
 """The published tokenizer's `<[MASK]>`, for configs with the published vocabulary and no `mask_token_id`."""

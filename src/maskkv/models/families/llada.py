@@ -12,6 +12,7 @@ from maskkv.models.fields import Raw
 from maskkv.models.published import spread
 
 MODEL_TYPES: tuple[str, ...] = ("llada",)
+MASK_TOKEN = None
 
 _EOS, _EOT, _VOCAB = 126081, 126348, 126464
 """The published tokenizer's `<|endoftext|>` and `<|eot_id|>`; the config does not name the second."""
