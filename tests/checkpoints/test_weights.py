@@ -329,7 +329,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
     assert "holds a JSON list; supported: an object" in refusal(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    assert "model_type is 'llama'; supported: 'Dream', 'illada'" in refusal(tmp_path)
+    assert "model_type is 'llama'; supported: 'a2d-qwen3', 'Dream', 'illada'" in refusal(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(LLADA))
     assert f"has neither {WEIGHTS} nor {INDEX}" in refusal(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"never read")

@@ -136,7 +136,7 @@ def test_every_setting_has_a_flag_that_arrives(refused, tiny, monkeypatch):
               "response_interval": 3, "transfer_ratio": 0.5, "stop_at_eos": False, "cfg_scale": 1.5,
               "logits_eos_inf": True}  # fmt: skip
     sets = [
-        common | {"remasking": "random", "confidence_eos_eot_inf": True},
+        common | {"remasking": "random", "confidence_eos_eot_inf": True, "shares": "rounded"},
         common | {"alg": "entropy", "alg_temp": 0.1, "eps": 0.01, "top_p": 0.9, "top_k": 5},
         {"threshold": 0.9, "min_confidence": 0.6},
         {"factor": 0.5, "one_pass": True},

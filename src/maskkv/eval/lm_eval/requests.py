@@ -20,6 +20,7 @@ from maskkv.renamed import RENAMED, SETTINGS, under_new_names
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """The names by which tasks give the length of an answer; the first one given counts."""
+_LATER = ("shares",)
 _FIELDS = tuple(field.name for field in fields(Generation) if field.name != "gen_length")
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
@@ -52,13 +53,18 @@ def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> 
     decides = [
         [fingerprint, str(llm.model.dtype), llm.kv_dtype, llm.rope_scale, importance],
         [repr(llm.policy_for()), llm.budget, timed],
-        [asdict(request.asked.generation), request.asked.until],
+        [_as_first_written(request.asked.generation), request.asked.until],
         request.prompt,
     ]
     spelled = json.dumps(decides)
     for before, now in RENAMED.items():  # keys from before a name changed stay valid
         spelled = spelled.replace(now, before)
     return hashlib.sha256(spelled.encode()).hexdigest()
+
+
+def _as_first_written(generation: Generation) -> Record:
+    """Leave settings out that came later and say nothing: keys from before they existed stay valid."""
+    return {name: value for name, value in asdict(generation).items() if name not in _LATER or value is not None}
 
 
 def to_line(key: str, answer: UnscoredAnswer) -> Record:
