@@ -7,8 +7,6 @@ one of the two is masked too, so that prompt positions learn to look things up a
 some rows are plain text with a share of the tokens masked.
 """
 
-import json
-import lzma
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +20,12 @@ from maskkv.reading.compose import KINDS, Asked, Document, Placement, ask, ask_i
 from maskkv.reading.fact import Block, Fact
 from maskkv.reading.several import LEADS
 from maskkv.reading.values import Values
+from maskkv.training import bpe
+from maskkv.training.corpus import Split, read
 from maskkv.training.records import Records
 from maskkv.training.trainer import Batch
 
 CUE = "\n\nAnswer:\n"
-END = "<|endoftext|>"
 EOS, MASK = 0, 1
 # Shares of rows: a conversation, plain text, and (the rest) one question.
 _TALK, _TEXT = 0.72, 0.06
@@ -46,10 +45,8 @@ _REST = 12
 class Paragraphs:
     """Draw runs of paragraphs from a corpus."""
 
-    def __init__(self, path: Path, split: str = "train") -> None:
-        with lzma.open(path, "rt", encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
-        self.texts = [line["text"] for line in lines if line["split"] == split]
+    def __init__(self, path: Path, split: Split = "train") -> None:
+        self.texts = list(read(path, split))
 
     def draw(self, rng: Random) -> Iterator[str]:
         """Yield the paragraphs from a random one on; now and then jump to another."""
@@ -188,7 +185,7 @@ class Rows:
         written = place(document, turns[0].question, placement, rng)
         for number, turn in enumerate(turns):
             if number:
-                written += f"{END}\n\n{rng.choice(LEADS)}{turn.question}"
+                written += f"{bpe.EOS}\n\n{rng.choice(LEADS)}{turn.question}"
             written += CUE
             answers.append((len(written), len(written) + len(turn.answer)))
             written += turn.answer
