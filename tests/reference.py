@@ -17,7 +17,7 @@ from torch import Tensor
 
 from maskkv.eviction.recall import Recall
 from maskkv.generation import Generation
-from maskkv.models.config import ModelConfig
+from maskkv.models.config import Experts, ModelConfig
 from maskkv.models.step_cache import StepCache
 from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
@@ -59,6 +59,15 @@ DREAM = replace(
 QWEN3 = replace(LLADA, num_layers=2, num_kv_heads=2, head_dim=12, rope_dtype="model", qk_norm=True)
 """What families made of Qwen3 have: norms of queries and keys, and heads that do not add up to the stream's width."""
 A2D = replace(QWEN3, family="a2d_qwen3", norm_eps=1e-6, shares="rounded", thinking=False)
+MOE = replace(
+    QWEN3,
+    num_layers=3,
+    family="llada_moe",
+    clip_qkv=1.5,
+    rotary_dim=8,
+    experts=Experts(layers=(0, 2), count=6, chosen=2, size=20, shared_size=12, bias=True),
+)
+"""A mixture of experts with all that LLaDA-MoE's config can ask for, between a dense layer."""
 CONFIGS = {"llada": LLADA, "dream": DREAM, "a2d_qwen3": A2D}
 
 Pairs = tuple[Tensor, Tensor]
@@ -182,13 +191,14 @@ class SlowModel:
         heads = out.view(-1, self.config.head_dim)
         if self.config.qk_norm and kind != "v":
             heads = torch.stack([self.norm(f"layers.{layer}.{kind}_norm", head) for head in heads])
-        return heads
+        limit = math.inf if self.config.clip_qkv is None else self.config.clip_qkv
+        return heads.clamp(-limit, limit)
 
     def rotate(self, heads: Tensor, position: int) -> Tensor:
-        half = self.config.head_dim // 2
+        half = self.config.rotated // 2
         turn = torch.tensor([cmath.exp(1j * position * self.theta ** (-j / half)) for j in range(half)])
-        turned = torch.complex(heads[:, :half], heads[:, half:]) * turn.to(torch.complex128)
-        return torch.cat((turned.real, turned.imag), dim=1)
+        turned = torch.complex(heads[:, :half], heads[:, half : 2 * half]) * turn.to(torch.complex128)
+        return torch.cat((turned.real, turned.imag, heads[:, 2 * half :]), dim=1)
 
     def read(self, queries: Tensor, pairs: list[Pairs]) -> tuple[Tensor, list[Tensor]]:
         """Return what a row reads from each KV head's pairs, and its attention per query head."""
@@ -205,9 +215,18 @@ class SlowModel:
 
     def mlp_output(self, layer: int, h: Tensor) -> Tensor:
         x = self.norm(f"layers.{layer}.mlp_norm", h)
-        gate = self.weights[f"layers.{layer}.mlp.gate_proj.weight"] @ x
-        up = self.weights[f"layers.{layer}.mlp.up_proj.weight"] @ x
-        return self.weights[f"layers.{layer}.mlp.down_proj.weight"] @ (gate * gate.sigmoid() * up)
+        experts, name = self.config.experts, f"layers.{layer}.mlp"
+        if experts is None or layer not in experts.layers:
+            return self.gated(name, x)
+        scores = (self.weights[f"{name}.router.weight"] @ x).exp()
+        given = (scores / scores.sum() + self.weights.get(f"{name}.expert_bias", 0)).tolist()
+        best = sorted(range(experts.count), key=lambda expert: -given[expert])[: experts.chosen]
+        out = sum((given[expert] * self.gated(f"{name}.experts.{expert}", x) for expert in best), torch.zeros_like(x))
+        return out + self.gated(f"{name}.shared", x) if experts.shared_size else out
+
+    def gated(self, name: str, x: Tensor) -> Tensor:
+        gate, up = (self.weights[f"{name}.{each}_proj.weight"] @ x for each in ("gate", "up"))
+        return self.weights[f"{name}.down_proj.weight"] @ (gate * gate.sigmoid() * up)
 
     def logits(self, h: Tensor) -> Tensor:
         return self.weights["head.weight"] @ self.norm("norm", h)

@@ -15,6 +15,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 LLADA_8B: dict[str, Any] = {
@@ -121,6 +123,40 @@ A2D_QWEN3: dict[str, Any] = {
     "vocab_size": 151936,
 }
 """Names no mask token: that is left to the tokenizer."""
+LLADA_MOE_7B: dict[str, Any] = {
+    "model_type": "llada",
+    "architectures": ["LLaDAMoEModelLM"],
+    "attention_bias": False,
+    "clip_qkv": None,
+    "dense_intermediate_size": 8192,
+    "eos_token_id": 156892,
+    "expert_intermediate_size": 1024,
+    "hidden_act": "silu",
+    "hidden_size": 2048,
+    "max_position_embeddings": 8192,
+    "moe_layer_freq": [1] * 16,
+    "moe_router_enable_expert_bias": False,
+    "moe_router_score_function": "softmax",
+    "norm_topk_prob": None,
+    "num_attention_heads": 16,
+    "num_experts": 64,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 16,
+    "num_key_value_heads": 16,
+    "pad_token_id": 156892,
+    "partial_rotary_factor": 1,
+    "qk_layernorm": True,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": None,
+    "rope_theta": 50000,
+    "routed_scaling_factor": 1,
+    "router_num_group": None,
+    "router_topk_group": None,
+    "shared_expert_intermediate_size": None,
+    "tie_word_embeddings": False,
+    "vocab_size": 157184,
+}
+"""Put together from the published code's fields and what others report of its values: the file was not at hand."""
 
 _IDS = {"mask_token_id": 63, "eos_token_id": 2, "pad_token_id": 2}
 _LLAMA_SHAPE = {
@@ -132,6 +168,12 @@ _LLAMA_SHAPE = {
     "vocab_size": 64,
     "rope_theta": 10000.0,
 }
+
+
+def _without(raw: dict[str, Any], field: str) -> dict[str, Any]:
+    return {name: value for name, value in raw.items() if name != field}
+
+
 LLADA = LLADA_8B | _IDS | {
     "d_model": 32,
     "n_layers": 2,
@@ -145,7 +187,17 @@ LLADA = LLADA_8B | _IDS | {
 DREAM = DREAM_7B | _IDS | _LLAMA_SHAPE
 ILLADA = ILLADA_8B | _IDS | _LLAMA_SHAPE
 A2D = A2D_QWEN3 | _IDS | _LLAMA_SHAPE | {"head_dim": 12, "layer_types": ["full_attention"] * 2}
-TINY = {"llada": LLADA, "dream": DREAM, "illada": ILLADA, "a2d_qwen3": A2D}
+LLADA_MOE = _without(LLADA_MOE_7B, "architectures") | _IDS | _without(_LLAMA_SHAPE, "intermediate_size") | {
+    "model_type": "lladamoe",
+    "num_hidden_layers": 2,
+    "moe_layer_freq": [0, 1],
+    "dense_intermediate_size": 48,
+    "expert_intermediate_size": 12,
+    "num_experts": 7,
+    "num_experts_per_tok": 3,
+}  # fmt: skip
+"""The first layer is dense."""
+TINY = {"llada": LLADA, "dream": DREAM, "illada": ILLADA, "a2d_qwen3": A2D, "llada_moe": LLADA_MOE}
 
 _LLADA_NAMES = (
     (r"model\.embed_tokens", "model.transformer.wte"),
@@ -180,6 +232,20 @@ def reference(
         made = Qwen3ForCausalLM(Qwen3Config(**shape, **options, head_dim=TINY[family]["head_dim"]))
     elif family == "dream":
         made = Qwen2ForCausalLM(Qwen2Config(**shape, **options))
+    elif family == "llada_moe":
+        made = Qwen3MoeForCausalLM(
+            Qwen3MoeConfig(
+                **shape,
+                **options,
+                head_dim=_LLAMA_SHAPE["hidden_size"] // _LLAMA_SHAPE["num_attention_heads"],
+                moe_intermediate_size=LLADA_MOE["expert_intermediate_size"],
+                num_experts=LLADA_MOE["num_experts"],
+                num_experts_per_tok=LLADA_MOE["num_experts_per_tok"],
+                norm_topk_prob=False,
+                experts_implementation="eager",
+                mlp_only_layers=[0] if layers > 1 else [],
+            )
+        )
     else:
         made = LlamaForCausalLM(LlamaConfig(**shape, **options))
     generator = torch.Generator().manual_seed(seed)
@@ -205,6 +271,8 @@ def published(family: str, model: Any, tied: bool | None = None) -> dict[str, Te
     tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     if TINY[family].get("tie_word_embeddings") if tied is None else tied:
         tensors.pop("lm_head.weight")
+    if family == "llada_moe":
+        return _experts_apart(tensors)
     if family != "llada":
         return tensors
     renamed = {}
@@ -213,6 +281,20 @@ def published(family: str, model: Any, tied: bool | None = None) -> dict[str, Te
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
     return renamed
+
+
+def _experts_apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give each expert tensors of its own; `transformers` holds those of a layer in two."""
+    found = {}
+    for name, tensor in tensors.items():
+        if ".mlp.experts." not in name:
+            found[name] = tensor
+            continue
+        mlp, kind = name.split(".experts.")
+        for expert, own in enumerate(tensor):
+            parts = {"gate_proj": own.chunk(2)[0], "up_proj": own.chunk(2)[1]} if "gate" in kind else {"down_proj": own}
+            found |= {f"{mlp}.experts.{expert}.{each}.weight": part.clone() for each, part in parts.items()}
+    return found
 
 
 def write(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], shards: int = 1) -> Path:

@@ -581,9 +581,11 @@ def tiny(chance: Random, dtype: torch.dtype) -> Transformer:
 def loaded(family: str, layers: int, seed: int, dtype: torch.dtype) -> Transformer:
     """Load a tiny checkpoint from its files."""
     made = reference(family, kv_heads=(2, 4)[seed], scale=(0.15, 0.3)[seed], seed=seed, layers=layers)
-    named = {"llada": {"n_layers": layers, "n_kv_heads": (2, 4)[seed]}}.get(
+    named: dict[str, Any] = {"llada": {"n_layers": layers, "n_kv_heads": (2, 4)[seed]}}.get(
         family, {"num_hidden_layers": layers, "num_key_value_heads": (2, 4)[seed]}
     )
+    if family == "llada_moe":
+        named["moe_layer_freq"] = [int(layers == 1), *[1] * (layers - 1)]
     with TemporaryDirectory() as folder:
         write(Path(folder), TINY[family] | named, published(family, made))
         model = weights.load(folder, "cpu", "float32")

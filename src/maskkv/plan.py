@@ -14,6 +14,7 @@ from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.recall import Recall
 from maskkv.generation import Generation
+from maskkv.models import sizes
 from maskkv.models.config import ModelConfig
 from maskkv.models.transformer import CHUNK_ROWS, LOGIT_ROWS, Transformer
 from maskkv.ops.attention import TILE_ELEMENTS
@@ -91,13 +92,7 @@ class Shape:
     @property
     def parameters(self) -> int:
         """Count the weights."""
-        config = self.config
-        queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-        attention = config.hidden_size * (2 * queries + 2 * pairs) + (queries + 2 * pairs) * config.qkv_bias
-        norms = 2 * config.hidden_size + 2 * config.head_dim * config.qk_norm
-        layer = attention + norms + 3 * config.hidden_size * config.mlp_size
-        vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_head else 2)
-        return config.num_layers * layer + vocabulary + config.hidden_size
+        return sizes.parameters(self.config)
 
     @property
     def weight_bytes(self) -> int:
@@ -247,7 +242,7 @@ class Shape:
         norm = (stream if several else 0) + stream + 3 * config.hidden_size * _FP32
         attention = 2 * queries * self.itemsize + 3 * queries * _FP32
         pairs = 2 * config.num_kv_heads * config.head_dim * self.itemsize
-        mlp = 2 * stream + 3 * config.mlp_size * self.itemsize - (0 if several else pairs)
+        mlp = 2 * stream + sizes.mlp_row_bytes(config, self.itemsize) - (0 if several else pairs)
         return min(rows, self.chunk_rows) * max(norm, attention, mlp)
 
     def _sampling(self, work: Workload, batch_size: int) -> int:

@@ -13,7 +13,7 @@ from maskkv.bench.shapes import random_model, shape
 from maskkv.cache import Extent, Refresh
 from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
-from maskkv.models.config import ModelConfig
+from maskkv.models.config import Experts, ModelConfig
 from maskkv.policies import named
 
 TINY = shape("tiny")
@@ -70,6 +70,16 @@ def test_without_eviction_the_prediction_is_exact(kv_heads: int) -> None:
         for index, (refresh, _) in enumerate(full)
     ]
     assert counted(config, "none", None, steps=1) == [(None, predicted(config, None, candidates=4, kept=0))]
+
+
+def test_of_experts_those_count_that_a_row_is_sent_to() -> None:
+    experts = Experts(layers=(1,), count=5, chosen=2, size=24, shared_size=8)
+    config = replace(TINY, family="llada_moe", experts=experts)
+    full = counted(config, "full", None, steps=3)
+    assert [flops for _, flops in full] == [
+        predicted(config, refresh, candidates=4 - index, kept=EXTENT.prompt_length)
+        for index, (refresh, _) in enumerate(full)
+    ]
 
 
 def test_a_layer_by_hand() -> None:

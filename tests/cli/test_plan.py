@@ -14,6 +14,15 @@ def test_the_table_says_what_fits(run):
     assert "8,015,581,184 parameters in bfloat16" in ran.err
 
 
+def test_experts_count_in_all_and_for_a_token(run):
+    ran = run("plan", "--shape", "llada-moe")
+    assert "7,356,880,896 parameters (1,397,823,488 active for a token) in bfloat16" in ran.err
+    found = json.loads(run("plan", "--json", "--shape", "llada-moe").out)
+    assert (found["parameters"], found["active_parameters"]) == (7_356_880_896, 1_397_823_488)
+    assert found["weight_bytes"] == 2 * 7_356_880_896
+    assert json.loads(run("plan", "--json", "--shape", "mid").out)["active_parameters"] is None
+
+
 def test_json_adds_up(run):
     args = ("plan", "--json", "--shape", "mid", "--prompt-length", "5000", "--batch-size", "3", "--memory", "1MiB")
     found = json.loads(run(*args).out)
@@ -43,7 +52,10 @@ def test_an_evicting_policy_holds_less_than_a_full_cache(run):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--shape", "big"), "unknown shape 'big': expected one of llada-8b, dream-7b, qwen3-0.6b, mid, mini, tiny"),
+        (
+            ("--shape", "big"),
+            "unknown shape 'big': expected one of llada-8b, dream-7b, qwen3-0.6b, llada-moe, mid, mini, tiny",
+        ),
         (("--shape", "mid", "--model", "x"), "give one of them"),
         (("--memory", "24XB"), "expected a size like 24GB or 22GiB"),
         (("--memory", "0"), "expected at least one byte"),

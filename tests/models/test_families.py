@@ -8,9 +8,21 @@ import torch
 import transformers.models.llama.modeling_llama as llama
 import transformers.models.qwen2.modeling_qwen2 as qwen2
 import transformers.models.qwen3.modeling_qwen3 as qwen3
+import transformers.models.qwen3_moe.modeling_qwen3_moe as qwen3_moe
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.saved_models import A2D_QWEN3, DREAM_7B, ILLADA_8B, LLADA_8B, TINY, both_ways, published, reference, write
+from tests.saved_models import (
+    A2D_QWEN3,
+    DREAM_7B,
+    ILLADA_8B,
+    LLADA_8B,
+    LLADA_MOE_7B,
+    TINY,
+    both_ways,
+    published,
+    reference,
+    write,
+)
 from torch import Tensor
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
@@ -19,10 +31,12 @@ from maskkv.cache import NoCache
 from maskkv.checkpoints import weights
 from maskkv.errors import CheckpointError
 from maskkv.models import families
+from maskkv.models.config import Experts
 from maskkv.models.transformer import Transformer
 
 FAMILIES = sorted(TINY)
 A2D = A2D_QWEN3 | {"mask_token_id": 151669}
+MOE = LLADA_MOE_7B | {"mask_token_id": 156895}
 TOKENS = torch.randint(0, 64, (37,), generator=torch.Generator().manual_seed(5))
 
 
@@ -59,6 +73,18 @@ def test_the_published_configs_are_read() -> None:
     assert (llada.norm_eps, dream.norm_eps, llada.rope_theta, dream.rope_theta) == (1e-5, 1e-6, 5e5, 1e6)
 
 
+def test_an_architecture_tells_before_a_model_type() -> None:
+    """LLaDA-MoE's published config has LLaDA's model_type."""
+    moe = families.read_config(MOE)
+    assert (moe.family, moe.mask_id, moe.eos_ids, moe.pad_id) == ("llada_moe", 156895, (156892,), 156892)
+    assert moe.experts == Experts(layers=tuple(range(16)), count=64, chosen=8, size=1024)
+    assert (moe.head_dim, moe.rotary_dim, moe.clip_qkv, moe.qk_norm, moe.mlp_size) == (128, None, None, True, 0)
+    assert (moe.rope_dtype, moe.logit_shift, moe.trained_length) == ("model", 0, 8192)
+    for others in (["LLaDAModelLM"], ["Nobody's"], [], None, "LLaDAMoEModelLM", [["LLaDAMoEModelLM"]]):
+        assert families.read_config(LLADA_8B | {"architectures": others}).family == "llada"
+
+
+# LLaDA-MoE: 16 × (64 × 3 × 2048 × 1024 + 64 × 2048 + 4 × 2048² + 2 × 2048 + 2 × 128) + 2 × 157184 × 2048 + 2048
 @pytest.mark.parametrize(
     ("raw", "tensors", "parameters"),
     [
@@ -66,6 +92,7 @@ def test_the_published_configs_are_read() -> None:
         (DREAM_7B, 339, 7_615_616_512),
         (ILLADA_8B, 291, 7_615_025_152 + 155136 * 4096),
         (A2D, 311, 596_049_920 + 151936 * 1024),
+        (MOE, 3 + 16 * (9 + 3 * 64), 7_356_880_896),
     ],
 )
 def test_the_published_shapes_give_the_published_counts(raw: dict[str, Any], tensors: int, parameters: int) -> None:
@@ -141,6 +168,7 @@ def rotate_wide(monkeypatch: pytest.MonkeyPatch, model: Any) -> None:
     monkeypatch.setattr(llama, "apply_rotary_pos_emb", wide)
     monkeypatch.setattr(qwen2, "apply_rotary_pos_emb", wide)
     monkeypatch.setattr(qwen3, "apply_rotary_pos_emb", wide)
+    monkeypatch.setattr(qwen3_moe, "apply_rotary_pos_emb", wide)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -220,7 +248,7 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("illada", "quantization_config", {"bits": 4}, "quantization_config is {'bits': 4}; supported: null"),
         ("illada", "layer_norm_eps", 1e-5, "layer_norm_eps is 1e-05; supported: null"),
         ("illada", "mask_token_id", None, "mask_token_id is null"),
-        ("dream", "model_type", "mystery", "'mystery'; supported: 'a2d-qwen3', 'Dream', 'illada', 'iLLaDA', 'llada'"),
+        ("dream", "model_type", "mystery", "'mystery'; supported: 'a2d-qwen3', 'Dream', 'illada', 'iLLaDA', 'llada', "),
         ("dream", "model_type", ["Dream"], "model_type is ['Dream']; supported: 'a2d-qwen3'"),
         ("a2d_qwen3", "attention_bias", True, "attention_bias is true; supported: false"),
         ("a2d_qwen3", "use_sliding_window", True, "use_sliding_window is true; supported: false"),
@@ -236,6 +264,31 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("a2d_qwen3", "mask_token_id", 64, "mask_token_id is 64; supported: a token id in 0..63"),
         ("a2d_qwen3", "eos_token_id", 64, "eos_token_id is 64; supported: a token id in 0..63"),
         ("a2d_qwen3", "pad_token_id", 64, "pad_token_id is 64; supported: a token id in 0..63"),
+        ("llada_moe", "moe_router_score_function", "sigmoid", "is 'sigmoid'; supported: 'softmax'"),
+        ("llada_moe", "norm_topk_prob", True, "norm_topk_prob is true; supported: false"),
+        ("llada_moe", "routed_scaling_factor", 2.5, "routed_scaling_factor is 2.5; supported: 1 or no such field"),
+        ("llada_moe", "router_num_group", 8, "router_num_group is 8; supported: null or no such field"),
+        ("llada_moe", "router_topk_group", 4, "router_topk_group is 4; supported: null or no such field"),
+        ("llada_moe", "attention_bias", True, "attention_bias is true; supported: false"),
+        ("llada_moe", "hidden_act", "gelu", "hidden_act is 'gelu'; supported: 'silu'"),
+        ("llada_moe", "quantization_config", {"bits": 4}, "quantization_config is {'bits': 4}; supported: null"),
+        ("llada_moe", "partial_rotary_factor", -1, "partial_rotary_factor is -1; supported: a finite number > 0"),
+        ("llada_moe", "partial_rotary_factor", 1.5, "is 1.5; supported: a part of head size 8 that is an even number"),
+        ("llada_moe", "partial_rotary_factor", 0.4, "is 0.4; supported: a part of head size 8 that is an even number"),
+        ("llada_moe", "partial_rotary_factor", 0.2, "is 0.2; supported: a part of head size 8 that is an even number"),
+        ("llada_moe", "clip_qkv", 0, "clip_qkv is 0; supported: a finite number > 0"),
+        ("llada_moe", "qk_layernorm", None, "qk_layernorm is null; supported: true or false"),
+        ("llada_moe", "moe_layer_freq", 1, "moe_layer_freq is 1; supported: a list of 2 that are 0 or 1"),
+        ("llada_moe", "moe_layer_freq", [0, 1, 1], "is [0, 1, 1]; supported: a list of 2 that are 0 or 1"),
+        ("llada_moe", "moe_layer_freq", [0, 2], "is [0, 2]; supported: a list of 2 that are 0 or 1"),
+        ("llada_moe", "moe_layer_freq", [0, 0], "is [0, 0]; supported: a list of 2 that are 0 or 1"),
+        ("llada_moe", "num_experts_per_tok", 8, "num_experts_per_tok is 8; supported: a whole number <= 7"),
+        ("llada_moe", "num_experts", 10**6, "num_experts is 1000000; supported: a whole number <= 1000"),
+        ("llada_moe", "shared_expert_intermediate_size", -1, "is -1; supported: a whole number >= 1"),
+        ("llada_moe", "moe_router_enable_expert_bias", 1, "is 1; supported: true or false"),
+        ("llada_moe", "dense_intermediate_size", None, "dense_intermediate_size is null; supported: a whole number"),
+        ("llada_moe", "mask_token_id", None,
+         "there is no mask_token_id, and no tokenizer with <|mask|> beside it"),
     ],
 )  # fmt: skip
 def test_what_is_not_computed_is_refused(family: str, field: str, value: object, said: str) -> None:
@@ -289,7 +342,7 @@ def test_every_family_refuses_rotations_that_are_not_computed(family: str, asked
         families.read_config(TINY[family] | {name: asked})
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "llada_moe"])
 def test_a_part_of_each_head_is_not_rotated_alone(family: str) -> None:
     assert families.read_config(TINY[family] | {"partial_rotary_factor": 1.0}) == families.read_config(TINY[family])
     with pytest.raises(CheckpointError, match=r"partial_rotary_factor is 0.5; supported: 1 or no such field"):
@@ -321,8 +374,12 @@ def test_no_field_that_matters_has_a_default(family: str) -> None:
         assert not reads(_without(_without(raw, "vocab_size"), "embedding_size"))
     else:
         shape |= {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"}
-        shape |= {"intermediate_size", "max_position_embeddings", "hidden_act"}
-        shape |= {"tie_word_embeddings"} if family != "dream" else set()
+        shape |= {"max_position_embeddings", "hidden_act"}
+        shape |= set() if family == "dream" else {"tie_word_embeddings"}
+        shape |= {"intermediate_size"} if family != "llada_moe" else {
+            *("dense_intermediate_size", "expert_intermediate_size", "moe_layer_freq", "num_experts"),
+            *("num_experts_per_tok", "partial_rotary_factor", "qk_layernorm"),
+        }  # fmt: skip
         if family == "a2d_qwen3":
             shape = (shape | {"head_dim"}) - {"pad_token_id"}  # published configs name no padding
     assert needed == shape

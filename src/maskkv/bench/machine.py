@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from maskkv.bench.timed import spent
+from maskkv.models.sizes import idle_parameters
 from maskkv.models.transformer import Transformer
 
 _SIDE = 2048
@@ -43,6 +44,8 @@ def moved_bytes(model: Transformer, rows: int, sequences: int, cache_bytes: int,
     and its own pairs. A step between prompt refreshes reads the kept pairs of all sequences once.
     """
     weights = sum(weight.nbytes for weight in model.parameters()) - model.embed.weight.nbytes
+    # The least is read if all rows are sent to the same experts.
+    weights -= idle_parameters(model.config) * model.dtype.itemsize
     if not whole:
         return weights + sequences * cache_bytes
     config = model.config

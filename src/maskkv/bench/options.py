@@ -20,9 +20,9 @@ class BenchOptions:
         InputError: A value is unusable, or two values do not fit together.
     """
 
-    shape: Annotated[str | None, "Random weights: mid, mini, tiny, llada-8b, dream-7b or qwen3-0.6b; default: mid."] = (
-        None
-    )
+    shape: Annotated[
+        str | None, "Random weights: mid, mini, tiny, llada-8b, dream-7b, qwen3-0.6b or llada-moe; default: mid."
+    ] = None
     model: Annotated[str | None, "Instead of a shape: hub id or local folder.", "ID"] = None
     device: Annotated[str, "auto, cpu, cuda or cuda:N."] = "auto"
     dtype: Annotated[

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from maskkv.errors import InputError
-from maskkv.models.config import ModelConfig
+from maskkv.models.config import Experts, ModelConfig
 from maskkv.models.transformer import Transformer
 
 _MID = ModelConfig(
@@ -87,6 +87,24 @@ SHAPES = {
         qk_norm=True,
         shares="rounded",
         thinking=False,
+    ),
+    "llada-moe": replace(
+        _MID,
+        family="llada_moe",
+        hidden_size=2048,
+        num_layers=16,
+        num_heads=16,
+        num_kv_heads=16,
+        head_dim=128,
+        mlp_size=0,
+        vocab_size=157_184,
+        rope_theta=50_000.0,
+        rope_dtype="model",
+        mask_id=156_895,
+        eos_ids=(156_892,),
+        pad_id=156_892,
+        qk_norm=True,
+        experts=Experts(layers=tuple(range(16)), count=64, chosen=8, size=1024),
     ),
     "mid": _MID,
     "mini": replace(

@@ -210,9 +210,9 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype | None:
 
 
 def quantize(model: Transformer, kind: str | None) -> None:
-    """Store the weights of the layers in 8 bits (`int8`, by torchao), in place; embedding and head stay as they are.
+    """Store the weights of the layers in 8 bits (`int8`, by torchao), in place; None does nothing.
 
-    None does nothing.
+    Embedding, head and the matrices that choose experts stay as they are.
 
     Raises:
         InputError: There is no such kind, or torchao is not installed.
@@ -230,7 +230,12 @@ def quantize(model: Transformer, kind: str | None) -> None:
         raise InputError("quantize needs torchao: pip install 'maskkv[quantize]'") from None
     finally:
         logging.disable(silenced)
-    quantize_(model.layers, Int8WeightOnlyConfig())
+
+    def stored(module: torch.nn.Module, name: str) -> bool:
+        # Which experts a row is sent to does not depend on how these are stored.
+        return isinstance(module, torch.nn.Linear) and not name.endswith("router")
+
+    quantize_(model.layers, Int8WeightOnlyConfig(), stored)
 
 
 def quantization(model: Transformer) -> str | None:
@@ -280,8 +285,6 @@ def fingerprint(model: Transformer) -> str:
 
 def _hashed(config: ModelConfig) -> dict[str, object]:
     """Return a config for a fingerprint: a field that came later is left out at its default, so that none changes."""
-    fields = dataclasses.fields(config)
-    given = {
-        field.name: getattr(config, field.name) for field in fields if getattr(config, field.name) != field.default
-    }
-    return {_HASHED_AS.get(name, name): value for name, value in given.items()}
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    given = dataclasses.asdict(config)
+    return {_HASHED_AS.get(name, name): value for name, value in given.items() if value != default[name]}

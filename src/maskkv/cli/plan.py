@@ -29,7 +29,8 @@ class ShapeFlags:
 
     model: Annotated[str | None, typer.Option(metavar="ID", help="Hub id or local folder.")] = None
     shape: Annotated[
-        str | None, typer.Option(help="Instead of a model: llada-8b, dream-7b, qwen3-0.6b, mid, mini or tiny.")
+        str | None,
+        typer.Option(help="Instead of a model: llada-8b, dream-7b, qwen3-0.6b, llada-moe, mid, mini or tiny."),
     ] = None
     dtype: Annotated[
         str,
@@ -106,12 +107,14 @@ def plan(
 
 
 def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
+    from maskkv.models.sizes import active_parameters
     from maskkv.models.stretch import stretch
     from maskkv.plan import longest_prompt
 
     need = shape.need(work, batch_size)
     found: dict[str, object] = {
         "parameters": shape.parameters,
+        "active_parameters": active_parameters(shape.config) if shape.config.experts else None,
         "prompt_length": work.prompt_length,
         "gen_length": work.generation.gen_length,
         "policy": work.policy.name,
@@ -140,8 +143,9 @@ def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -
 
 def _show(found: dict[str, object]) -> None:
     budget = "" if found["budget"] is None else f" {found['budget']}"
+    active = "" if found["active_parameters"] is None else f" ({found['active_parameters']:,} active for a token)"
     terminal.note(
-        f"{found['model']}, {found['parameters']:,} parameters in {found['dtype']}; {found['batch_size']} x "
+        f"{found['model']}, {found['parameters']:,} parameters{active} in {found['dtype']}; {found['batch_size']} x "
         f"{found['prompt_length']:,} prompt tokens and {found['gen_length']:,} of response; {found['policy']}{budget}"
     )
     table = terminal.table("what", "bytes")

@@ -36,7 +36,8 @@ class Passes:
         self._model = model
         self._profile = profile
         self._sequences = sequences
-        self._stream = capture_stream(model.device) if cuda_graphs and model.device.type == "cuda" else None
+        captured = cuda_graphs and model.device.type == "cuda" and not model.asks_host
+        self._stream = capture_stream(model.device) if captured else None
         self._joint: dict[str, LivePass] = {}
 
     def whole(self, alike: Sequence[RunningSequence]) -> list[list[Tensor]]:

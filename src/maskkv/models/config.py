@@ -9,6 +9,23 @@ from maskkv.generation import Shares
 
 
 @dataclass(frozen=True)
+class Experts:
+    """Describe the layers whose MLP is a mixture of experts.
+
+    A row goes to `chosen` of `count` MLPs of `size`, and to a shared one of `shared_size` (0: there is none).
+    """
+
+    layers: tuple[int, ...]
+    """Their indexes; the other layers have one MLP of the config's `mlp_size`."""
+    count: int
+    chosen: int
+    size: int
+    shared_size: int = 0
+    bias: bool = False
+    """The router adds a bias of its own for each expert to what it gives it."""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Describe a checkpoint: its shape, its numerics and its special tokens.
 
@@ -44,3 +61,18 @@ class ModelConfig:
     """How the masks of a block are shared out over its steps where a response does not say it."""
     thinking: bool | None = None
     """What the chat template is told as `enable_thinking`; None: nothing."""
+    clip_qkv: float | None = None
+    """The largest size of a number in queries, keys (after their norm) and values; None: any."""
+    rotary_dim: int | None = None
+    """How many numbers of each head are rotated, the first ones; None: all."""
+    experts: Experts | None = None
+    """None: every layer has one MLP of `mlp_size`."""
+
+    @property
+    def rotated(self) -> int:
+        """Return how many numbers of each head are rotated."""
+        return self.rotary_dim or self.head_dim
+
+    def experts_of(self, layer: int) -> Experts | None:
+        """Return the experts of a layer's MLP; None if it is a single one."""
+        return self.experts if self.experts is not None and layer in self.experts.layers else None

@@ -15,6 +15,7 @@ from maskkv.printable import brief
 Raw = Mapping[str, object]
 _ABSENT = object()
 MOST_LAYERS = 1000
+MOST_EXPERTS = 1000
 MOST_ROWS = 2**24
 """Of a tensor: many times what any published model has, and few enough that no product of two is too large."""
 
@@ -152,14 +153,34 @@ def require_null(raw: Raw, names: tuple[str, ...]) -> None:
             raise CheckpointError(_wrong(name, raw[name], "null or no such field"))
 
 
-def rope_theta(raw: Raw) -> float:
+def rotary_dim(raw: Raw, head_dim: int) -> int | None:
+    """Return how many numbers of each head are rotated, None if all: a part of them that the config must name."""
+    part = real(raw, "partial_rotary_factor")
+    rotated = int(head_dim * part)
+    if part > 1 or rotated < 2 or rotated % 2:
+        supported = f"a part of head size {head_dim} that is an even number, up to 1"
+        raise CheckpointError(_wrong("partial_rotary_factor", raw["partial_rotary_factor"], supported))
+    return None if rotated == head_dim else rotated
+
+
+def choice_of_layers(raw: Raw, name: str, num_layers: int) -> tuple[int, ...]:
+    """Return the layers, at least one, that a list with a 1 or a 0 for each layer says 1 of."""
+    value = raw.get(name, _ABSENT)
+    known = isinstance(value, list) and all(_is_int(each) and each in (0, 1) for each in value)
+    if not isinstance(value, list) or not known or len(value) != num_layers or not any(value):
+        supported = f"a list of {num_layers} that are 0 or 1, one for each layer, not all 0"
+        raise CheckpointError(_wrong(name, value, supported))
+    return tuple(layer for layer, each in enumerate(value) if each)
+
+
+def rope_theta(raw: Raw, *, partial: bool = False) -> float:
     """Return RoPE's base, and refuse a config that asks for any other than the plain rotation.
 
-    It stands beside the other fields, or where transformers 5 writes it: in `rope_parameters`, of which
-    `rope_scaling` is the older name.
+    A `partial` family may rotate a part of each head and reads `rotary_dim` itself. The base stands beside the other
+    fields, or where transformers 5 writes it: in `rope_parameters`, of which `rope_scaling` is the older name.
     """
-    if given(raw, "partial_rotary_factor") and real(raw, "partial_rotary_factor") != 1:
-        raise CheckpointError(_wrong("partial_rotary_factor", raw["partial_rotary_factor"], "1 or no such field"))
+    if not partial:
+        require_one(raw, "partial_rotary_factor")
     found = {"rope_theta": real(raw, "rope_theta")} if given(raw, "rope_theta") else {}
     for name in ("rope_parameters", "rope_scaling"):
         if given(raw, name):
@@ -183,6 +204,12 @@ def _is_plain_rope(parameters: Raw) -> bool:
     return all(
         not isinstance(value, bool) and name in nothing and value == nothing[name] for name, value in asked.items()
     )
+
+
+def require_one(raw: Raw, name: str) -> None:
+    """Refuse a config that multiplies by another factor than 1."""
+    if given(raw, name) and real(raw, name) != 1:
+        raise CheckpointError(_wrong(name, raw[name], "1 or no such field"))
 
 
 def require_full_attention(raw: Raw) -> None:

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from maskkv.models.config import ModelConfig
+from maskkv.models.experts import ExpertsMLP
 from maskkv.models.mlp import GatedMLP
-from maskkv.models.norm import HeadNorm, RMSNorm
+from maskkv.models.norm import Clip, HeadNorm, RMSNorm
 from maskkv.models.step_cache import StepCache, Sublayer
 from maskkv.ops.attention import Queries
 from maskkv.ops.linear import Joined, is_plain
@@ -26,7 +27,7 @@ from maskkv.ops.spans import over_spans, spans
 class Layer(nn.Module):
     """Add attention and then an MLP to the residual stream, each computed from the normalised stream."""
 
-    def __init__(self, config: ModelConfig, mlp: GatedMLP) -> None:
+    def __init__(self, config: ModelConfig, mlp: GatedMLP | ExpertsMLP) -> None:
         super().__init__()
         hidden, head_dim, eps = config.hidden_size, config.head_dim, config.norm_eps
         self.head_dim = head_dim
@@ -36,6 +37,7 @@ class Layer(nn.Module):
         self.v_proj = nn.Linear(hidden, config.num_kv_heads * head_dim, bias=config.qkv_bias)
         self.q_norm = HeadNorm(head_dim, eps) if config.qk_norm else nn.Identity()
         self.k_norm = HeadNorm(head_dim, eps) if config.qk_norm else nn.Identity()
+        self.clip = nn.Identity() if config.clip_qkv is None else Clip(config.clip_qkv)
         self.o_proj = nn.Linear(config.num_heads * head_dim, hidden, bias=False)
         self.mlp_norm = RMSNorm(hidden, eps)
         self.mlp = mlp
@@ -52,7 +54,9 @@ class Layer(nn.Module):
 
     def compile_rows(self) -> None:
         """Compile what is done to each row by itself; attention and the caches stay as they are."""
-        for name in ("attn_norm", "_heads", "_rotated", "_mlp_output"):
+        # How many rows an expert gets differs from pass to pass.
+        mlp = () if isinstance(self.mlp, ExpertsMLP) else ("_mlp_output",)
+        for name in ("attn_norm", "_heads", "_rotated", *mlp):
             setattr(self, name, torch.compile(getattr(self, name)))
 
     def forward(
@@ -73,7 +77,7 @@ class Layer(nn.Module):
         # What fits into one span is normed once. A long prompt is normed for values, keys and queries each: to keep it
         # would take as much memory as the stream.
         rows, norm = (self.attn_norm(x), _as_it_is) if len(every) == 1 else (x, self.attn_norm)
-        values = over_spans(lambda span: self._heads(self.v_proj, norm(rows[span])), every)
+        values = over_spans(lambda span: self.clip(self._heads(self.v_proj, norm(rows[span]))), every)
         stale = cache.stale(index, values)
         fresh, turned = (rows, rotation) if stale is None else (rows.index_select(0, stale), rotation[stale])
 
@@ -104,7 +108,8 @@ class Layer(nn.Module):
         """Return how to compute the queries of some rows, and the keys of all."""
         if self._q_k is not None and len(parts) == 1:
             asked, told = (self._by_head(each) for each in self._q_k(norm(x)))
-            queries, keys = rotate(self.q_norm(asked), rotation), rotate(self.k_norm(told), rotation)
+            queries = rotate(self.clip(self.q_norm(asked)), rotation)
+            keys = rotate(self.clip(self.k_norm(told)), rotation)
             return (lambda span: queries[span]), keys
 
         def projected(projection: nn.Linear, head_norm: nn.Module, span: slice) -> Tensor:
@@ -118,7 +123,7 @@ class Layer(nn.Module):
     def _unrotated(
         self, x: Tensor, norm: Callable[[Tensor], Tensor], span: slice
     ) -> Float[Tensor, "span kv_heads head_dim"]:
-        return self.k_norm(self._heads(self.k_proj, norm(x[span])))
+        return self.clip(self.k_norm(self._heads(self.k_proj, norm(x[span]))))
 
     def _by_head(self, projected: Tensor) -> Float[Tensor, "rows heads head_dim"]:
         return projected.unflatten(-1, (-1, self.head_dim))
@@ -129,7 +134,7 @@ class Layer(nn.Module):
     def _rotated(
         self, projection: nn.Linear, head_norm: nn.Module, x: Tensor, rotation: Rotation
     ) -> Float[Tensor, "rows heads head_dim"]:
-        return rotate(head_norm(self._heads(projection, x)), rotation)
+        return rotate(self.clip(head_norm(self._heads(projection, x))), rotation)
 
     def _mlp_output(self, x: Tensor, taken: Tensor | None) -> Float[Tensor, "rows hidden"]:
         return self.mlp(self.mlp_norm(x, taken))

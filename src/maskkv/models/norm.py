@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation (RMSNorm, arXiv 1910.07467), of whole rows and of heads."""
+"""What keeps numbers small: RMSNorm (arXiv 1910.07467) of whole rows and of heads, and limits."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ class HeadNorm(nn.Module):
     def forward(self, heads: Float[Tensor, "rows heads head_dim"]) -> Float[Tensor, "rows heads head_dim"]:
         """Normalise each head of each row."""
         return rms_norm(heads.flatten(0, 1), self.weight, self.eps).unflatten(0, heads.shape[:2])
+
+
+class Clip(nn.Module):
+    """Limit every number of the heads to `-limit..limit`."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, heads: Float[Tensor, "rows heads head_dim"]) -> Float[Tensor, "rows heads head_dim"]:
+        """Limit each number."""
+        return heads.clamp(-self.limit, self.limit)

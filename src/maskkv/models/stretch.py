@@ -15,7 +15,7 @@ def stretch(config: ModelConfig, length: int, asked: float | None = None) -> flo
     """
     if asked is not None:
         return check_rope_scale(asked)
-    return ntk_scale(config.head_dim, config.rope_theta, config.trained_length, length)
+    return ntk_scale(config.rotated, config.rope_theta, config.trained_length, length)
 
 
 def notice(config: ModelConfig, length: int, rope_scale: float | None = None) -> str | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from maskkv import memory
 from maskkv.errors import InputError
 from maskkv.models.config import ModelConfig
+from maskkv.models.experts import ExpertsMLP
 from maskkv.models.layer import Layer
 from maskkv.models.mlp import GatedMLP
 from maskkv.models.norm import RMSNorm
@@ -40,9 +41,7 @@ class Transformer(nn.Module):
         """Shapes of passes over one sequence's live rows that have run, and so have had their kernels compiled."""
         # Weights come from elsewhere; and for a normal draw on the meta device torch would import its whole compiler.
         self.embed = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.hidden_size), freeze=False)
-        self.layers = nn.ModuleList(
-            Layer(config, GatedMLP(config.hidden_size, config.mlp_size)) for _ in range(config.num_layers)
-        )
+        self.layers = nn.ModuleList(Layer(config, _mlp(config, index)) for index in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -61,10 +60,15 @@ class Transformer(nn.Module):
         """Return how many rows a layer computes at a time in a pass over many."""
         return self._chunk_rows or CHUNK_ROWS.get(self.device.type, min(CHUNK_ROWS.values()))
 
+    @property
+    def asks_host(self) -> bool:
+        """Tell whether a pass asks the host, so that none can be captured: of experts, how many rows each gets."""
+        return self.config.experts is not None
+
     def rotation(self, positions: Int[Tensor, " rows"], rope_scale: float = 1.0) -> Rotation:
         """Compute the rotation of `positions` under the family's dtype rule, `rope_theta` times `rope_scale`."""
         dtype = torch.float32 if self.config.rope_dtype == "float32" else self.dtype
-        return rotation(positions, self.config.head_dim, self.config.rope_theta * rope_scale, dtype)
+        return rotation(positions, self.config.rotated, self.config.rope_theta * rope_scale, dtype)
 
     def compile_rows(self) -> None:
         """Compile what the layers do to each row by itself; attention and the caches stay as they are.
@@ -117,3 +121,8 @@ class Transformer(nn.Module):
     def logits(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows vocab"]:
         """Apply the final norm and the vocabulary matrix to the rows that need them."""
         return self.head(self.norm(hidden))
+
+
+def _mlp(config: ModelConfig, layer: int) -> GatedMLP | ExpertsMLP:
+    experts = config.experts_of(layer)
+    return GatedMLP(config.hidden_size, config.mlp_size) if experts is None else ExpertsMLP(config.hidden_size, experts)

@@ -15,7 +15,7 @@ from maskkv.ops.fused import fused
 
 @dataclass(frozen=True)
 class Rotation:
-    """Hold the cosines and sines of a set of rows; the second half of a head repeats the first.
+    """Hold the cosines and sines of a set of rows; the second half of what is rotated of a head repeats the first.
 
     With `rows` it is the rotation of those rows of the set.
     """
@@ -40,18 +40,21 @@ class Rotation:
         return cls(torch.cat([part.cos for part in parts]), torch.cat([part.sin for part in parts]))
 
 
-def rotation(positions: Int[Tensor, " rows"], head_dim: int, theta: float, dtype: torch.dtype) -> Rotation:
-    """Compute the angles of `positions` in fp32, then cast cosines and sines to `dtype`.
+def rotation(positions: Int[Tensor, " rows"], rotated: int, theta: float, dtype: torch.dtype) -> Rotation:
+    """Compute the angles of `positions` for so many numbers of a head, in fp32, then cast cosines and sines to `dtype`.
 
     `dtype` is where the two published families differ: LLaDA rotates in fp32, Dream in the model's own dtype.
     """
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
+    exponents = torch.arange(0, rotated, 2, dtype=torch.float32, device=positions.device) / rotated
     angles = positions.float()[:, None] * (1.0 / theta**exponents)[None, :]
     return Rotation(angles.cos().to(dtype), angles.sin().to(dtype))
 
 
 def rotate(heads: Float[Tensor, "rows heads head_dim"], rotation: Rotation) -> Float[Tensor, "rows heads head_dim"]:
-    """Rotate each head in the rotation's dtype and cast back to the heads' own."""
+    """Rotate each head, or as many of its first numbers as there are angles, in the rotation's dtype; cast back."""
+    rotated = 2 * rotation.cos.shape[1]
+    if rotated < heads.shape[2]:
+        return torch.cat((rotate(heads[..., :rotated], rotation), heads[..., rotated:]), dim=-1)
     if fused(heads):
         from maskkv.ops import kernels
 
@@ -61,8 +64,7 @@ def rotate(heads: Float[Tensor, "rows heads head_dim"], rotation: Rotation) -> F
         cos, sin = cos[rotation.rows], sin[rotation.rows]
     cos, sin = cos[:, None, :], sin[:, None, :]
     first, second = heads.to(cos.dtype).chunk(2, dim=-1)
-    rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    return rotated.to(heads.dtype)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(heads.dtype)
 
 
 def ntk_scale(head_dim: int, theta: float, trained_length: int, length: int) -> float:

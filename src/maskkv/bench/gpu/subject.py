@@ -19,6 +19,7 @@ from maskkv.decoding.engine import Engine
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
+from maskkv.models.sizes import mlp_parameters
 from maskkv.models.transformer import Transformer
 from maskkv.plan import Shape, Workload
 from maskkv.policies import named
@@ -178,7 +179,7 @@ def step_flops(
     transfer_ratio: float,
     candidates: int,
 ) -> int:
-    """Predict the operations of a step: 2 × rows × parameters, attention over pairs, the candidates' logits.
+    """Predict the operations of a step: 2 × rows × active parameters, attention over pairs, the candidates' logits.
 
     `layer_pairs` are the kept prompt pairs of each layer over all its KV heads (as `Policy.layer_pairs` returns
     them), which matter between prompt refreshes. `refresh` None is a step without a cache. The votes of a prompt
@@ -194,17 +195,17 @@ def step_flops(
         partial = refresh is Refresh.PARTIAL and layer > 0
         fresh = int(extent.gen_length * transfer_ratio) if partial else extent.live if last else rows
         pairs = rows * config.num_kv_heads + (0 if whole else layer_pairs[layer])
-        flops += _layer_flops(config, rows, fresh, pairs)
+        flops += _layer_flops(config, layer, rows, fresh, pairs)
         if last:
             flops += 2 * (rows - fresh) * config.hidden_size * config.num_kv_heads * config.head_dim
     return flops
 
 
-def _layer_flops(config: ModelConfig, rows: int, fresh: int, pairs: int) -> int:
+def _layer_flops(config: ModelConfig, layer: int, rows: int, fresh: int, pairs: int) -> int:
     """Count a layer that projects the values of `rows`, and the rest of `fresh` rows that read `pairs` in all."""
     all_heads = config.num_heads * config.head_dim
     kv_heads = config.num_kv_heads * config.head_dim
     values = config.hidden_size * kv_heads
-    others = config.hidden_size * (2 * all_heads + kv_heads + 3 * config.mlp_size)
+    others = config.hidden_size * (2 * all_heads + kv_heads) + mlp_parameters(config, layer, active=True)
     group = config.num_heads // config.num_kv_heads
     return 2 * (rows * values + fresh * others) + 4 * fresh * group * pairs * config.head_dim

@@ -19,7 +19,7 @@ class Family(Protocol):
     """What a family's file holds."""
 
     MODEL_TYPES: tuple[str, ...]
-    """The values of `model_type` by which a `config.json` belongs to the family."""
+    """What a `config.json` of the family has for its `model_type`, or among its `architectures`, which come first."""
 
     MASK_TOKEN: str | None
     """What tokenizers call the mask token, in families whose published configs do not say its id; else None."""
@@ -45,7 +45,9 @@ def named(name: str) -> Family:
 
 
 def read_config(raw: Raw) -> ModelConfig:
-    """Read a `config.json` by the rules of the family that its `model_type` names.
+    """Read a `config.json` by the rules of the family that one of its `architectures`, or its `model_type`, names.
+
+    LLaDA-MoE's published config has LLaDA's `model_type`.
 
     Raises:
         CheckpointError: No family has that type, or its family refuses the config.
@@ -64,9 +66,11 @@ def mask_token(raw: Raw) -> str | None:
 
 def _of(raw: Raw) -> Family:
     found = [named(name) for name in names()]
-    for family in found:
-        if raw.get("model_type") in family.MODEL_TYPES:
-            return family
+    architectures = raw.get("architectures")
+    for kind in (*(architectures if isinstance(architectures, list) else ()), raw.get("model_type")):
+        for family in found:
+            if kind in family.MODEL_TYPES:
+                return family
     supported = ", ".join(repr(kind) for family in found for kind in family.MODEL_TYPES)
     raise CheckpointError(f"config.json: model_type is {brief(repr(raw.get('model_type')))}; supported: {supported}")
 

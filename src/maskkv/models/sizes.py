@@ -1,0 +1,54 @@
+"""How large a model is, told from its config."""
+
+from __future__ import annotations
+
+from maskkv.models.config import ModelConfig
+
+_FP32, _INT64 = 4, 8
+
+
+def parameters(config: ModelConfig) -> int:
+    """Count the weights."""
+    queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    attention = config.hidden_size * (2 * queries + 2 * pairs) + (queries + 2 * pairs) * config.qkv_bias
+    norms = 2 * config.hidden_size + 2 * config.head_dim * config.qk_norm
+    vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_head else 2)
+    mlps = sum(mlp_parameters(config, layer) for layer in range(config.num_layers))
+    return config.num_layers * (attention + norms) + mlps + vocabulary + config.hidden_size
+
+
+def idle_parameters(config: ModelConfig) -> int:
+    """Count the weights of the experts that a row is not sent to, in all layers."""
+    layers = range(config.num_layers)
+    return sum(mlp_parameters(config, layer) - mlp_parameters(config, layer, active=True) for layer in layers)
+
+
+def active_parameters(config: ModelConfig) -> int:
+    """Count the weights that a row is computed with: of the embedding it reads one row, which is left out."""
+    embedding = 0 if config.tied_head else config.vocab_size * config.hidden_size
+    return parameters(config) - idle_parameters(config) - embedding
+
+
+def mlp_parameters(config: ModelConfig, layer: int, *, active: bool = False) -> int:
+    """Count the weights of a layer's MLP, or (`active`) those that a row is computed with."""
+    experts = config.experts_of(layer)
+    if experts is None:
+        return 3 * config.hidden_size * config.mlp_size
+    widths = (experts.chosen if active else experts.count) * experts.size + experts.shared_size
+    return config.hidden_size * (3 * widths + experts.count) + experts.count * experts.bias
+
+
+def mlp_row_bytes(config: ModelConfig, itemsize: int) -> int:
+    """Return the bytes that an MLP has alive for a row beside its input and output.
+
+    Of experts it is the most, which is needed if all rows go to the same; `itemsize` is the bytes of a number.
+    """
+    experts, dense = config.experts, 3 * config.mlp_size * itemsize
+    if experts is None:
+        return dense
+    ranks = experts.count * (_FP32 + _INT64)
+    routed = experts.chosen * (2 * itemsize + 3 * _INT64)
+    expert = (3 * experts.size + 2 * config.hidden_size) * itemsize
+    scoring = experts.count * (itemsize + 3 * _FP32 + _INT64)
+    shared = (config.hidden_size * bool(experts.shared_size) + 3 * experts.shared_size) * itemsize
+    return max(dense, scoring, ranks + routed + max(expert, shared))
