@@ -48,6 +48,7 @@ def test_every_sequence_is_stretched_and_stored_as_the_model_was_loaded(tmp_path
     ("options", "says"),
     [
         ({"kv_dtype": "int4"}, "kv_dtype 'int4': expected one of auto, int8, fp8"),
+        ({"quantize": "int2"}, "quantize 'int2': expected one of int8, int4"),
         ({"rope_scale": 0.5}, "rope_scale 0.5: expected a factor of at least 1"),
         ({"profile": 5}, "profile 5: expected a LayerProfile or its file"),
         ({"compile": "no"}, "compile 'no': expected True or False"),

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskkv import memory, mini, mixing
 from maskkv.budget import Budget, check_budget
 from maskkv.cache import NoCache
-from maskkv.checkpoints import configs, profiles, tokenizer_files, weights
+from maskkv.checkpoints import configs, folders, profiles, quantizing, tokenizer_files, weights
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
 from maskkv.decoding.sequence import RunningSequence
@@ -266,8 +266,8 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     or its file; None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells.
     `rope_scale` None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU
     that would emulate that and has the memory (`weights.load`). `kv_dtype` is what kept prompt pairs are stored in: the
-    model's own dtype (`auto`), `int8` or `fp8`; `quantize="int8"` stores the layers' weights so. `compile` compiles the
-    layers.
+    model's own dtype (`auto`), `int8` or `fp8`; `quantize` stores the layers' weights in 8 or 4 bits (`int8`, `int4`).
+    `compile` compiles the layers.
 
     Raises:
         CheckpointError: The folder's files cannot be used.
@@ -285,12 +285,12 @@ def load_model(
     resolved = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)
     check_budget(budget)  # before gigabytes are read
     mixing.mix(resolved, evicted=evicted)
-    folder = weights.resolve(mini.folder() if loading.model is None else loading.model)
+    folder = folders.resolve(mini.folder() if loading.model is None else loading.model)
     text = Text.load(folder, configs.read(folder).thinking) if tokenizer_files.present(folder) else None
     model = weights.load(folder, device=loading.device, dtype=loading.dtype)
     # A profile belongs to the weights as they are in the files.
     profile = profiles.find(loading.profile, model)
-    weights.quantize(model, loading.quantize)
+    quantizing.quantize(model, loading.quantize)
     if loading.compile:
         model.compile_rows()
     else:

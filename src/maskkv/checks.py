@@ -10,6 +10,8 @@ from maskkv.errors import InputError
 
 KV_DTYPES = ("auto", "int8", "fp8")
 """What kept pairs may be stored in; `auto` is the model's own dtype."""
+QUANTIZED = ("int8", "int4")
+"""What the weights of the layers may be stored in, if not as they are."""
 MOST = 2**63 - 1
 """The largest whole number that anything is told, as far as a tensor of them goes."""
 _LONGEST = 80
@@ -82,6 +84,13 @@ def check_kv_dtype(kv_dtype: str) -> str:
     if kv_dtype not in KV_DTYPES:
         raise InputError(f"kv_dtype {quoted(kv_dtype)}: expected one of {', '.join(KV_DTYPES)}")
     return kv_dtype
+
+
+def check_quantize(quantize: str | None) -> str | None:
+    """Return what weights are to be stored in; InputError if it is neither None nor one of `QUANTIZED`."""
+    if quantize is not None and quantize not in QUANTIZED:
+        raise InputError(f"quantize {quoted(quantize)}: expected one of {', '.join(QUANTIZED)}")
+    return quantize
 
 
 def check_rope_scale(rope_scale: float) -> float:

@@ -28,7 +28,7 @@ EXTRAS = {
     "serve": ("the HTTP server, `maskkv serve`", ("fastapi", "prometheus-client", "pydantic-settings", "uvicorn")),
     "plot": ("figures from records, `maskkv plot`", ("matplotlib",)),
     "lm-eval": ("lm-evaluation-harness, `maskkv eval lm-eval`", ("lm-eval",)),
-    "quantize": ("weights in 8 bits, `--quantize int8`", ("torchao",)),
+    "quantize": ("weights in 8 or 4 bits, `--quantize int8`", ("torchao",)),
 }
 """By the name of the extra: what it is for, and the libraries that it brings."""
 

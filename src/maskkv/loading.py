@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from maskkv.checks import check_kv_dtype, check_rope_scale, quoted
+from maskkv.checks import check_kv_dtype, check_quantize, check_rope_scale, quoted
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
 
@@ -36,12 +36,15 @@ class Loading:
         "Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt's own.",
     ] = None
     kv_dtype: Annotated[str, "What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."] = "auto"
-    quantize: Annotated[str | None, "int8: store the layers' weights in 8 bits (needs `maskkv[quantize]`)."] = None
+    quantize: Annotated[
+        str | None, "int8 or int4: store the layers' weights in 8 or 4 bits (needs `maskkv[quantize]`)."
+    ] = None
     compile: Annotated[bool, "Compile what the layers do to each row: slower to start, faster steps."] = False
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before gigabytes are read."""
         check_kv_dtype(self.kv_dtype)
+        check_quantize(self.quantize)
         if self.rope_scale is not None:
             check_rope_scale(self.rope_scale)
         if not isinstance(self.profile, Path | str | LayerProfile | None):

@@ -88,6 +88,8 @@ class Shape:
     config: ModelConfig
     itemsize: int
     chunk_rows: int = CHUNK_ROWS["cuda"]
+    quantize: str | None = None
+    """What the layers' matrices are stored in, on a GPU; None: as they are."""
 
     @property
     def parameters(self) -> int:
@@ -97,7 +99,7 @@ class Shape:
     @property
     def weight_bytes(self) -> int:
         """Return the bytes of the weights."""
-        return self.parameters * self.itemsize
+        return sizes.weight_bytes(self.config, self.itemsize, self.quantize)
 
     @classmethod
     def of(cls, model: Transformer) -> Shape:

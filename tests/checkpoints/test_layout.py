@@ -40,7 +40,7 @@ def test_each_tensor_is_read_once_and_written_back() -> None:
 @pytest.mark.parametrize("family", sorted(TINY))
 def test_a_tied_head_is_no_parameter_of_its_own(family: str) -> None:
     config = families.read_config(TINY[family])
-    layout = Layout.of(weights._empty(config))
+    layout = Layout.of(weights.empty(config))
     assert layout.optional == (("lm_head.weight",) if config.tied_head else ())
     assert ("head.weight" in layout.names) != config.tied_head
 

@@ -15,7 +15,7 @@ from tests.saved_models import LLADA, TINY, published, reference, write, write_t
 from torch import Tensor
 
 from maskkv import memory, mini
-from maskkv.checkpoints import precision, profiles, weights
+from maskkv.checkpoints import folders, precision, profiles, weights
 from maskkv.errors import CheckpointError, InputError, MaskKVError
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
@@ -303,7 +303,7 @@ def test_a_size_that_the_files_do_not_have_is_refused_before_it_is_allocated(fie
 
 @pytest.mark.parametrize("source", ["x" * 5000, "a/b\nc", "a\0b"])
 def test_a_name_that_nothing_can_have_is_refused(source: str) -> None:
-    for find in (weights.resolve, weights.config_of, lambda name: weights.dtype_of(name, "cpu")):
+    for find in (folders.resolve, weights.config_of, lambda name: weights.dtype_of(name, "cpu")):
         with pytest.raises(CheckpointError, match="is not a folder, nor a hub id") as found:
             find(source)
         assert str(found.value).isprintable()
@@ -351,11 +351,11 @@ def test_a_dtype_is_not_told_of_what_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_an_id_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert "is not a folder and could not be fetched from the hub" in refusal(Path("nobody/nothing"))
+    assert "nobody/nothing is not a folder, and the hub does not answer" in refusal(Path("nobody/nothing"))
     assert "is not a folder, nor a hub id (owner/name)" in refusal(Path("/no/such/folder"))
 
 
-@pytest.mark.parametrize("find", [weights.resolve, weights.config_of])
+@pytest.mark.parametrize("find", [folders.resolve, weights.config_of])
 def test_an_empty_name_is_not_the_current_folder(
     find: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,7 +372,7 @@ def test_the_hub_s_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_tiny(repo / "snapshots" / commit, "dream", shards=2)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
-    assert weights.resolve("owner/model") == repo / "snapshots" / commit
+    assert folders.resolve("owner/model") == repo / "snapshots" / commit
     assert weights.load("owner/model", device="cpu").config.family == "dream"
 
 
@@ -387,7 +387,8 @@ def test_only_data_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert weights.resolve("owner/model") == tmp_path
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, **options: None)
+    assert folders.resolve("owner/model") == tmp_path
     files = ["config.json", "model-00001-of-00002.safetensors", INDEX, "tokenizer.json", "merges.txt", "vocab.json"]
     others = ["modeling_llada.py", "pytorch_model.bin", "model.pt", "README.md", "original/consolidated.pth"]
     for call in asked:

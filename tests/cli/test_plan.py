@@ -41,6 +41,17 @@ def test_only_the_config_of_a_checkpoint_is_read(run, tiny, tmp_path):
     assert "fits" not in found
 
 
+def test_smaller_weights_are_counted(run):
+    """Of LLaDA-8B a layer's seven matrices have 218,103,808 weights: widths of 4,096 and 12,288, whole groups."""
+    layers, plain = 32 * 218_103_808, 2 * (8_015_581_184 - 32 * 218_103_808)
+    outputs = 32 * (4 * 4096 + 2 * 12288 + 4096)
+    for kind, size in (("int8", layers + 4 * outputs), ("int4", layers // 2 + layers // 64 * 4)):
+        found = json.loads(run("plan", "--json", "--shape", "llada-8b", "--quantize", kind).out)
+        assert (found["quantize"], found["weight_bytes"]) == (kind, plain + size)
+        assert found["peak_bytes"] == sum(found[part] for part in ("weight_bytes", "held_bytes", "reading_bytes"))
+    assert "parameters in bfloat16, the layers' in int4" in run("plan", "--quantize", "int4").err
+
+
 def test_an_evicting_policy_holds_less_than_a_full_cache(run):
     held = [
         json.loads(run("plan", "--json", "--policy", policy, "--prompt-length", "8192").out)["held_bytes"]
@@ -64,6 +75,7 @@ def test_an_evicting_policy_holds_less_than_a_full_cache(run):
         (("--batch-size", "0"), "--batch-size 0: expected a number from 1"),
         (("--dtype", "int3"), "--dtype int3: expected one of"),
         (("--kv-dtype", "int3"), "int3"),
+        (("--quantize", "int3"), "quantize 'int3': expected one of int8, int4"),
         (("--model", "nowhere at all"), "nowhere at all"),
     ],
     ids=str,

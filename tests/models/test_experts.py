@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maskkv.bench.gpu.model_checks import live_rows
 from maskkv.cache import NoCache
-from maskkv.checkpoints import weights
+from maskkv.checkpoints import quantizing, weights
 from maskkv.decoding.engine import Engine
 from maskkv.errors import CheckpointError
 from maskkv.generation import Generation
@@ -274,7 +274,7 @@ def test_an_expert_that_is_missing_or_mis_shaped_is_named(tmp_path: Path) -> Non
 def test_in_8_bits_rows_are_sent_to_the_same_experts(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
     exact, stored = (weights.load(write_tiny(tmp_path, "llada_moe"), device="cpu") for _ in range(2))
-    weights.quantize(stored, "int8")
+    quantizing.quantize(stored, "int8")
     kinds = dict(stored.layers[1].mlp.named_parameters())
     assert torch.equal(kinds["router.weight"], exact.layers[1].mlp.router.weight)
     assert kinds["experts.6.down_proj.weight"].qdata.dtype == torch.int8

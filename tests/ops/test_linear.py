@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskkv import api, memory
 from maskkv.bench.flops import count_flops
-from maskkv.checkpoints import weights
+from maskkv.checkpoints import folders, quantizing, weights
 from maskkv.models.transformer import Transformer
 from maskkv.ops.linear import PackedLinear, can_pack, multiplies
 
@@ -85,7 +85,7 @@ def test_a_packed_model_is_the_same_model() -> None:
 def test_weights_in_8_bits_stay_as_they_are() -> None:
     pytest.importorskip("torchao")
     model = tiny_model(0)
-    weights.quantize(model, "int8")
+    quantizing.quantize(model, "int8")
     model.pack_weights()
     assert packed(model) == ["head"]
 
@@ -104,7 +104,7 @@ def test_no_copy_is_made_where_half_of_the_memory_would_not_hold_it(monkeypatch:
 def test_what_is_loaded_to_answer_is_packed() -> None:
     llm = api.load(dtype="float32")
     assert len(packed(llm.model)) == 7 * len(llm.model.layers) + 1
-    assert not packed(weights.load(weights.resolve(api.mini.folder())))
+    assert not packed(weights.load(folders.resolve(api.mini.folder())))
 
 
 @pytest.mark.parametrize(

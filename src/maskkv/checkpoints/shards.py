@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -73,25 +73,43 @@ def _open(path: Path, device: torch.device) -> Any:
         raise CheckpointError(f"{path} is truncated or not a safetensors file: {brief(error)}") from None
 
 
-def check(
-    folder: Path, shapes: Mapping[str, tuple[int, ...]], holders: Holders, optional: Collection[str] = ()
-) -> None:
-    """Refuse a folder with missing, extra, mis-shaped or integer tensors; `optional` ones may be there.
+class Header(NamedTuple):
+    """What is known of a tensor before it is read; the dtype as safetensors spells it."""
 
-    Only headers are read.
-    """
-    missing, extra = sorted(shapes.keys() - holders.keys()), sorted(holders.keys() - shapes.keys() - set(optional))
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def headers(holders: Holders) -> dict[str, Header]:
+    """Return the headers of all tensors."""
+    found = {}
+    for name, file in holders.items():
+        header = file.get_slice(name)
+        found[name] = Header(tuple(header.get_shape()), header.get_dtype())
+    return found
+
+
+def check(
+    where: object, shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, Header], optional: Collection[str] = ()
+) -> None:
+    """Refuse a checkpoint with missing, extra, mis-shaped or integer tensors; `optional` ones may be there."""
+    missing, extra = sorted(shapes.keys() - found.keys()), sorted(found.keys() - shapes.keys() - set(optional))
     if missing or extra:
         faults = [f"misses {len(missing)}: {_some(missing)}"] if missing else []
         faults += [f"has {len(extra)} too many: {_some(extra)}"] if extra else []
-        raise CheckpointError(f"{folder}: of {len(shapes)} expected tensors it {' and '.join(faults)}")
+        raise CheckpointError(f"{where}: of {len(shapes)} expected tensors it {' and '.join(faults)}")
     for name, shape in shapes.items():
-        header = holders[name].get_slice(name)
-        if tuple(header.get_shape()) != shape:
-            raise CheckpointError(f"{folder}: {name} has shape {brief(header.get_shape())}, expected {list(shape)}")
-        if header.get_dtype() not in STORED:
+        if found[name].shape != shape:
+            raise CheckpointError(f"{where}: {name} has shape {brief(list(found[name].shape))}, expected {list(shape)}")
+        if found[name].dtype not in STORED:
             supported = ", ".join(STORED)
-            raise CheckpointError(f"{folder}: {name} has dtype {header.get_dtype()}; supported: {supported}")
+            raise CheckpointError(f"{where}: {name} has dtype {found[name].dtype}; supported: {supported}")
+
+
+def spelt(dtype: torch.dtype) -> str:
+    """Return how safetensors spells a dtype, or torch's own name of one that is not read."""
+    spellings = {own: name for name, own in STORED.items()}
+    return spellings.get(dtype, str(dtype).removeprefix("torch."))
 
 
 def dtype(name: str, holders: Holders) -> torch.dtype:
@@ -101,11 +119,16 @@ def dtype(name: str, holders: Holders) -> torch.dtype:
 
 def read(name: str, holders: Holders, dtype: torch.dtype) -> Tensor:
     """Read a tensor straight to its device, cast it, and refuse NaN and infinities."""
-    tensor: Tensor = holders[name].get_tensor(name).to(dtype)
+    return finite(name, holders[name].get_tensor(name).to(dtype))
+
+
+def finite(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor, if it holds neither NaN nor infinities."""
     # One pass without a temporary as large as the tensor; NaN wins over every number.
     low, high = tensor.aminmax()
     if not (low.isfinite() & high.isfinite()):
-        raise CheckpointError(f"tensor {name} holds NaN or infinite values as {str(dtype).removeprefix('torch.')}")
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise CheckpointError(f"tensor {name} holds NaN or infinite values as {kind}")
     return tensor
 
 

@@ -42,6 +42,9 @@ class ShapeFlags:
     kv_dtype: Annotated[
         str, typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8.")
     ] = "auto"
+    quantize: Annotated[
+        str | None, typer.Option(help="What the layers' weights are stored in on a GPU: int8 or int4; default: dtype.")
+    ] = None
 
     @property
     def computed_in(self) -> str:
@@ -55,20 +58,22 @@ class ShapeFlags:
         from maskkv import mini
         from maskkv.bench.shapes import shape
         from maskkv.checkpoints import configs, weights
-        from maskkv.checks import check_kv_dtype
+        from maskkv.checks import check_kv_dtype, check_quantize
         from maskkv.plan import Shape
 
         check_kv_dtype(self.kv_dtype)
+        check_quantize(self.quantize)
         if self.model is not None and self.shape is not None:
             raise InputError("--model and --shape both name a model: give one of them")
         if self.dtype not in weights.DTYPES:
             raise InputError(f"--dtype {self.dtype}: expected one of {', '.join(weights.DTYPES)}")
-        itemsize = weights.DTYPES[self.dtype].itemsize
         if self.shape is not None:
-            return self.shape, Shape(shape(self.shape), itemsize)
-        if self.model is not None:
-            return self.model, Shape(weights.config_of(self.model), itemsize)
-        return "bundled", Shape(configs.read(mini.folder()), itemsize)
+            name, config = self.shape, shape(self.shape)
+        elif self.model is not None:
+            name, config = self.model, weights.config_of(self.model)
+        else:
+            name, config = "bundled", configs.read(mini.folder())
+        return name, Shape(config, weights.DTYPES[self.dtype].itemsize, quantize=self.quantize)
 
 
 @flagged
@@ -99,7 +104,12 @@ def plan(
     name, shape = model.read()
     chosen = policy.chosen()
     work = Workload(prompt_length, generation, chosen, policy.budget_for(chosen), model.kv_dtype)
-    found = {"model": name, "dtype": model.computed_in, **_record(shape, work, batch_size, size)}
+    found = {
+        "model": name,
+        "dtype": model.computed_in,
+        "quantize": model.quantize,
+        **_record(shape, work, batch_size, size),
+    }
     if as_json:
         terminal.put_json(found)
         return
@@ -144,8 +154,10 @@ def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -
 def _show(found: dict[str, object]) -> None:
     budget = "" if found["budget"] is None else f" {found['budget']}"
     active = "" if found["active_parameters"] is None else f" ({found['active_parameters']:,} active for a token)"
+    stored = "" if found["quantize"] is None else f", the layers' in {found['quantize']}"
     terminal.note(
-        f"{found['model']}, {found['parameters']:,} parameters{active} in {found['dtype']}; {found['batch_size']} x "
+        f"{found['model']}, {found['parameters']:,} parameters{active} in {found['dtype']}{stored}; "
+        f"{found['batch_size']} x "
         f"{found['prompt_length']:,} prompt tokens and {found['gen_length']:,} of response; {found['policy']}{budget}"
     )
     table = terminal.table("what", "bytes")

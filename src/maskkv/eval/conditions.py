@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from maskkv import records
 from maskkv.api import LanguageModel
-from maskkv.checkpoints import weights
+from maskkv.checkpoints import quantizing, weights
 from maskkv.eval.answering import Answered, ScoredAnswer
 from maskkv.eval.benchmark import Task
 from maskkv.eval.fields import filled, whole
@@ -41,7 +41,7 @@ class Conditions:
             "model": name,
             "fingerprint": weights.fingerprint(llm.model),
             "dtype": str(llm.model.dtype).removeprefix("torch."),
-            "quantize": weights.quantization(llm.model),
+            "quantize": quantizing.quantization(llm.model),
             "kv_dtype": llm.kv_dtype,
             "rope_scale": llm.rope_scale,
             "profile": None if llm.profile is None else _digest(llm.profile.importance),

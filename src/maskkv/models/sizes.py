@@ -1,20 +1,25 @@
-"""How large a model is, told from its config."""
+"""How many weights a model has, and the bytes that they and its MLPs take, told from its config."""
 
 from __future__ import annotations
 
 from maskkv.models.config import ModelConfig
+from maskkv.ops.linear import stored_bytes
 
 _FP32, _INT64 = 4, 8
 
 
 def parameters(config: ModelConfig) -> int:
     """Count the weights."""
-    queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    attention = config.hidden_size * (2 * queries + 2 * pairs) + (queries + 2 * pairs) * config.qkv_bias
-    norms = 2 * config.hidden_size + 2 * config.head_dim * config.qk_norm
-    vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_head else 2)
-    mlps = sum(mlp_parameters(config, layer) for layer in range(config.num_layers))
-    return config.num_layers * (attention + norms) + mlps + vocabulary + config.hidden_size
+    layers = range(config.num_layers)
+    return _beside(config) + sum(outputs * inputs for layer in layers for outputs, inputs in _matrices(config, layer))
+
+
+def weight_bytes(config: ModelConfig, itemsize: int, quantize: str | None = None) -> int:
+    """Return the bytes of the weights, `itemsize` each; the layers' matrices may be quantised, for a GPU."""
+    layers = range(config.num_layers)
+    matrices = (each for layer in layers for each in _matrices(config, layer))
+    stored = sum(stored_bytes(quantize, outputs, inputs, itemsize) for outputs, inputs in matrices)
+    return _beside(config) * itemsize + stored
 
 
 def idle_parameters(config: ModelConfig) -> int:
@@ -52,3 +57,28 @@ def mlp_row_bytes(config: ModelConfig, itemsize: int) -> int:
     scoring = experts.count * (itemsize + 3 * _FP32 + _INT64)
     shared = (config.hidden_size * bool(experts.shared_size) + 3 * experts.shared_size) * itemsize
     return max(dense, scoring, ranks + routed + max(expert, shared))
+
+
+def _matrices(config: ModelConfig, layer: int) -> list[tuple[int, int]]:
+    """List the outputs and inputs of a layer's matrices, those that choose experts left out."""
+    hidden, experts = config.hidden_size, config.experts_of(layer)
+    queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    attention = [(queries, hidden), (pairs, hidden), (pairs, hidden), (hidden, queries)]
+    if experts is None:
+        return [*attention, *_gated(hidden, config.mlp_size)]
+    shared = _gated(hidden, experts.shared_size) if experts.shared_size else []
+    return [*attention, *experts.count * _gated(hidden, experts.size), *shared]
+
+
+def _gated(hidden: int, size: int) -> list[tuple[int, int]]:
+    return [(size, hidden), (size, hidden), (hidden, size)]
+
+
+def _beside(config: ModelConfig) -> int:
+    """Count the weights outside those matrices: the vocabulary's, norms, biases, and what chooses experts."""
+    queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    layer = 2 * config.hidden_size + 2 * config.head_dim * config.qk_norm + (queries + 2 * pairs) * config.qkv_bias
+    vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_head else 2)
+    experts = [each for each in map(config.experts_of, range(config.num_layers)) if each is not None]
+    routers = sum(config.hidden_size * each.count + each.count * each.bias for each in experts)
+    return config.num_layers * layer + vocabulary + config.hidden_size + routers

@@ -14,10 +14,30 @@ from torch import Tensor, nn
 _ROWS = 16
 """For about so many rows a weight is laid out: those of a step between refreshes. Longer passes read it as fast."""
 
+GROUP = 64
+"""Weights of an output that share a scale and an offset where they are stored in 4 bits."""
+
+_TILE = 1024
+"""Inputs to a multiple of which torchao fills weights in 4 bits up on CUDA; on a CPU it does not."""
+
 
 def is_plain(weight: Tensor) -> bool:
     """Tell whether a weight is numbers in a row, and no class that stores them in another way."""
     return type(weight.detach()) is Tensor
+
+
+def stored_bytes(kind: str | None, outputs: int, inputs: int, itemsize: int) -> int:
+    """Return the bytes of a weight on a GPU, stored as it is (None), in 8 or in 4 bits; numbers have `itemsize`.
+
+    Beside 8 bits each output has a scale in fp32. In 4 bits a row is filled up to what the tensor cores' products take,
+    and each group has a scale and an offset.
+    """
+    if kind == "int8":
+        return outputs * (inputs + torch.float32.itemsize)
+    if kind == "int4":
+        filled = -(-inputs // _TILE) * _TILE
+        return outputs * (filled // 2 + filled // GROUP * 2 * itemsize)
+    return outputs * inputs * itemsize
 
 
 def multiplies(device: torch.device, dtype: torch.dtype) -> bool | None:
