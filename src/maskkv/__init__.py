@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel, load
+    from maskkv.borrowed import from_transformers
     from maskkv.decoding.engine import Engine, Step
     from maskkv.errors import CheckpointError, InputError, MaskKVError, ProfileError
     from maskkv.eviction.policy import Policy
@@ -31,11 +32,13 @@ __all__ = [
     "Result",
     "Step",
     "__version__",
+    "from_transformers",
     "load",
 ]
 
 _HOMES = {
     "maskkv.api": ("LanguageModel", "load"),
+    "maskkv.borrowed": ("from_transformers",),
     "maskkv.decoding.engine": ("Engine", "Step"),
     "maskkv.errors": ("CheckpointError", "InputError", "MaskKVError", "ProfileError"),
     "maskkv.eviction.policy": ("Policy",),

@@ -60,13 +60,37 @@ def _special(names: Mapping[str, object]) -> set[str]:
     return {text for text in map(_content, tokens) if text is not None}
 
 
+def held(tokenizer: object) -> tuple[Tokenizer, str | None, dict[str, str]]:
+    """Return what `read` does of a fast tokenizer that transformers has loaded; the tokenizer itself is a copy.
+
+    Raises:
+        CheckpointError: It has no fast tokenizer inside, or one that cannot be used.
+    """
+    name = type(tokenizer).__name__
+    inside, template = getattr(tokenizer, "backend_tokenizer", None), getattr(tokenizer, "chat_template", None)
+    if not isinstance(inside, Tokenizer):
+        raise CheckpointError(
+            f"tokenizer {name} has no backend_tokenizer of the tokenizers library: give a PreTrainedTokenizerFast, or "
+            "the folder that holds its files"
+        )
+    if isinstance(template, Mapping):
+        template = template.get("default")
+    tokens = getattr(tokenizer, "special_tokens_map", {})
+    named = {name: str(token) for name, token in tokens.items() if name.endswith("_token")}
+    return _made(json.loads(inside.to_str()), name), template, named
+
+
 def _read_tokenizer(path: Path) -> Tokenizer:
-    raw = read_json(path) or {}
+    return _made(read_json(path) or {}, path)
+
+
+def _made(raw: dict[str, object], where: object) -> Tokenizer:
+    """Make a tokenizer of its description, if that is harmless."""
     try:
         tokenizer_checks.check(raw)
     except CheckpointError as error:
-        raise CheckpointError(f"{path} is not a tokenizer that can be used: {error}") from None
-    with failures(CheckpointError, f"{path} is not a tokenizer"):
+        raise CheckpointError(f"{where} is not a tokenizer that can be used: {error}") from None
+    with failures(CheckpointError, f"{where} is not a tokenizer"):
         # What was checked, and not the file, which another reader may take otherwise. Nothing is cut nor padded.
         return Tokenizer.from_str(json.dumps({**raw, "truncation": None, "padding": None}))
 
