@@ -41,11 +41,12 @@ def held(family: str, dtype: torch.dtype = torch.float32, **changes: Tensor | No
     return Held({name: each.to(dtype) for name, each in tensors.items() if each is not None}, TINY[family])
 
 
-def fast_tokenizer() -> PreTrainedTokenizerFast:
-    inside = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
+def fast_tokenizer(mask: str = "<mask>") -> PreTrainedTokenizerFast:
+    words = [mask if word == "<mask>" else word for word in WORDS]
+    inside = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     inside.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inside.add_special_tokens([AddedToken(word, special=True) for word in ("<eos>", "<end>", "<mask>")])
-    made = PreTrainedTokenizerFast(tokenizer_object=inside, eos_token="<eos>", mask_token="<mask>")
+    inside.add_special_tokens([AddedToken(word, special=True) for word in ("<eos>", "<end>", mask)])
+    made = PreTrainedTokenizerFast(tokenizer_object=inside, eos_token="<eos>", mask_token=mask)
     made.chat_template = TEMPLATE
     return made
 
@@ -61,6 +62,17 @@ def test_its_weights_lie_in_the_memory_of_the_model_it_was_given(family: str) ->
     assert all(parameter.requires_grad for parameter in given._tensors.values()), "what was given stays as it is"
     if TINY[family].get("tie_word_embeddings"):
         assert llm.model.head.weight.data_ptr() == llm.model.embed.weight.data_ptr()
+
+
+@pytest.mark.parametrize("family", ["a2d_qwen3", "llada_moe"])
+def test_a_mask_that_the_config_leaves_out_is_the_tokenizer_s(family: str) -> None:
+    unnamed = {name: value for name, value in TINY[family].items() if name != "mask_token_id"}
+    given = Held(published(family, reference(family)), unnamed)
+    shared = maskkv.from_transformers(given, fast_tokenizer("<|mask|>"))
+    assert shared.model.config.mask_id == WORDS.index("<mask>")
+    for tokenizer in (None, fast_tokenizer()):
+        with pytest.raises(CheckpointError, match=r"^Held: config.json: there is no mask_token_id, and no tokenizer"):
+            maskkv.from_transformers(given, tokenizer)
 
 
 @FAMILIES
@@ -143,7 +155,7 @@ def renamed_type() -> Held:
         (lambda: held("llada", **{QUERY: torch.full((32, 32), torch.nan)}), f"tensor {QUERY} holds NaN"),
         (lambda: held("llada", **{QUERY: torch.ones(32, 32, device="meta")}), f"{QUERY} is on the meta device"),
         (quantised, "Held is quantised by bitsandbytes: expected plain weights; load it without quantization_config"),
-        (renamed_type, "Held: config.json: model_type is 'gpt2'; supported: 'Dream', "),
+        (renamed_type, "Held: config.json: model_type is 'gpt2'; supported: 'a2d-qwen3', "),
     ],
 )
 def test_what_is_not_a_whole_plain_model_is_refused_by_name(make: Any, says: str) -> None:

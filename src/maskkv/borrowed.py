@@ -6,6 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from maskkv import mixing
 from maskkv.api import LanguageModel
 from maskkv.budget import Budget, check_budget
@@ -48,8 +50,9 @@ def from_transformers(
     resolved = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)
     check_budget(budget)
     mixing.mix(resolved, evicted=evicted)
-    shared = in_memory.share(model)
-    text = None if tokenizer is None else _text(tokenizer)
+    files = None if tokenizer is None else _files(tokenizer)
+    shared = in_memory.share(model, None if files is None else files[0])
+    text = None if files is None else Text(*files, shared.config.thinking)
     profile = profiles.find(asked.profile, shared)
     quantizing.quantize(shared, asked.quantize)
     if asked.compile:
@@ -61,10 +64,10 @@ def from_transformers(
     )
 
 
-def _text(tokenizer: object) -> Text:
+def _files(tokenizer: object) -> tuple[Tokenizer, str | None, dict[str, str]]:
     if isinstance(tokenizer, str | Path):
-        return Text.load(folders.resolve(tokenizer))
-    return Text(*tokenizer_files.held(tokenizer))
+        return tokenizer_files.read(folders.resolve(tokenizer))
+    return tokenizer_files.held(tokenizer)
 
 
 def _name(model: object) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from maskkv.checkpoints import tokenizer_files
 from maskkv.errors import CheckpointError
 from maskkv.models import families
 from maskkv.models.config import ModelConfig
-from maskkv.models.fields import read_json
+from maskkv.models.fields import Raw, read_json
 
 
 def read(folder: Path) -> ModelConfig:
@@ -19,13 +21,18 @@ def read(folder: Path) -> ModelConfig:
     """
     raw = _raw(folder)
     token = _left_to_tokenizer(folder, raw)
-    if token is not None and tokenizer_files.present(folder):
-        number = tokenizer_files.read(folder)[0].token_to_id(token)
-        raw = raw if number is None else {**raw, "mask_token_id": number}
+    asks = token is not None and tokenizer_files.present(folder)
+    tokenizer = tokenizer_files.read(folder)[0] if asks else None
     try:
-        return families.read_config(raw)
+        return families.read_config(completed(raw, token, tokenizer))
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from None
+
+
+def completed(raw: Raw, mask: str | None, tokenizer: Tokenizer | None) -> Raw:
+    """Return a config with the id of the token that the tokenizer calls `mask`; as it is where there is none."""
+    number = None if mask is None or tokenizer is None else tokenizer.token_to_id(mask)
+    return raw if number is None else {**raw, "mask_token_id": number}
 
 
 def needs_tokenizer(folder: Path) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
-from maskkv.checkpoints import shards, weights
+from maskkv.checkpoints import configs, shards, weights
 from maskkv.checkpoints.layout import Layout
 from maskkv.checks import quoted
 from maskkv.errors import CheckpointError, InputError
@@ -38,10 +39,11 @@ class Loaded(Protocol):
         ...
 
 
-def share(loaded: object) -> Transformer:
+def share(loaded: object, tokenizer: Tokenizer | None = None) -> Transformer:
     """Make a model of a loaded one's weights, in their own memory, dtype and device: eval mode, no gradients.
 
-    A tensor that is a part of a parameter, one expert of several, is copied.
+    A tensor that is a part of a parameter, one expert of several, is copied. A mask token that the config leaves out is
+    asked of the tokenizer.
 
     Raises:
         CheckpointError: It is not a model of a supported family, whole, finite and unquantised, on one device.
@@ -52,7 +54,7 @@ def share(loaded: object) -> Transformer:
     name, raw = type(loaded).__name__, loaded.config.to_dict()
     _require_plain_config(name, raw)
     try:
-        config = families.read_config(raw)
+        config = families.read_config(configs.completed(raw, families.mask_token(raw), tokenizer))
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from None
     model = weights.empty(config)
