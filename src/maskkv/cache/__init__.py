@@ -4,6 +4,7 @@ from maskkv.cache.evicting import EvictingCache, Extent, Refresh
 from maskkv.cache.importance import ImportanceProbe, measure_importance
 from maskkv.cache.packed import PackedCache
 from maskkv.cache.plain import NoCache
+from maskkv.cache.separate import SeparateSequences
 from maskkv.cache.shared import SharedRefresh
 from maskkv.cache.tier import OnRecall, Tiers
 from maskkv.cache.watching import WatchingCache
@@ -16,6 +17,7 @@ __all__ = [
     "OnRecall",
     "PackedCache",
     "Refresh",
+    "SeparateSequences",
     "SharedRefresh",
     "Tiers",
     "WatchingCache",
