@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 
-def option(name: str, hint: Any) -> Any:
+def option(field: Field[Any], hint: Any) -> Any:
     """Turn `Annotated[type, help]` or `Annotated[type, help, metavar]` into an option; leave other types alone."""
     kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if not notes or not isinstance(notes[0], str):
@@ -17,8 +17,9 @@ def option(name: str, hint: Any) -> Any:
     if isinstance(kind, UnionType):  # a flag has one type: the first of those that the field may have
         kind = get_args(kind)[0] | None if NoneType in get_args(kind) else get_args(kind)[0]
     metavar = notes[1] if len(notes) > 1 else None
-    # Without its name typer would give a switch a second flag that turns it off.
-    names = [f"--{name.replace('_', '-')}"] if kind is bool else []
+    # Without its name typer would give every switch a second flag that turns it off.
+    name = field.name.replace("_", "-")
+    names = [] if kind is not bool else [f"--{name}/--no-{name}"] if field.default is True else [f"--{name}"]
     return Annotated[kind, typer.Option(*names, help=notes[0], metavar=metavar)]
 
 

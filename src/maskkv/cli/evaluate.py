@@ -17,6 +17,7 @@ from maskkv.cli.flags import PolicyFlags, Without, flagged, load
 from maskkv.cli.stretched import Notice
 from maskkv.cli.variants import VariantFlags
 from maskkv.errors import InputError
+from maskkv.eval.lm_eval.likelihood import Likelihood
 from maskkv.generation import Generation
 from maskkv.loading import Loading
 
@@ -132,7 +133,7 @@ class ExampleFlags(lm_eval.LmEvalFlags):
             raise InputError("lm-eval makes its own prompts, in one process: leave out --length, --jobs and --shard")
         self.check(self.names)
 
-    def harness(self) -> Harness:
+    def harness(self, likelihood: Likelihood) -> Harness:
         """Return what lm-eval is to run."""
         from maskkv.eval.lm_eval.harness import Harness
 
@@ -143,6 +144,7 @@ class ExampleFlags(lm_eval.LmEvalFlags):
             num_fewshot=self.num_fewshot,
             chat=self.apply_chat_template,
             unsafe_code=self.confirm_run_unsafe_code,
+            likelihood=likelihood,
         )
 
 
@@ -189,7 +191,7 @@ def _room(flags: Mapping[str, Any]) -> int:
 
 
 @flagged
-def evaluate(
+def evaluate(  # noqa: PLR0913 (each group of flags by itself)
     benchmarks: Annotated[list[str], typer.Argument(metavar="NAME...", help=f"One of {', '.join(NAMES)}.")],
     *,
     examples: ExampleFlags,
@@ -198,6 +200,7 @@ def evaluate(
     loading: Loading,
     mixing: Annotated[PolicyFlags, Without("policy", "budget")],
     schedule: Annotated[Generation, Without(gen_length=_room)],
+    likelihood: Annotated[Likelihood, Without("max_length")],
 ) -> None:
     """Score every task under every policy and budget.
 
@@ -234,7 +237,7 @@ def evaluate(
                 _report(name, len(tasks) * len(study.variants), found, running)
     if LM_EVAL in benchmarks:
         study = Study(chosen, schedule, running.isolated)
-        _print_all(lm_eval.run(llm, loading.name, examples.harness(), study, running.out), running)
+        _print_all(lm_eval.run(llm, loading.name, examples.harness(likelihood), study, running.out), running)
 
 
 class _Progress:

@@ -262,7 +262,7 @@ def _flags(kind: Any, left_out: Without) -> Iterator[inspect.Parameter]:
     for field in fields(kind):
         if field.name in left_out.names:
             continue
-        annotation = described.option(field.name, hints[field.name])
+        annotation = described.option(field, hints[field.name])
         if kind is Generation:
             annotation = Annotated[annotation, typer.Option(help=GENERATION_HELP[field.name])]
         flag = inspect.Parameter(

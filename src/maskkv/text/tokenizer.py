@@ -46,6 +46,9 @@ class Text:
         thinking: bool | None = None,
     ) -> None:
         """Take over the tokenizer; `named_tokens` (`bos_token`, ...) and `thinking` are what the template is told."""
+        begin = (named_tokens or {}).get("bos_token")
+        self.begin_id: int | None = None if begin is None else tokenizer.token_to_id(begin)
+        """The token that begins a text, if the checkpoint names one."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
@@ -119,9 +122,12 @@ class Text:
             raise CheckpointError("this checkpoint has no chat template; give it a plain prompt")
         return self._template.render(messages, continue_last=continue_last)
 
-    def encode_rendered(self, rendered: str) -> list[int]:
-        """Encode what `render` returned; only here are special tokens taken for what they are."""
-        return [token.id for token in self._rendered_tokens(rendered)]
+    def encode_rendered(self, rendered: str, then: str = "") -> list[int]:
+        """Encode what `render` returned; only here are special tokens taken for what they are.
+
+        In `then`, with which the text goes on, they are text.
+        """
+        return [token.id for token in self._rendered_tokens(rendered, then)]
 
     def least_tokens(self, text: str) -> int:
         """Return how many tokens a prompt has at least, without encoding it."""
@@ -140,8 +146,9 @@ class Text:
     def _words_per_token(self) -> int | None:
         return words_per_token(self._tokenizer)
 
-    def _rendered_tokens(self, rendered: str) -> list[Token]:
+    def _rendered_tokens(self, rendered: str, then: str = "") -> list[Token]:
         texts, special = self._parts(rendered)
+        texts[-1] += then
         tokens: list[Token] = []
         for text, encoding, token in zip_longest(texts, self._encoded(texts), special):
             tokens += _cut(text, encoding)

@@ -186,12 +186,6 @@ def test_a_model_without_a_template_says_so(llm, tmp_path):
         MaskKVModel(maskkv.load(tmp_path)).apply_chat_template([{"role": "user", "content": "x"}])
 
 
-@pytest.mark.parametrize("method", ["loglikelihood", "loglikelihood_rolling"])
-def test_likelihoods_are_refused(llm, method):
-    with pytest.raises(InputError, match=r"the task quiz asks for likelihoods.*expected a task of output type"):
-        getattr(MaskKVModel(llm), method)(requests(("x", " y")))
-
-
 def test_an_empty_prompt_is_refused(llm):
     with pytest.raises(InputError, match="the prompt is empty"):
         MaskKVModel(llm).generate_until(requests((" ", GREEDY)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from lm_eval._cli import HarnessCLI
+from lm_eval.api.instance import Instance
 from lm_eval.utils import simple_parse_args_string
 
 import maskkv
@@ -18,7 +19,10 @@ from maskkv.cli import main
 from maskkv.errors import InputError
 from maskkv.eval.answering import UnscoredAnswer, Variant
 from maskkv.eval.lm_eval import arguments, harness
+from maskkv.eval.lm_eval.estimator import LikelihoodEstimator
 from maskkv.eval.lm_eval.harness import Harness, _measured
+from maskkv.eval.lm_eval.likelihood import Likelihood
+from maskkv.eval.lm_eval.model import MaskKVModel
 from maskkv.eval.lm_eval.requests import from_line
 from maskkv.eval.runs import Study
 from maskkv.eval.store import Store
@@ -71,8 +75,15 @@ def quizzes(tmp_path, offline):
         "choice": {
             "output_type": "multiple_choice",
             "doc_to_choice": ["2", "3"],
-            "doc_to_target": 0,
+            "doc_to_target": "{{['2', '3'].index(answer) if answer in '23' else 0}}",
             "metric_list": [{"metric": "acc"}],
+        },
+        "last": {"output_type": "loglikelihood", "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}]},
+        "prose": {
+            "output_type": "loglikelihood_rolling",
+            "doc_to_text": "",
+            "doc_to_target": "{{question}} = {{answer}}",
+            "metric_list": [{"metric": "word_perplexity"}, {"metric": "bits_per_byte"}],
         },
         "code": {"unsafe_code": True},
         "lost": {"dataset_kwargs": {"data_files": {"test": str(tmp_path / "nowhere.jsonl")}}},
@@ -113,10 +124,62 @@ def test_the_harness_answers_with_the_model_as_it_was_loaded(llm, tmp_path):
     loaded = LanguageModel(llm.model, llm.text, profile=profile, loading=loading)
     (variant,) = variants(4)[1:]
     with Store(from_line, tmp_path, "lm-eval") as store:
-        model = harness._under(variant, loaded, Study([variant], Generation(block_length=64)), store)
+        study = Study([variant], Generation(block_length=64))
+        model = harness._under(variant, loaded, study, store, Likelihood(mc_num=2))
     assert (model.llm.loading, model.llm.profile) == (loading, profile)
     assert (model.llm.policy, model.llm.budget) == (variant.policy, 4)
-    assert (model.schedule.gen_length, model.store) == (256, store)
+    assert (model.schedule.gen_length, model.store, model.likelihood.mc_num) == (256, store, 2)
+
+
+def without_cache(llm, folder, *tasks, **settings):
+    chosen = Likelihood(mc_num=4, **settings)
+    with Store(from_line, folder / "out", "lm-eval") as store:
+        study = Study([Variant(policies.named("none"), None)])
+        return harness.run(llm, "bytes", Harness(tasks, folder, likelihood=chosen), study, store)
+
+
+def test_multiple_choice_takes_the_likeliest(llm, quizzes, monkeypatch):
+    told = {" 2": 1.0, " 3": 2.0}  # a model that always prefers 2
+
+    def nll(self, pair):
+        return told[llm.text.decode(pair.answer)]
+
+    monkeypatch.setattr(LikelihoodEstimator, "negative_log_likelihood", nll)
+    (record,) = without_cache(llm, quizzes, "choice")
+    assert (record["task"], record["scores"], record["policy_name"]) == ("choice acc", [1.0, 0.0, 1.0], "none")
+    assert record["score"] == pytest.approx(2 / 3)
+    assert record["settings"]["likelihood"]["mc_num"] == 4
+    assert (record["mean_steps"], record["mean_tokens"], record["mean_cache_bytes"]) == (4, 2, 0)
+
+
+def test_the_harness_s_metrics_are_those_of_the_estimates(llm, quizzes):
+    records_ = {record["task"]: record for record in without_cache(llm, quizzes, "last", "prose", "choice", "quiz")}
+    model = MaskKVModel(
+        LanguageModel(llm.model, llm.text, policy="none"), likelihood=Likelihood(mc_num=4), schedule=Generation()
+    )
+    asked = [(f"Question: {each['question']}\nAnswer:", f" {each['answer']}") for each in DOCUMENTS]
+    # The harness puts no blank before the text of such a task.
+    found = model.loglikelihood(instances(*[(context, answer.strip()) for context, answer in asked]))
+    mean = sum(value for value, _ in found) / 3
+    assert records_["last perplexity"]["score"] == pytest.approx(math.exp(-mean))
+    assert records_["last acc"]["scores"] == [float(greedy) for _, greedy in found]
+    prose = [f"{each['question']} = {each['answer']}" for each in DOCUMENTS]
+    total = sum(model.loglikelihood_rolling(instances(*[(each,) for each in prose])))
+    assert records_["prose bits_per_byte"]["score"] == pytest.approx(-total / sum(map(len, prose)) / math.log(2))
+    choices = model.loglikelihood(instances(*[(context, f" {each}") for context, _ in asked for each in "23"]))
+    right = [int(two[0] < three[0]) for two, three in zip(choices[::2], choices[1::2], strict=True)]
+    assert records_["choice acc"]["scores"] == [
+        float(each == gold) for each, gold in zip(right, (0, 1, 0), strict=True)
+    ]
+    assert "quiz exact_match" in records_
+    assert "likelihood" not in records_["quiz exact_match"]["settings"]
+
+
+def instances(*arguments):
+    return [
+        Instance(request_type="loglikelihood", doc={}, arguments=each, idx=0, metadata=("quiz", number, 1))
+        for number, each in enumerate(arguments)
+    ]
 
 
 def test_answers_are_kept_and_not_asked_again(llm, quizzes, monkeypatch):
@@ -145,7 +208,7 @@ def test_a_metric_that_is_no_number_is_recorded_as_none(values, total, scores, s
         "versions": {},
         "n-shot": {},
     }
-    (found,) = _measured(results, "quiz", [UnscoredAnswer("", 1, 8, 8, 8, 1, 1)] * 2, chat=False)
+    (found,) = _measured(results, "quiz", [UnscoredAnswer("", 1, 8, 8, 8, 1, 1)] * 2, {})
     assert (found["scores"], found["score"], found["n"]) == (scores, score, 2)
     assert found["standard_error"] == (pytest.approx(0.5 / 2**0.5) if scores else None)
 
@@ -162,7 +225,10 @@ def test_two_runs_do_not_write_to_one_file(llm, quizzes):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("choice", "the task choice is of output type multiple_choice, which needs likelihoods"),
+        (
+            "choice",
+            "the task choice asks for likelihoods, which are estimated without a cache: expected the policy none",
+        ),
         ("code", "the task code runs code that the model writes: --confirm-run-unsafe-code allows it"),
         ("lost", "cannot load lost: "),
     ],
@@ -199,3 +265,17 @@ def test_the_command(folder, quizzes, capsys):
     assert "| task | full | maskkv 4 |" in printed
     assert "| quiz exact_match | " in printed
     assert len((out / "lm-eval.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_command_for_likelihoods(folder, quizzes, capsys):
+    flags = ("--policy", "none", "--mc-num", 4, "--mc-batch-size", 2, "--no-is-check-greedy", "--markdown")
+    args = ("eval", "lm-eval", "--tasks", "choice", "--include-path", quizzes, "--model", folder)
+    status = main([str(arg) for arg in (*args, "--out", quizzes / "out", *flags)])
+    printed = capsys.readouterr().out
+    assert status == 0
+    assert "| choice acc | " in printed
+    (record,) = records.read(quizzes / "out" / "lm-eval.jsonl")
+    assert record["settings"]["likelihood"] == {
+        "mc_num": 4, "mc_batch_size": 2, "estimator": "llada", "sampling_eps": 1e-3,
+        "is_check_greedy": False, "add_bos_token": False, "max_length": 4096,
+    }  # fmt: skip

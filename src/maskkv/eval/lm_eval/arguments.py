@@ -8,6 +8,8 @@ from typing import Any, get_args, get_type_hints
 
 from maskkv import api
 from maskkv.errors import InputError
+from maskkv.eval.lm_eval import likelihood
+from maskkv.eval.lm_eval.likelihood import Likelihood
 from maskkv.eval.lm_eval.requests import meaning
 from maskkv.generation import Generation
 from maskkv.loading import Loading
@@ -24,20 +26,26 @@ _MODEL = "pretrained"
 _LOADING = {_MODEL if name == "model" else name: kind for name, kind in get_type_hints(Loading).items()}
 _TEXTS = ("policy", "evicted", *(name for name, kind in _LOADING.items() if str in (kind, *get_args(kind))))
 _SETTINGS = tuple(field.name for field in fields(Generation))
-_KNOWN = (*_LOADING, "policy", "budget", "evicted", "batch_size", *_SETTINGS)
+_KNOWN = (*_LOADING, "policy", "budget", "evicted", "batch_size", *likelihood.SETTINGS, *_SETTINGS)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Hold a loaded model (with its policy and budget), the schedule, and how many sequences run side by side."""
+    """Hold a loaded model (with its policy and budget), the schedule, and how many sequences run side by side.
+
+    `likelihood` says how likelihoods are estimated.
+    """
 
     llm: api.LanguageModel
     schedule: Generation
     together: int
+    likelihood: Likelihood
 
 
 def load(given: Mapping[str, Any]) -> Arguments:
-    """Load what the arguments say: `pretrained`, what else `maskkv.load` takes, `batch_size`, fields of `Generation`.
+    """Load what the arguments say: `pretrained`, what else `maskkv.load` takes, `batch_size`, a response's settings.
+
+    Those are the fields of `Generation` and of `Likelihood`.
 
     Raises:
         InputError: An argument is unknown or unusable, or the policy evicts and there is no budget.
@@ -56,12 +64,13 @@ def load(given: Mapping[str, Any]) -> Arguments:
     together = _together(rest.pop("batch_size", 1))
     policy, evicted = rest.pop("policy", "maskkv"), rest.pop("evicted", None)
     options = {name: rest.pop(name) for name in _LOADING if name in rest}
+    estimates = Likelihood(**{name: rest.pop(name) for name in likelihood.SETTINGS if name in rest})
     loading = Loading(options.pop(_MODEL, None), **options)
     schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
     llm = api.load_model(loading, policy=policy, budget=budget, evicted=evicted)
     if llm.policy.can_evict and budget is None:
         raise InputError(f"the policy {llm.policy.name} evicts: expected budget=N, or policy=full or none")
-    return Arguments(llm, schedule, together)
+    return Arguments(llm, schedule, together, estimates)
 
 
 def _together(given: object) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,9 @@ from maskkv.eval import cells
 from maskkv.eval.answering import UnscoredAnswer, Variant
 from maskkv.eval.conditions import Conditions
 from maskkv.eval.lm_eval import arguments
+from maskkv.eval.lm_eval.likelihood import Likelihood, check_uncached
 from maskkv.eval.lm_eval.model import MaskKVModel
+from maskkv.eval.lm_eval.requests import Estimate
 from maskkv.eval.runs import Study
 from maskkv.eval.store import Store
 from maskkv.json_lines import Record
@@ -34,7 +36,7 @@ class Harness:
     """Say which tasks are run, and how their prompts are made; `include` is a folder with tasks of the user's own.
 
     `n` limits the documents per task, `num_fewshot` None leaves the examples in a prompt to the task. `unsafe_code`
-    lets tasks run the code that the model writes.
+    lets tasks run the code that the model writes. `likelihood` says how likelihoods are estimated.
     """
 
     tasks: tuple[str, ...]
@@ -43,6 +45,7 @@ class Harness:
     num_fewshot: int | None = None
     chat: bool = False
     unsafe_code: bool = False
+    likelihood: Likelihood = field(default_factory=Likelihood)
 
     def manager(self) -> Any:
         """Look for the tasks in the user's folder, and only then among the thousands that the harness brings."""
@@ -52,11 +55,12 @@ class Harness:
                 return own
         return TaskManager(include_path=None if self.include is None else str(self.include))
 
-    def load(self, manager: Any) -> list[Any]:
+    def load(self, manager: Any, variants: Sequence[Variant]) -> list[Any]:
         """Load the tasks from their files and their data from wherever `datasets` finds it.
 
         Raises:
-            InputError: A task is unknown, cannot be loaded, compares likelihoods, or runs code without leave.
+            InputError: A task is unknown, cannot be loaded, runs code without leave, or asks for likelihoods while one
+                of the variants has a cache.
         """
         known = set(manager.all_tasks)
         for name in self.tasks:
@@ -67,11 +71,8 @@ class Harness:
         except Exception as error:  # A task's file, its code and its data may fail in any way they like.
             raise InputError(f"cannot load {', '.join(self.tasks)}: {_reason(error)}") from error
         for task in loaded:
-            if task.OUTPUT_TYPE != "generate_until":
-                raise InputError(
-                    f"the task {task.task_name} is of output type {task.OUTPUT_TYPE}, which needs likelihoods; "
-                    "a diffusion language model answers generate_until"
-                )
+            for variant in variants if task.OUTPUT_TYPE != "generate_until" else ():
+                check_uncached(task.task_name, variant.policy, variant.budget)
             if getattr(task, "UNSAFE_CODE", False) and not self.unsafe_code:
                 raise InputError(
                     f"the task {task.task_name} runs code that the model writes: --confirm-run-unsafe-code allows it"
@@ -92,14 +93,20 @@ def run(
     manager, conditions = harness.manager(), Conditions.of(llm, name, study.schedule, isolated=True)
     found: list[Record] = []
     for variant in study.variants:
-        model = _under(variant, llm, study, store)
-        results, about = _evaluated(model, harness, manager), _about(conditions, variant)
+        model = _under(variant, llm, study, store, harness.likelihood)
+        results = _evaluated(model, harness, harness.load(manager, study.variants), manager)
+        about = _about(conditions, variant)
         for task, answers in model.answers.items():
-            found += [{**about, **each} for each in _measured(results, task, answers, harness.chat)]
+            settings: Record = {"chat": harness.chat}
+            if any(isinstance(each, Estimate) for each in answers):
+                settings["likelihood"] = asdict(model.likelihood)
+            found += [{**about, **each} for each in _measured(results, task, answers, settings)]
     return store.keep(found)
 
 
-def _under(variant: Variant, llm: LanguageModel, study: Study, store: Store[str, UnscoredAnswer]) -> MaskKVModel:
+def _under(
+    variant: Variant, llm: LanguageModel, study: Study, store: Store[str, UnscoredAnswer], likelihood: Likelihood
+) -> MaskKVModel:
     """Return the model as the harness wants it, under a policy and budget."""
     blocks = -(-arguments.GEN_LENGTH // study.schedule.block_length)
     schedule = replace(study.schedule, gen_length=blocks * study.schedule.block_length)
@@ -111,13 +118,14 @@ def _under(variant: Variant, llm: LanguageModel, study: Study, store: Store[str,
         profile=llm.profile,
         loading=llm.loading,
     )
-    return MaskKVModel(own, schedule, together=1 if study.isolated else arguments.TOGETHER, store=store)
+    together = 1 if study.isolated else arguments.TOGETHER
+    return MaskKVModel(own, schedule, together=together, store=store, likelihood=likelihood)
 
 
-def _evaluated(model: MaskKVModel, harness: Harness, manager: Any) -> _Results:
+def _evaluated(model: MaskKVModel, harness: Harness, tasks: list[Any], manager: Any) -> _Results:
     results: _Results = simple_evaluate(
         model,
-        tasks=harness.load(manager),
+        tasks=tasks,
         limit=harness.n,
         num_fewshot=harness.num_fewshot,
         apply_chat_template=harness.chat,
@@ -143,7 +151,7 @@ def _about(conditions: Conditions, variant: Variant) -> Record:
     }
 
 
-def _measured(results: _Results, task: str, answers: Sequence[UnscoredAnswer], chat: bool) -> list[Record]:
+def _measured(results: _Results, task: str, answers: Sequence[UnscoredAnswer], settings: Record) -> list[Record]:
     """Return what every metric of a task came to; the harness names them `metric,filter`."""
     found: list[Record] = []
     for name, value in results["results"][task].items():
@@ -160,7 +168,7 @@ def _measured(results: _Results, task: str, answers: Sequence[UnscoredAnswer], c
                     "filter": chosen,
                     "version": results["versions"].get(task),
                     "num_fewshot": results["n-shot"].get(task),
-                    "chat": chat,
+                    **settings,
                 },
                 "n": len(samples),
                 "gen_length": max(each.gen_length for each in answers),

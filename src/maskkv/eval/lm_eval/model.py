@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, NoReturn
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 import lm_eval.models  # type: ignore[import-untyped]  # noqa: F401  a registry that holds anything is not filled later
 from lm_eval.api.instance import Instance  # type: ignore[import-untyped]
@@ -22,19 +22,25 @@ from maskkv.decoding.sequence import RunningSequence
 from maskkv.errors import InputError
 from maskkv.eval.answering import UnscoredAnswer
 from maskkv.eval.lm_eval import arguments
-from maskkv.eval.lm_eval.requests import Request, cut, from_line, key, read, to_line
+from maskkv.eval.lm_eval.estimator import LikelihoodEstimator
+from maskkv.eval.lm_eval.likelihood import Likelihood, check_uncached
+from maskkv.eval.lm_eval.pairs import Pair, Pairs
+from maskkv.eval.lm_eval.requests import Estimate, Request, cut, estimate_key, from_line, key, read, to_line
 from maskkv.eval.store import Answers
 from maskkv.generation import Generation
 from maskkv.plan import Workload, check_fits
 from maskkv.text.stream import Stream, first_stop
 
+Told = TypeVar("Told")
+
 
 @register_model("maskkv")
 class MaskKVModel(LM):  # type: ignore[misc]
-    """Answer those requests of lm-evaluation-harness that generate text, under the model's policy and budget.
+    """Answer requests of lm-evaluation-harness: generate texts, or estimate how likely they are.
 
-    `together` sequences denoise side by side. What `store` has answers to is not asked again. `answers` are those to
-    the latest requests, by task and in the requests' order.
+    Texts are generated under the model's policy and budget, `together` of them side by side; `likelihood` says how
+    likelihoods are estimated, without a cache. What `store` has answers to is not asked again. `answers` are those to
+    each task's latest requests, in the requests' order.
     """
 
     def __init__(
@@ -44,12 +50,15 @@ class MaskKVModel(LM):  # type: ignore[misc]
         *,
         together: int = arguments.TOGETHER,
         store: Answers[str, UnscoredAnswer] | None = None,
+        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
         self.llm = llm
         self.schedule = Generation(gen_length=arguments.GEN_LENGTH) if schedule is None else schedule
         self.together = together
         self.store = Answers(from_line) if store is None else store
+        config = llm.model.config
+        self.likelihood = (likelihood or Likelihood()).resolved(config.family, config.trained_length)
         self.answers: dict[str, list[UnscoredAnswer]] = {}
         self._fingerprint = weights.fingerprint(llm.model)
         self._device = llm.model.device
@@ -69,7 +78,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
         if flags.get("device") == "cuda:0":  # the harness's default, whether there is such a device or not
             flags["device"] = "auto"
         loaded = arguments.load({**flags, **arg_dict})
-        return cls(loaded.llm, loaded.schedule, together=loaded.together)
+        return cls(loaded.llm, loaded.schedule, together=loaded.together, likelihood=loaded.likelihood)
 
     @property
     def tokenizer_name(self) -> str:
@@ -97,6 +106,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
             "policy": repr(self.llm.policy_for()),
             "budget": self.llm.budget,
             "schedule": asdict(self.schedule),
+            "likelihood": asdict(self.likelihood),
         }
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -116,19 +126,61 @@ class MaskKVModel(LM):  # type: ignore[misc]
                 found[place] = answer
                 bar.update()
         answers = [found[place] for place in range(len(made))]
-        self.answers = {}
-        for request, each, answer in zip(requests, made, answers, strict=True):
-            self.answers.setdefault(each.task, []).append(answer)
-            self.cache_hook.add_partial("generate_until", request.args, answer.text)
-        return [answer.text for answer in answers]
+        return self._told("generate_until", requests, answers, [answer.text for answer in answers])
 
-    def loglikelihood(self, requests: Sequence[Instance]) -> NoReturn:
-        """Refuse a task that compares likelihoods."""
-        _refuse(requests)
+    def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Estimate the log-likelihood of each text after its context, and tell whether greedy decoding gives it.
 
-    def loglikelihood_rolling(self, requests: Sequence[Instance]) -> NoReturn:
-        """Refuse a task that measures perplexity."""
-        _refuse(requests)
+        Without `is_check_greedy` it is said not to.
+
+        Raises:
+            InputError: The model has a policy with a cache, or a text has no tokens, or too many.
+        """
+        pairs = self._pairs(requests)
+        asked = [
+            (pairs.pair(str(request.task_name), *request.args, rendered=request.args[0] in self._rendered),)
+            for request in requests
+        ]
+        found = self._estimated(asked, disable_tqdm, check_greedy=self.likelihood.is_check_greedy)
+        return self._told("loglikelihood", requests, found, [(-each.nll, each.greedy) for each in found])
+
+    def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Estimate the log-likelihood of each text from its beginning, in windows where it is long; 0 if it is empty.
+
+        Raises:
+            InputError: The model has a policy with a cache.
+        """
+        pairs = self._pairs(requests)
+        asked = [tuple(pairs.windows(request.args[0])) for request in requests]
+        found = self._estimated(asked, disable_tqdm, check_greedy=False)
+        return self._told("loglikelihood_rolling", requests, found, [-each.nll for each in found])
+
+    def _told(
+        self, kind: str, requests: Sequence[Instance], answers: Sequence[UnscoredAnswer], told: list[Told]
+    ) -> list[Told]:
+        """Take down the answers by task, have the harness's own cache keep what it is told, and return that."""
+        by_task: dict[str, list[UnscoredAnswer]] = {}
+        for request, answer, each in zip(requests, answers, told, strict=True):
+            by_task.setdefault(str(request.task_name), []).append(answer)
+            self.cache_hook.add_partial(kind, request.args, each)
+        self.answers |= by_task
+        return told
+
+    def _pairs(self, requests: Sequence[Instance]) -> Pairs:
+        for request in requests:
+            check_uncached(str(request.task_name), self.llm.policy_for(), self.llm.budget)
+        return Pairs(self.llm, self.likelihood)
+
+    def _estimated(self, asked: Sequence[tuple[Pair, ...]], quiet: bool, *, check_greedy: bool) -> list[Estimate]:
+        """Estimate each request's pairs together; equal requests are estimated once."""
+        settings = replace(self.likelihood, is_check_greedy=check_greedy)
+        keys = [estimate_key(self.llm, self._fingerprint, pairs, settings, self.schedule) for pairs in asked]
+        missing = {own: pairs for own, pairs in zip(keys, asked, strict=True) if own not in self.store.known}
+        estimator = LikelihoodEstimator(self.llm, settings, self.schedule)
+        for own, pairs in tqdm(missing.items(), desc="estimating", disable=True if quiet else None):
+            self.store.add([to_line(own, estimator.estimate(pairs))])
+        known = [self.store.known[own] for own in keys]
+        return [each for each in known if isinstance(each, Estimate)]
 
     def _read(self, requests: Sequence[Instance]) -> Iterator[Request]:
         """Translate requests; one that is made again draws from another seed."""
@@ -190,10 +242,3 @@ class _Running:
             full_cache_bytes=sequence.full_cache_bytes(self._llm.model.dtype.itemsize),
             latency_s=latency if timed else None,
         )
-
-
-def _refuse(requests: Sequence[Instance]) -> NoReturn:
-    raise InputError(
-        f"the task {requests[0].task_name} asks for likelihoods, of which a diffusion language model has an estimate "
-        "only: expected a task of output type generate_until"
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from sys import float_info
@@ -14,6 +14,8 @@ from maskkv.api import LanguageModel
 from maskkv.errors import InputError
 from maskkv.eval.answering import UnscoredAnswer
 from maskkv.eval.fields import filled
+from maskkv.eval.lm_eval.likelihood import Likelihood
+from maskkv.eval.lm_eval.pairs import Pair
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
 from maskkv.renamed import RENAMED, SETTINGS, under_new_names
@@ -47,6 +49,17 @@ class Request:
         return replace(self, asked=replace(self.asked, generation=replace(generation, seed=generation.seed + repeat)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimate(UnscoredAnswer):
+    """Report an estimated negative log-likelihood in nats, and whether greedy decoding gives the same text.
+
+    `gen_length` and `tokens` count what was scored, `steps` the masked copies. No cache takes part: its sizes are 0.
+    """
+
+    nll: float
+    greedy: bool
+
+
 def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> str:
     """Return a hash of everything that decides an answer; `timed` answers, which have a latency, are kept apart."""
     importance = None if llm.profile is None else llm.profile.importance
@@ -67,6 +80,18 @@ def _as_first_written(generation: Generation) -> Record:
     return {name: value for name, value in asdict(generation).items() if name not in _LATER or value is not None}
 
 
+def estimate_key(
+    llm: LanguageModel, fingerprint: str, pairs: Sequence[Pair], settings: Likelihood, schedule: Generation
+) -> str:
+    """Return a hash of everything that decides an estimate of several pairs together."""
+    decides = [
+        ["likelihood", fingerprint, str(llm.model.dtype), llm.rope_scale],
+        [asdict(settings), schedule.seed, schedule.cfg_scale],
+        [asdict(pair) for pair in pairs],
+    ]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+
+
 def to_line(key: str, answer: UnscoredAnswer) -> Record:
     """Put an answer into a line of its own."""
     return {"key": key, **asdict(answer)}
@@ -74,7 +99,8 @@ def to_line(key: str, answer: UnscoredAnswer) -> Record:
 
 def from_line(line: Record) -> Iterator[tuple[str, UnscoredAnswer]]:
     """Read an answer and its key from a line; KeyError or TypeError if the line holds something else."""
-    yield str(line["key"]), filled(UnscoredAnswer, {name: value for name, value in line.items() if name != "key"})
+    kind = Estimate if "nll" in line else UnscoredAnswer
+    yield str(line["key"]), filled(kind, {name: value for name, value in line.items() if name != "key"})
 
 
 def read(given: Mapping[str, Any], schedule: Generation) -> Asked:
