@@ -6,8 +6,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from maskkv import mixing
 from maskkv.api import LanguageModel
 from maskkv.budget import Budget, check_budget
@@ -64,7 +62,7 @@ def from_transformers(
     )
 
 
-def _files(tokenizer: object) -> tuple[Tokenizer, str | None, dict[str, str]]:
+def _files(tokenizer: object) -> tokenizer_files.TokenizerFiles:
     if isinstance(tokenizer, str | Path):
         return tokenizer_files.read(folders.resolve(tokenizer))
     return tokenizer_files.held(tokenizer)

@@ -18,6 +18,10 @@ from maskkv.printable import brief
 NO_TOKENIZER = "has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"
 
 
+TokenizerFiles = tuple[Tokenizer, str | None, dict[str, str]]
+"""A tokenizer, the chat template, and the tokens that this may refer to by name (`bos_token`, ...)."""
+
+
 def present(folder: Path) -> bool:
     """Tell whether a folder has a tokenizer, in either layout."""
     return (folder / "tokenizer.json").exists() or all(
@@ -25,7 +29,7 @@ def present(folder: Path) -> bool:
     )
 
 
-def read(folder: Path) -> tuple[Tokenizer, str | None, dict[str, str]]:
+def read(folder: Path) -> TokenizerFiles:
     """Read a folder's tokenizer, its chat template if it has one, and the tokens that templates may name.
 
     Raises:
@@ -60,7 +64,7 @@ def _special(names: Mapping[str, object]) -> set[str]:
     return {text for text in map(_content, tokens) if text is not None}
 
 
-def held(tokenizer: object) -> tuple[Tokenizer, str | None, dict[str, str]]:
+def held(tokenizer: object) -> TokenizerFiles:
     """Return what `read` does of a fast tokenizer that transformers has loaded; the tokenizer itself is a copy.
 
     Raises:
