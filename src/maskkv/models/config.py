@@ -67,6 +67,11 @@ class ModelConfig:
     """How many numbers of each head are rotated, the first ones; None: all."""
     experts: Experts | None = None
     """None: every layer has one MLP of `mlp_size`."""
+    causal_block: int | None = None
+    """Block-causal: rows read their own block of so many, counted from the prompt's first, and the blocks before it.
+
+    None: every row reads every row (bidirectional).
+    """
 
     @property
     def rotated(self) -> int:

@@ -16,6 +16,7 @@ Raw = Mapping[str, object]
 _ABSENT = object()
 MOST_LAYERS = 1000
 MOST_EXPERTS = 1000
+LONGEST_BLOCK = 2**16
 MOST_ROWS = 2**24
 """Of a tensor: many times what any published model has, and few enough that no product of two is too large."""
 
