@@ -58,6 +58,8 @@ DREAM = replace(
 )
 QWEN3 = replace(LLADA, num_layers=2, num_kv_heads=2, head_dim=12, rope_dtype="model", qk_norm=True)
 """What families made of Qwen3 have: norms of queries and keys, and heads that do not add up to the stream's width."""
+SDAR = replace(QWEN3, family="sdar", causal_block=4)
+"""Block-causal; not among `CONFIGS`, since what others refresh it never does."""
 A2D = replace(QWEN3, family="a2d_qwen3", norm_eps=1e-6, shares="rounded", thinking=False)
 MOE = replace(
     QWEN3,

@@ -21,11 +21,11 @@ from maskkv.eviction.profile import LayerProfile
 from maskkv.eviction.recall import INDEXES
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import BudgetSweep, sweep
-from maskkv.ops import ragged
+from maskkv.ops import quantised_kv, ragged
 from maskkv.text.tokenizer import Text
 from tests.emulated import Counts, moved, pretended
 from tests.emulated_graphs import Graph
-from tests.reference import CONFIGS, RecordingTransformer, random_model, random_prompt
+from tests.reference import CONFIGS, SDAR, RecordingTransformer, random_model, random_prompt
 
 MASKKV = policies.named("maskkv")
 SNAPKV, PYRAMIDKV, NONE, FULL = (policies.named(name) for name in ("snapkv", "pyramidkv", "none", "full"))
@@ -297,6 +297,52 @@ def test_passes_between_recalls_are_replayed() -> None:
     assert runs[0] == runs[1]
     assert len({str(kept) for *_, kept in runs[0]}) > 3
     assert counts.graphs["replayed"] > counts.graphs["captured"] > 0
+
+
+IN_BLOCKS: list[Asked] = [
+    *((length, {}, policies.named(name), 3) for length, name in ((17, "maskkv"), (16, "full"), (9, "snapkv"))),
+    (13, {"threshold": 0.3}, mixing.mix(MASKKV, evicted="host"), 4),
+    (22, {"remasking": "sequential"}, MASKKV, 5),
+    (3, {"temperature": 0.7}, MASKKV, 2),
+    (14, {}, NONE, None),
+]
+
+
+def in_blocks(own: RecordingTransformer, asked: list[Asked], **options: object) -> Engine:
+    """Let sequences of a block-causal model in."""
+    made = Engine(own, **options)
+    for index, (length, changes, policy, budget) in enumerate(asked):
+        generation = Generation(**{"gen_length": 16, "stop_at_eos": False, **changes})
+        kv_dtype = KV_DTYPES[index % len(KV_DTYPES)]
+        made.add(random_prompt(own.config, length), generation, policy, budget, kv_dtype=kv_dtype)
+    return made
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_block_causal_tokens_are_the_cpus(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = random_model(SDAR, seed=1, chunk_rows=7)
+    expected = tokens(in_blocks(own, IN_BLOCKS))
+    if kernel:
+        monkeypatch.setattr(ragged, "HALF", (torch.float32,))
+        monkeypatch.setattr(quantised_kv, "HALF", (torch.float32,))
+    with pretended() as counts:
+        assert tokens(in_blocks(moved(own), IN_BLOCKS)) == expected
+    assert any("_varlen_attn" in spot for spot in counts.launches) == kernel
+    assert not counts.mixed
+
+
+def test_a_graph_is_replayed_over_blocks() -> None:
+    """Segments grow, and live rows move on, in place: what was captured in one block is right in the next."""
+    own, runs = random_model(SDAR, seed=1).to(torch.bfloat16), []
+    asked = [each for each in IN_BLOCKS if each[2].cached and each[2].evicted == "drop"]
+    with pretended() as counts:
+        for cuda_graphs in (False, True):
+            running, steps = in_blocks(moved(own), asked, cuda_graphs=cuda_graphs), []
+            while done := running.step():
+                steps += [(step.sequence, step.positions, step.tokens, step.confidences) for step in done]
+            runs.append(steps)
+    assert runs[0] == runs[1]
+    assert counts.graphs["replayed"] > 4 * counts.graphs["captured"] > 0
 
 
 HAPPENED = ("captured", "replayed", "dropped")

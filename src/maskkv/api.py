@@ -170,7 +170,7 @@ class LanguageModel:
         return engine.add(prompt, generation, policy, budget, self.rope_scale, self.kv_dtype)
 
     def logits(self, ids: Sequence[int], rope_scale: float | None = 1.0) -> Float[Tensor, "length vocab"]:
-        """Return the logits of every row, with nothing masked, cached or (unless told) stretched: the reference.
+        """Return the logits of every row, with nothing cached or (unless told) stretched: the reference.
 
         `rope_scale` None stretches RoPE as `generate` would for prompt and response of this length together: by what
         the model was loaded with, else as the length needs. Row i of a model whose logits are shifted (Dream) predicts
@@ -181,7 +181,7 @@ class LanguageModel:
         tokens = torch.tensor(ids, device=self.model.device)
         with torch.inference_mode():
             rotation = self.model.rotation(torch.arange(len(ids), device=self.model.device), stretched)
-            return self.model.logits(self.model(tokens, rotation, NoCache()))
+            return self.model.logits(self.model(tokens, rotation, NoCache(self.model.config.causal_block)))
 
     def prompt_ids(self, prompt: str, *, raw: bool = False) -> list[int]:
         """Return the token ids of a prompt as `generate` puts it to the model."""
@@ -225,7 +225,7 @@ class LanguageModel:
         return Result(
             text="" if self._text is None else self._text.decode_response(tokens, self.model.config.eos_ids),
             tokens=tokens,
-            prompt_length=sequence.extent.prompt_length,
+            prompt_length=sequence.canvas.prompt_length,
             steps=sequence.index,
             prompt_passes=sequence.prompt_passes,
             policy=sequence.settings.policy.name,

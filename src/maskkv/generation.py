@@ -13,7 +13,7 @@ from maskkv.checks import Range, check_one_of, check_real, check_whole, quoted
 from maskkv.errors import InputError
 from maskkv.renamed import hint
 
-Remasking = Literal["low_confidence", "random"]
+Remasking = Literal["low_confidence", "random", "sequential"]
 Shares = Literal["largest_first", "rounded"]
 Algorithm = Literal["maskgit_plus", "topk_margin", "entropy", "origin"]
 _MOST_STEPS = 1 << 24
@@ -79,9 +79,13 @@ class Generation:
     steps: Annotated[int | None, Range(1)] = None
     """Denoising steps for the whole response; None means one per token."""
     block_length: Annotated[int, Range(1)] = 8
-    """Blocks are finished from left to right; `block_length=gen_length` means no blocks."""
+    """Blocks are finished from left to right; `block_length=gen_length` means no blocks.
+
+    Block-causal models were trained for blocks of one length, which the default stands for there.
+    """
     temperature: Annotated[float, Range(0)] = 0.0
     remasking: Remasking = "low_confidence"
+    """Which masks of a block go first: the surest, any (`random`), or the leftmost (`sequential`)."""
     shares: Shares | None = None
     """How the masks of a block are shared out over its steps; None: as the model's publisher does.
 
@@ -104,7 +108,10 @@ class Generation:
     A step moves them by one minus their mean cosine with the step before, over live rows and layers past the first.
     """
     threshold: Annotated[float | None, Range(0, 1)] = None
-    """Commit every mask that is at least this sure, and always the surest."""
+    """Commit every mask that is at least this sure, and always the surest.
+
+    On block-causal models: every mask that is surer than this, or the step's share of the block if that is more.
+    """
     factor: Annotated[float | None, Range(0, above=True)] = None
     """Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this, at least one."""
     stop_at_eos: bool = True
@@ -236,7 +243,9 @@ class Generation:
             return
         name = "factor" if self.threshold is None else "threshold"
         if self.remasking != "low_confidence":
-            raise InputError(f"{name} compares confidences, so remasking must be 'low_confidence', not 'random'")
+            raise InputError(
+                f"{name} compares confidences, so remasking must be 'low_confidence', not {self.remasking!r}"
+            )
         if self.alg not in (None, "maskgit_plus"):
             raise InputError(
                 f"{name} compares probabilities, so alg must be left out or 'maskgit_plus', not {self.alg!r}"

@@ -9,6 +9,7 @@ import torch
 
 from maskkv import memory
 from maskkv.budget import Budget, pairs_of
+from maskkv.cache import Extent
 from maskkv.cache.state import NARROWED
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
@@ -42,11 +43,6 @@ class Workload:
     def pairs(self) -> int | None:
         """Return the budget in pairs, of a prompt of this length; None if nothing is evicted."""
         return pairs_of(self.budget, self.prompt_length) if self.policy.can_evict else None
-
-    @property
-    def rows(self) -> int:
-        """Return the rows of a pass over everything."""
-        return self.prompt_length + self.generation.gen_length
 
     @property
     def branches(self) -> int:
@@ -124,12 +120,13 @@ class Shape:
         if not work.policy.cached:
             return 0
         config = self.config
-        live = config.logit_shift + work.generation.gen_length
+        extent = self._extent(work)
         live_pair = 2 * config.num_kv_heads * config.head_dim * self.itemsize
         outputs = 2 * config.hidden_size * self.itemsize
         recall = self._recall(work)
         index = 0 if recall is None else self._tier_vectors(work) * self._vector(recall.index)
-        return work.branches * (self._kept(work) + config.num_layers * live * (live_pair + outputs) + index)
+        live = (extent.live + extent.room) * live_pair + extent.live * outputs
+        return work.branches * (self._kept(work) + config.num_layers * live + index)
 
     def _host(self, work: Workload) -> int:
         """Count the keys and values of all evictable pairs, of each layer that evicts."""
@@ -138,19 +135,23 @@ class Shape:
 
     def _recall(self, work: Workload) -> Recall | None:
         """Return how evicted pairs come back; None if none are evicted, or those that are never do."""
-        return work.policy.recall if work.policy.evicts(work.pairs, self._evictable(work)) else None
+        return work.policy.recall if work.policy.evicts(work.pairs, self._extent(work).evictable) else None
 
     def _tier_vectors(self, work: Workload) -> int:
         """Count the evictable keys of a prompt in the layers that evict: in all where only importance tells which."""
-        layers, heads, evictable = self.config.num_layers, self.config.num_kv_heads, self._evictable(work)
+        layers, heads, evictable = self.config.num_layers, self.config.num_kv_heads, self._extent(work).evictable
         every = heads * evictable
         if work.policy.needs_importance(work.pairs, evictable):
             return layers * every
         own = work.policy.layer_pairs(work.pairs, num_layers=layers, kv_heads=heads, evictable=evictable)
         return every * sum(pairs < every for pairs in own)
 
-    def _evictable(self, work: Workload) -> int:
-        return work.prompt_length - self.config.logit_shift
+    def _extent(self, work: Workload) -> Extent:
+        return Extent.of(self.config, work.prompt_length, work.generation.gen_length)
+
+    def _rows(self, work: Workload) -> int:
+        """Count the rows of a pass over everything: without a cache the last block is run beside all others."""
+        return self._extent(work).end - (self._extent(work).room if work.policy.cached else 0)
 
     def _vector(self, stored: str) -> int:
         """Return the bytes of a KV head's key or value, stored as it is (`auto`), in 8 bits, in 4 (`int4`) or not."""
@@ -160,7 +161,7 @@ class Shape:
 
     def _kept(self, work: Workload) -> int:
         """Count the pairs kept of one prompt."""
-        config, evictable = self.config, self._evictable(work)
+        config, evictable = self.config, self._extent(work).evictable
         kept = evictable if work.pairs is None else min(evictable, work.pairs)
         return config.num_layers * kept * 2 * config.num_kv_heads * self._vector(work.kv_dtype)
 
@@ -171,7 +172,7 @@ class Shape:
         """
         config, budget = self.config, work.pairs
         layers, heads = config.num_layers, config.num_kv_heads
-        evictable = self._evictable(work)
+        evictable = self._extent(work).evictable
         if budget is None or not work.policy.needs_importance(budget, evictable):
             return 0
 
@@ -194,35 +195,37 @@ class Shape:
 
     def _reading(self, work: Workload) -> int:
         """Count a pass over all rows in one layer: while the policy chooses, or while the rows are computed."""
-        config, rows = self.config, work.rows
+        config, rows, live = self.config, self._rows(work), self._extent(work).live
         stream = rows * config.hidden_size * self.itemsize
         pairs = 2 * rows * config.num_kv_heads * config.head_dim * self.itemsize
         rotation = rows * config.head_dim * (_FP32 if config.rope_dtype == "float32" else self.itemsize)
-        evicts = work.policy.evicts(work.pairs, self._evictable(work))
+        evicts = work.policy.evicts(work.pairs, self._extent(work).evictable)
         # A second stream: what one chunk was normed to, which stays, or what many are written into, once one is done.
         chosen = max(self._choosing(work), self._filling(work))
         choosing = chosen + (stream if rows <= self.chunk_rows else 0) if evicts else 0
-        computing = self._computing(rows) + stream
+        # Of block-causal attention a tile says who reads what.
+        seen = TILE_ELEMENTS * (1 + _FP32) if config.causal_block is not None else 0
+        computing = self._computing(rows) + stream + seen
         # Of the last layer only live rows are computed.
-        layers, live = config.num_layers, config.logit_shift + work.generation.gen_length
+        layers = config.num_layers
         before = self._waiting(work, layers - 1) + max(choosing, computing)
         last = self._waiting(work, layers) + self._computing(live)
         return stream + pairs + rotation + rows * _INT64 + max(before, last)
 
     def _choosing(self, work: Workload) -> int:
         """Count votes, their ranks, and two tiles of attention scores."""
-        config = self.config
-        voters = work.generation.gen_length * (config.num_heads // config.num_kv_heads)
-        tile = min(work.rows * config.num_kv_heads * max(voters, config.head_dim), TILE_ELEMENTS)
-        votes = work.rows * config.num_kv_heads * (3 * _FP32 + 2 * _INT64)
-        return max(votes, work.rows * config.num_kv_heads * _FP32 + 2 * tile * _FP32)
+        config, rows = self.config, self._rows(work)
+        voters = min(work.generation.gen_length, self._extent(work).live) * (config.num_heads // config.num_kv_heads)
+        tile = min(rows * config.num_kv_heads * max(voters, config.head_dim), TILE_ELEMENTS)
+        votes = rows * config.num_kv_heads * (3 * _FP32 + 2 * _INT64)
+        return max(votes, rows * config.num_kv_heads * _FP32 + 2 * tile * _FP32)
 
     def _filling(self, work: Workload) -> int:
         """Count what fills a layer's second tier: its keys by head, and beside them its values or the keys' index."""
         recall = self._recall(work)
         if recall is None:
             return 0
-        numbers = self.config.num_kv_heads * self._evictable(work) * self.config.head_dim
+        numbers = self.config.num_kv_heads * self._extent(work).evictable * self.config.head_dim
         values = self.itemsize + self._quantising(recall.host_dtype)
         return numbers * (self.itemsize + max(values, self._quantising(recall.index)))
 
@@ -249,10 +252,10 @@ class Shape:
 
     def _sampling(self, work: Workload, batch_size: int) -> int:
         """Count the stream and the logits of blocks, in the model's numbers and several times in wider ones."""
-        block = work.generation.block_length
+        block = self.config.causal_block or work.generation.block_length
         candidates = max(block, min(batch_size * block, LOGIT_ROWS))
         wide = 4 * _FP32 if work.generation.temperature == 0 else 4 * _FP32 + 4 * _INT64
-        stream = work.rows * self.config.hidden_size * self.itemsize
+        stream = self._rows(work) * self.config.hidden_size * self.itemsize
         return stream + candidates * self.config.vocab_size * (self.itemsize + wide)
 
 

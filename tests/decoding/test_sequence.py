@@ -6,9 +6,10 @@ from tests.reference import CONFIGS, DREAM, LLADA
 
 from maskkv import policies
 from maskkv.cache import Refresh
+from maskkv.decoding.branch import Settings
 from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import propose
-from maskkv.decoding.sequence import RunningSequence, Settings
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.generation import Generation
 
 FAMILIES = pytest.mark.parametrize("family", ["llada", "dream"])
@@ -35,7 +36,7 @@ def test_rows_of_the_next_pass(family: str) -> None:
     seen = []
     for index in range(5):
         running.index = index
-        seen.append((running.refresh, running.first_row(), running.logit_rows().tolist()))
+        seen.append((running.refresh, running.rows.start, running.logit_rows().tolist()))
     whole = [row - logit_shift for row in (5, 6, 7, 8)]
     assert seen == [
         (Refresh.PROMPT, 0, whole),
@@ -52,7 +53,7 @@ def test_without_a_cache_every_pass_is_whole(family: str) -> None:
     running.index = 3
     decide(running, [0, 2], [1, 1])
     assert running.refresh is None
-    assert running.first_row() == 0
+    assert running.rows.start == 0
     assert running.logit_rows().tolist() == [row - CONFIGS[family].logit_shift for row in (6, 8)]
 
 
@@ -63,11 +64,11 @@ def test_guidance_has_a_second_branch_of_masks() -> None:
     mask = DREAM.mask_id
     response = [mask, 3, *[mask] * 6]
     conditional, unconditional = running.branches
-    assert conditional.tokens(running.canvas, 0).tolist() == PROMPT + response
-    assert unconditional.tokens(running.canvas, 0).tolist() == [mask] * 5 + response
-    assert conditional.tokens(running.canvas, 4).tolist() == [9, *response]
-    assert unconditional.tokens(running.canvas, 4).tolist() == [mask, *response]
-    assert unconditional.tokens(running.canvas, 5).tolist() == response
+    assert conditional.tokens(running.canvas, slice(0, None)).tolist() == PROMPT + response
+    assert unconditional.tokens(running.canvas, slice(0, None)).tolist() == [mask] * 5 + response
+    assert conditional.tokens(running.canvas, slice(4, None)).tolist() == [9, *response]
+    assert unconditional.tokens(running.canvas, slice(4, None)).tolist() == [mask, *response]
+    assert unconditional.tokens(running.canvas, slice(5, None)).tolist() == response
     assert conditional.cache is not unconditional.cache
 
 

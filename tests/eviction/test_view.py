@@ -63,6 +63,29 @@ def test_votes_are_the_voters_rows_of_the_softmax_matrix(voters: str, chunk_rows
     torch.testing.assert_close(view.votes(voters), expected[:, :evictable])
 
 
+@pytest.mark.parametrize("tally", ["sum", "max", "rising"])
+@pytest.mark.parametrize("voters", ["mask", "last:4", "prompt", "all"])
+@pytest.mark.parametrize("chunk_rows", [1, 3, 1024])
+@pytest.mark.parametrize("block", [1, 4, 8])
+def test_voters_of_a_block_causal_model_give_nothing_to_later_blocks(
+    block: int, chunk_rows: int, voters: str, tally: str
+) -> None:
+    view, queries, keys = random_view(8, chunk_rows)
+    view = replace(view, causal_block=block)
+    expected = torch.zeros(KV_HEADS, P + L)
+    for head in range(HEADS):
+        scores = queries[:, head] @ keys[:, head // 2].T / 8**0.5
+        for place, row in enumerate(VOTERS[voters]):
+            own = scores[row].clone()
+            own[[other for other in range(P + L) if other // block > row // block]] = -torch.inf
+            weight = (place + 1) / len(VOTERS[voters]) if tally == "rising" else 1
+            if tally == "max":
+                expected[head // 2] = torch.maximum(expected[head // 2], own.softmax(0))
+            else:
+                expected[head // 2] += weight * own.softmax(0)
+    torch.testing.assert_close(view.mass(voters, tally), expected)
+
+
 @pytest.mark.parametrize("voters", ["mask", "last:4", "all"])
 @pytest.mark.parametrize("chunk_rows", [1, 3, 1024])
 def test_votes_are_counted_by_maximum_or_with_weights(voters: str, chunk_rows: int) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.attention import varlen
 
 from maskkv.checks import KV_DTYPES
-from maskkv.ops.quantised import CODES, Quantised, QuantisedKV
+from maskkv.ops.quantised import CODES, Quantised
+from maskkv.ops.quantised_kv import QuantisedKV
 from maskkv.ops.ragged import RaggedKV
 from maskkv.ops.segments import Rows
 

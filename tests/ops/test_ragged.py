@@ -14,7 +14,7 @@ def random_heads(rows: int, heads: int, seed: int) -> Tensor:
 
 
 def segment(ragged: RaggedKV, index: int) -> tuple[Tensor, Tensor]:
-    span = slice(ragged.offsets[index], ragged.offsets[index + 1])
+    span = slice(ragged.starts[index], ragged.starts[index + 1])
     return ragged.keys[span], ragged.values[span]
 
 

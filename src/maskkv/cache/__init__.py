@@ -1,6 +1,7 @@
 """What is remembered between steps: nothing, or the kept prompt pairs and the response's features."""
 
-from maskkv.cache.evicting import EvictingCache, Extent, Refresh
+from maskkv.cache.evicting import EvictingCache
+from maskkv.cache.extent import Extent, Refresh
 from maskkv.cache.importance import ImportanceProbe, measure_importance
 from maskkv.cache.packed import PackedCache
 from maskkv.cache.plain import NoCache

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
-from enum import Enum
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from maskkv.cache.extent import Extent, Refresh
 from maskkv.cache.state import NARROWED, LiveState, WaitingState
 from maskkv.cache.tier import Tier, Tiers
 from maskkv.eviction.policy import Policy
@@ -20,43 +19,10 @@ from maskkv.eviction.view import LayerView
 from maskkv.models.config import ModelConfig
 from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
-from maskkv.ops.quantised import QuantisedKV
-from maskkv.ops.ragged import RaggedKV, SegmentedKV
+from maskkv.ops.quantised_kv import QuantisedKV
+from maskkv.ops.ragged import RaggedKV
+from maskkv.ops.segmented_kv import SegmentedKV
 from maskkv.ops.selection import Selection
-
-
-class Refresh(Enum):
-    """Say what a step recomputes."""
-
-    PROMPT = "prompt"
-    """Prompt and response."""
-    RESPONSE = "response"
-    """All live rows."""
-    PARTIAL = "partial"
-    """The values of all live rows, and the rest of the drifted ones."""
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Give the lengths of one cached sequence: its prompt, the last prompt rows that stay live, its response.
-
-    `block_length` is that of the response's blocks; None: it is a single block.
-    """
-
-    prompt_length: int
-    logit_shift: int
-    gen_length: int
-    block_length: int | None = None
-
-    @property
-    def live(self) -> int:
-        """Return the number of live rows."""
-        return self.logit_shift + self.gen_length
-
-    @property
-    def evictable(self) -> int:
-        """Return the number of prompt pairs that a policy may drop."""
-        return self.prompt_length - self.logit_shift
 
 
 class EvictingCache:
@@ -84,8 +50,8 @@ class EvictingCache:
         """Whether to measure how far the live rows' values move."""
         self.moved: Float[Tensor, ""] = torch.zeros(())
         """How far they moved since the last prompt refresh: one minus the mean cosine, summed over the steps."""
-        self.votes = 0
-        """Prompt refreshes so far, the coming one included."""
+        self.changes = 0
+        """Prompt refreshes so far, the coming one included, and finished blocks: each changes the segments."""
         self.layers: list[LiveState | None] = [None] * config.num_layers
         recall = policy.recall if policy.evicts(budget, extent.evictable) else None
         self.tiers = None if recall is None else Tiers(recall, config.num_layers)
@@ -143,9 +109,15 @@ class EvictingCache:
         if self.tiers is not None:
             self.tiers.begin(prompt=refresh is Refresh.PROMPT, rides=rides)
         if refresh is Refresh.PROMPT:
-            self.votes += 1
+            self.changes += 1
             self.moved.zero_()
             self._waiting.clear()
+
+    def advance(self) -> None:
+        """Keep the live rows' pairs as they are: their block is finished, and those of the next take its place."""
+        self.changes += 1
+        for layer in range(len(self.layers)):
+            self.state(layer).pairs.advance()
 
     @property
     def fresh(self) -> int:
@@ -179,6 +151,7 @@ class EvictingCache:
             evictable=self.extent.evictable,
             masked=self._masked,
             block_length=self.extent.block_length,
+            causal_block=self._config.causal_block,
         )
 
     def choose(self, view: LayerView) -> None:
@@ -229,9 +202,9 @@ class EvictingCache:
             held.pairs.refill(keys, values, chosen)
             return
         pairs: SegmentedKV = (
-            RaggedKV.pack(keys, values, chosen)
+            RaggedKV.pack(keys, values, chosen, self.extent.room)
             if self.kv_dtype == "auto"
-            else QuantisedKV.pack(keys, values, chosen, self.kv_dtype)
+            else QuantisedKV.pack(keys, values, chosen, self.kv_dtype, self.extent.room)
         )
         self.layers[layer] = LiveState(pairs, self._outputs(keys) if outputs is None else outputs)
         self.moved = self.moved.to(keys.device, non_blocking=True)

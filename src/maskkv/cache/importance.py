@@ -45,7 +45,7 @@ class ImportanceProbe:
 def measure_importance(model: Transformer, tokens: Tensor, rotation: Rotation) -> tuple[float, ...]:
     """Return each layer's importance for these tokens, from one pass that keeps no pairs (Eq. 8)."""
     probe = ImportanceProbe(model.config.num_layers, model.device)
-    cache: StepCache = WatchingCache(NoCache(), on_attention=probe.compare)
+    cache: StepCache = WatchingCache(NoCache(model.config.causal_block), on_attention=probe.compare)
     with torch.inference_mode():
         model(tokens, rotation, cache)
     return probe.importance

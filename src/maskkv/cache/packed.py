@@ -8,7 +8,8 @@ from itertools import accumulate
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.cache.evicting import EvictingCache, Refresh
+from maskkv.cache.evicting import EvictingCache
+from maskkv.cache.extent import Refresh
 from maskkv.cache.state import LiveState
 from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
@@ -29,7 +30,7 @@ class PackedCache:
         self._live = tuple(part.extent.live for part in parts)
         layers = range(len(parts[0].layers))
         self._layers = [LiveState.join([part.state(layer) for part in parts]) for layer in layers]
-        self._votes = tuple(part.votes for part in parts)
+        self._changes = tuple(part.changes for part in parts)
         self._fresh = self._live
         self._rows: Int[Tensor, " fresh"] | None = None
         self._queries: Queries | None = None
@@ -58,14 +59,14 @@ class PackedCache:
                 state.leave()
 
     def follow(self) -> bool:
-        """Take in what prompt refreshes of the parts have changed; return whether captured passes stay right."""
-        votes = tuple(part.votes for part in self._parts)
-        if votes == self._votes:
+        """Take in how the parts' segments have changed; return whether captured passes stay right."""
+        changes = tuple(part.changes for part in self._parts)
+        if changes == self._changes:
             return True
-        self._votes = votes
+        self._changes = changes
         if len(self._parts) > 1:
             for layer, whole in enumerate(self._layers):
-                whole.pairs.relay([length for part in self._parts for length in part.state(layer).pairs.lengths])
+                whole.pairs.follow([part.state(layer).pairs for part in self._parts])
         return all(whole.pairs.relays_in_place for whole in self._layers)
 
     def prepare(self, heads: int, chunk_rows: int) -> None:

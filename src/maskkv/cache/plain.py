@@ -7,12 +7,17 @@ from torch import Tensor
 
 from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys, attention
+from maskkv.ops.blocks import block_causal_attention
 
 
 class NoCache:
-    """Remember nothing between steps: the reference, for the rows of one sequence."""
+    """Remember nothing between steps: the reference, for the rows of one sequence, from its first row on.
 
-    def __init__(self) -> None:
+    Attention is bidirectional, or block-causal in blocks of `causal_block` rows.
+    """
+
+    def __init__(self, causal_block: int | None = None) -> None:
+        self._causal_block = causal_block
         self._pairs: tuple[Tensor, Tensor] | None = None
 
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> None:
@@ -37,12 +42,14 @@ class NoCache:
     def attend(
         self, layer: int, queries: Float[Tensor, "span heads head_dim"], span: slice
     ) -> Float[Tensor, "span heads head_dim"]:
-        """Return what the rows in `span` read from all pairs."""
+        """Return what the rows in `span` read from the pairs."""
         assert self._pairs is not None
         keys, values = self._pairs
         if span.stop == len(values):
             self._pairs = None
-        return attention(queries, keys, values)
+        if self._causal_block is None:
+            return attention(queries, keys, values)
+        return block_causal_attention(queries, keys, values, span.start, self._causal_block)
 
     def add(
         self,

@@ -16,15 +16,21 @@ from maskkv.ops.attention import Queries, UnrotatedKeys
 class SharedRefresh(NoCache):
     """Refresh the caches of sequences whose tokens, masks and positions are the same, in one pass over their rows.
 
-    During a refresh every row attends to the whole prompt, whatever is kept of it afterwards. So one pass without a
-    cache serves all parts, and each of them takes from it what it keeps. Voters that several policies listen to are
-    counted once.
+    During a refresh every row attends to all of the prompt that the model lets it read, whatever is kept of it
+    afterwards. So one pass without a cache serves all parts, and each of them takes from it what it keeps. Voters that
+    several policies listen to are counted once.
 
     Of the last layer only the outputs of rows from `first_live` on are needed: nothing reads the others.
     """
 
-    def __init__(self, parts: Sequence[EvictingCache], last_layer: int, first_live: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        parts: Sequence[EvictingCache],
+        last_layer: int,
+        first_live: int,
+        causal_block: int | None = None,
+    ) -> None:
+        super().__init__(causal_block)
         self._parts = tuple(parts)
         self._last_layer = last_layer
         self._first_live = first_live

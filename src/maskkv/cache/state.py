@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskkv.eviction.ranking import Choice, Ranking
 from maskkv.eviction.view import LayerView
-from maskkv.ops.ragged import SegmentedKV
+from maskkv.ops.segmented_kv import SegmentedKV
 from maskkv.ops.selection import Selection
 
 

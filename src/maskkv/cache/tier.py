@@ -14,8 +14,8 @@ from maskkv.eviction.view import LayerView
 from maskkv.ops.host import HostVectors
 from maskkv.ops.nibbles import Nibbles
 from maskkv.ops.quantised import Quantised
-from maskkv.ops.ragged import SegmentedKV
 from maskkv.ops.scan import scan
+from maskkv.ops.segmented_kv import SegmentedKV
 from maskkv.ops.selection import best
 
 OnRecall = Callable[[int, Tensor, Tensor, Tensor], None]
@@ -78,7 +78,7 @@ class Tier:
         """Let rows choose what the segments hold; return the cells that come back to the device, increasing."""
         if voters is not None and not voters.any():
             return self._slots[:0]
-        scores = scan(queries, self._scanned(), pairs.live_keys(), tally=self._recall.recall_tally, voters=voters)
+        scores = scan(queries, self._scanned(), pairs.own_keys(), tally=self._recall.recall_tally, voters=voters)
         chosen = best(scores.nan_to_num_(), self._number, max(self._counts))
         back = (chosen & ~self._held).view(-1).nonzero().view(-1)
         # As many leave a head as come to it, and both are in the order of the heads.
@@ -95,7 +95,7 @@ class Tier:
         voters: Bool[Tensor, " fresh"] | None,
     ) -> Int[Tensor, " cells"]:
         """Return which voter gives each pair the largest weight, by looking at one row after the other."""
-        keys, beside = self._scanned(), pairs.live_keys()
+        keys, beside = self._scanned(), pairs.own_keys()
         weights = torch.stack([scan(own, keys, beside).flatten()[cells] for own in queries.split(1)])
         return (weights if voters is None else weights.masked_fill(~voters[:, None], -torch.inf)).argmax(0)
 

@@ -131,7 +131,7 @@ def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -
         "budget": work.pairs,
         "batch_size": batch_size,
         "trained_length": shape.config.trained_length,
-        "rope_scale": stretch(shape.config, work.rows),
+        "rope_scale": stretch(shape.config, work.prompt_length + work.generation.gen_length),
         "weight_bytes": shape.weight_bytes,
         "held_bytes": batch_size * need.held,
         "reading_bytes": need.reading,

@@ -15,11 +15,13 @@ from maskkv.budget import Budget, check_budget, pairs_of
 from maskkv.cache import Refresh
 from maskkv.checks import KV_DTYPES, check_kv_dtype
 from maskkv.decoding.blame import Blame, let_go
+from maskkv.decoding.branch import Settings
 from maskkv.decoding.canvas import check_prompt
+from maskkv.decoding.fitting import for_model
 from maskkv.decoding.passes import Passes
 from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import Commit, guide, limited, propose
-from maskkv.decoding.sequence import RunningSequence, Settings
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.decoding.turns import Turns
 from maskkv.errors import ProfileError
 from maskkv.eviction.policy import Policy
@@ -108,13 +110,13 @@ class Engine:
 
         Raises:
             InputError: The prompt is empty or has ids outside the vocabulary, the budget or `rope_scale` is unusable,
-                or there is no such `kv_dtype`.
+                there is no such `kv_dtype`, or the response is asked for in a way that is not the model's.
         """
         config = self.model.config
-        ids = check_prompt(prompt, config.vocab_size)
+        ids, made = check_prompt(prompt, config.vocab_size), for_model(generation, config)
         rope_scale = stretch(config, len(ids) + generation.gen_length, rope_scale)
         pairs = pairs_of(check_budget(budget), len(ids))
-        settings = Settings(generation, policy, pairs, rope_scale, check_kv_dtype(kv_dtype))
+        settings = Settings(made, policy, pairs, rope_scale, check_kv_dtype(kv_dtype), generation.gen_length)
         number, self._next = self._next, self._next + 1
         self._sequences[number] = RunningSequence(ids, settings, config, self.model.device)
         return number
@@ -229,7 +231,7 @@ def _committed(number: int, sequence: RunningSequence, proposals: Proposals, mov
         positions=tuple(commit.positions.tolist()),
         tokens=tuple(commit.tokens.tolist()),
         confidences=tuple(commit.confidences.tolist()),
-        masks_left=int(sequence.canvas.masked.sum()),
+        masks_left=sequence.masks_left,
         finished=sequence.finished,
         commit=commit,
     )

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, ImportanceProbe, SharedRefresh, WatchingCache
+from maskkv.decoding.branch import Branch
 from maskkv.decoding.replay import LivePass, capture_stream
-from maskkv.decoding.sequence import Branch, RunningSequence
+from maskkv.decoding.sequence import RunningSequence
 from maskkv.eviction.profile import LayerProfile
 from maskkv.models.step_cache import StepCache
 from maskkv.models.transformer import Transformer
@@ -76,6 +77,8 @@ class Passes:
                         self._whole([earlier])
                     else:
                         self._by_itself(earlier)
+                    if earlier.stores:
+                        earlier.advance_caches()
             return self._by_itself(sequence)
         except BaseException:
             sequence.forget()
@@ -88,12 +91,12 @@ class Passes:
                 self._part(kv_dtype)
             except (RuntimeError, MemoryError):
                 # torch.OutOfMemoryError is one, and so is what the CPU's allocator raises.
-                _forget(each for each in self._sequences.values() if ended.cache.has(_caches(each)))
+                _forget(each for each in self._sequences.values() if ended.cache.has(each.caches))
 
     def _part(self, kv_dtype: str) -> None:
         ended = self._joint.pop(kv_dtype, None)
         if ended is not None:
-            ended.cache.part([cache for each in self._sequences.values() for cache in _caches(each)])
+            ended.cache.part([cache for each in self._sequences.values() for cache in each.caches])
 
     def _whole(self, alike: Sequence[RunningSequence]) -> list[list[Tensor]]:
         first, rotation = alike[0], self._rotation(alike[0])
@@ -106,9 +109,9 @@ class Passes:
         hidden: list[list[Tensor]] = [[] for _ in alike]
         for index, branch in enumerate(first.branches):
             caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
-            whole = self._refresh(branch.tokens(first.canvas, 0), rotation, caches, alike)
+            whole = self._refresh(branch.tokens(first.canvas, first.rows), rotation, caches, alike)
             for own, each in zip(hidden, alike, strict=True):
-                from_the_end = each.logit_rows() - len(each.canvas.tokens)
+                from_the_end = each.logit_rows() - each.rows.stop
                 own.append(whole[from_the_end.to(whole.device, non_blocking=True)])
         return hidden
 
@@ -116,10 +119,11 @@ class Passes:
         self, tokens: Tensor, rotation: Rotation, caches: list[EvictingCache], alike: Sequence[RunningSequence]
     ) -> Float[Tensor, "needed hidden"]:
         """Run all rows and refresh the caches; measure the layers' importance if a sequence waits for it."""
-        shared = SharedRefresh(caches, self._model.config.num_layers - 1, alike[0].extent.evictable)
+        config = self._model.config
+        shared = SharedRefresh(caches, config.num_layers - 1, alike[0].live_start, config.causal_block)
         if not any(each.waits for each in alike):
             return self._model(tokens, rotation, shared)
-        probe = ImportanceProbe(self._model.config.num_layers, self._model.device)
+        probe = ImportanceProbe(config.num_layers, self._model.device)
         # Before a layer's pairs come, the caches learn the importance of the layers before it.
         cache: StepCache = WatchingCache(
             shared, on_pairs=lambda *_: shared.learn(probe.importance), on_attention=probe.compare
@@ -131,7 +135,7 @@ class Passes:
 
     def _live(self, live_pass: LivePass, members: Sequence[RunningSequence]) -> list[list[Tensor]]:
         branches = _branches(members)
-        tokens = [branch.tokens(each.canvas, each.extent.evictable) for each, branch in branches]
+        tokens = [branch.tokens(each.canvas, each.live_rows) for each, branch in branches]
         hidden = live_pass(torch.cat(tokens))
         # The device is at work: what is needed afterwards is prepared meanwhile.
         live = [each for each in members if not each.reads_everything]
@@ -143,24 +147,27 @@ class Passes:
     def _by_itself(self, sequence: RunningSequence) -> list[Tensor]:
         sequence.begin_live()
         rotations = [self._live_rotation(sequence) for _ in sequence.branches]
-        return self._live(LivePass.of(self._model, _caches(sequence), rotations, None), [sequence])[0]
+        return self._live(LivePass.of(self._model, sequence.caches, rotations, None), [sequence])[0]
 
     def _rides(self, kv_dtype: str, sequence: RunningSequence) -> bool:
-        return kv_dtype in self._joint and self._joint[kv_dtype].cache.has(_caches(sequence))
+        return kv_dtype in self._joint and self._joint[kv_dtype].cache.has(sequence.caches)
 
     def _joined(self, kv_dtype: str, members: Sequence[RunningSequence]) -> LivePass:
         """Return the pass over these sequences' live rows, the one of before if they are the same."""
-        caches = [cache for each in members for cache in _caches(each)]
+        caches = [cache for each in members for cache in each.caches]
         if kv_dtype not in self._joint or not self._joint[kv_dtype].cache.holds(caches):
             # The old one goes first: what it joined must not be held twice.
             self._part(kv_dtype)
             rotations = [self._live_rotation(each) for each, _ in _branches(members)]
             self._joint[kv_dtype] = LivePass.of(self._model, caches, rotations, self._stream)
+        elif any(each.live_rotation is None for each in members):
+            # A block has been finished: its rows gave way to those of the next.
+            self._joint[kv_dtype].turn([self._live_rotation(each) for each, _ in _branches(members)])
         return self._joint[kv_dtype]
 
     def _rotation(self, sequence: RunningSequence) -> Rotation:
-        end = len(sequence.canvas.tokens)
-        positions = torch.arange(sequence.first_row(), end, device=self._model.device)
+        rows = sequence.rows
+        positions = torch.arange(rows.start, rows.stop, device=self._model.device)
         return self._model.rotation(positions, sequence.settings.rope_scale)
 
     def _live_rotation(self, sequence: RunningSequence) -> Rotation:
@@ -171,10 +178,6 @@ class Passes:
 
 def _branches(sequences: Sequence[RunningSequence]) -> list[tuple[RunningSequence, Branch]]:
     return [(each, branch) for each in sequences for branch in each.branches]
-
-
-def _caches(sequence: RunningSequence) -> list[EvictingCache]:
-    return [branch.cache for branch in sequence.branches if branch.cache is not None]
 
 
 def _forget(sequences: Iterable[RunningSequence]) -> None:

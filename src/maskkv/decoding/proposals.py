@@ -100,6 +100,9 @@ def propose_llada(
     scores = confidences
     if generation.remasking == "random":
         scores = draws.uniform()
+    if generation.remasking == "sequential":
+        # Candidates come in the order of their positions.
+        scores = -torch.arange(len(logits), dtype=torch.float32, device=logits.device)
     if generation.confidence_eos_eot_inf:
         ends = torch.tensor(eos_ids, dtype=torch.long).to(logits.device, non_blocking=True)
         if generation.remasking == "low_confidence":

@@ -62,6 +62,12 @@ class LivePass:
         """Lay the caches and the rotations of their live rows end to end."""
         return cls(model, PackedCache(parts), Rotation.join(rotations), stream)
 
+    def turn(self, rotations: Sequence[Rotation]) -> None:
+        """Take other positions for the live rows, in the same memory."""
+        other = Rotation.join(rotations)
+        self.rotation.cos.copy_(other.cos)
+        self.rotation.sin.copy_(other.sin)
+
     def __call__(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows hidden"]:
         """Return the residual stream of the live rows, given their tokens; the next call may overwrite it."""
         if not self.cache.follow():

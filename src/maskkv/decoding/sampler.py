@@ -42,12 +42,27 @@ class Commit:
     candidates: Int[Tensor, " masks"]
     proposals: Proposals
 
+    @classmethod
+    def nothing(cls, proposals: Proposals) -> Commit:
+        """Tell of a step that had nothing to choose from."""
+        none = torch.zeros(0, dtype=torch.long)
+        return cls(none, proposals.tokens, proposals.confidences, none, proposals)
+
+    def within(self, length: int) -> Commit:
+        """Leave out what lies behind the first `length` positions: the last block may be longer than the response."""
+        if not len(self.candidates) or int(self.candidates[-1]) < length:
+            return self
+        own, all_ = int((self.positions < length).sum()), int((self.candidates < length).sum())
+        first = self.proposals.split([all_, len(self.candidates) - all_])[0]
+        return Commit(self.positions[:own], self.tokens[:own], self.confidences[:own], self.candidates[:all_], first)
+
 
 class Sampler:
     """Choose the tokens of one sequence, step by step, from proposals for the masks that may be committed.
 
     Random numbers come from the sampler's own generator on `device`, so a sequence does not depend on those that run
     beside it. What it is given to choose from is on the host. `shares` is for a response that leaves it to the model.
+    Block-causal models have rules of their own, and their first block is `begun` by so many tokens of the prompt.
     """
 
     def __init__(
@@ -58,6 +73,7 @@ class Sampler:
         eos_ids: tuple[int, ...],
         device: torch.device | str = "cpu",
         shares: Shares = "largest_first",
+        begun: int | None = None,
     ) -> None:
         self._generation = generation
         banned = [mask_id, *eos_ids[:1]] if generation.logits_eos_inf else [mask_id]
@@ -66,6 +82,10 @@ class Sampler:
         self._generator = torch.Generator(device).manual_seed(generation.seed)
         self._share = rounded_count if (generation.shares or shares) == "rounded" else llada_count
         self._block_steps = generation.block_steps
+        if begun is not None and generation.steps is not None:
+            # Beside a threshold the schedule stays: it says what a step commits at least.
+            self._block_steps = -(-generation.steps // generation.num_blocks)
+        self._begun = begun
         self._rates = dream_rates(self._block_steps, generation.eps)
         self._block = -1
         self._block_masks = 0
@@ -84,8 +104,11 @@ class Sampler:
         positions = masked.nonzero().flatten()
         if len(positions) == 0:
             return positions
-        length = self._generation.block_length
-        return positions[positions < (int(positions[0]) // length + 1) * length]
+        end = (self._block_of(int(positions[0])) + 1) * self._generation.block_length - (self._begun or 0)
+        return positions[positions < end]
+
+    def _block_of(self, position: int) -> int:
+        return (position + (self._begun or 0)) // self._generation.block_length
 
     @property
     def rule(self) -> tuple[object, ...]:
@@ -101,7 +124,7 @@ class Sampler:
             CheckpointError: The logits were not numbers.
         """
         positions = self.candidates(masked)
-        self._enter(int(positions[0]) // self._generation.block_length, len(positions))
+        self._enter(self._block_of(int(positions[0])), len(positions))
         if proposals.confidences.isnan().any():
             raise CheckpointError(
                 "the model's logits are not numbers (NaN): its weights must be finite, and its dtype wide "
@@ -123,6 +146,8 @@ class Sampler:
 
     def _count(self, ranked: Float[Tensor, " n"]) -> int:
         generation, step = self._generation, self._block_step
+        if self._begun is not None and generation.factor is None:
+            return self._surest_of_block(ranked, step)
         if generation.threshold is not None:
             return max(1, int((ranked >= generation.threshold).sum()))
         if generation.factor is not None:
@@ -133,6 +158,16 @@ class Sampler:
             # The score of a position is minus a uniform number: it is transferred with probability `rate`.
             return int((-ranked < self._rates[step].item()).sum())
         return int(self._rates[step] * len(ranked))
+
+    def _surest_of_block(self, ranked: Float[Tensor, " n"], step: int) -> int:
+        """Count what SDAR commits (arXiv 2510.06303): a step's share of the block, or all surer than τ if more.
+
+        The share is that of a block without a mask decided, which the first block is not if the prompt ends in it.
+        """
+        share = llada_count(self._generation.block_length, self._block_steps, step)
+        threshold = self._generation.threshold
+        surer = 0 if threshold is None else int((ranked > threshold).sum())
+        return min(len(ranked), max(share, surer))
 
 
 def propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ vocab"]]) -> list[Proposals]:

@@ -7,60 +7,51 @@ from copy import copy
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, Extent, Refresh, Tiers
+from maskkv.decoding.branch import Branch, Settings
 from maskkv.decoding.canvas import Canvas
 from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import Commit, Sampler, finished
-from maskkv.eviction.policy import Policy
-from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 from maskkv.ops.rope import Rotation
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Say how one sequence runs: sampling, eviction, how far positions are stretched, what kept pairs are stored in."""
+class Taken:
+    """Note of a step what it takes to go back before it: what it committed, and where its live rows began."""
 
-    generation: Generation
-    policy: Policy
-    budget: int | None
-    rope_scale: float
-    kv_dtype: str = "auto"
-
-
-class Branch:
-    """Read the canvas through one prompt, with a cache of its own.
-
-    A sequence has one branch; guidance (`cfg_scale`) adds a second, whose prompt is all masks.
-    """
-
-    def __init__(self, mask_id: int | None, cache: EvictingCache | None) -> None:
-        self._mask_id = mask_id
-        self.cache = cache
-
-    def tokens(self, canvas: Canvas, start: int) -> Int[Tensor, " rows"]:
-        """Return the tokens from row `start` on, the prompt's replaced if this branch masks it, in host memory."""
-        tokens = canvas.tokens[start:]
-        if self._mask_id is None:
-            return tokens
-        prompt_rows = max(0, canvas.prompt_length - start)
-        return torch.cat((tokens.new_full((prompt_rows,), self._mask_id), tokens[prompt_rows:]))
+    positions: Int[Tensor, " n"]
+    live_start: int
 
 
 class RunningSequence:
-    """Hold the state of one sequence between steps."""
+    """Hold the state of one sequence between steps.
+
+    A bidirectional model's live rows are the response's. A block-causal one's are those of one block, then of the next:
+    once no row is masked, a step that commits nothing leaves the block's final pairs in the cache.
+    """
 
     def __init__(self, prompt: Sequence[int], settings: Settings, config: ModelConfig, device: torch.device) -> None:
-        generation = settings.generation
+        generation, block = settings.generation, config.causal_block
         self.settings = settings
+        self.length = settings.length or generation.gen_length
+        """Tokens of the response: the last block of a block-causal model's may be longer."""
         self.config = config
-        self.extent = Extent(len(prompt), config.logit_shift, generation.gen_length, generation.block_length)
-        self.canvas = Canvas(prompt, generation.gen_length, config.mask_id)
+        self.extent = Extent.of(config, len(prompt), self.length, generation.block_length)
+        self.canvas = Canvas(prompt, self.extent.end - len(prompt), config.mask_id)
+        self.live_start = self.extent.evictable
+        """The first live row."""
         self.sampler = Sampler(
-            generation, mask_id=config.mask_id, eos_ids=config.eos_ids, device=device, shares=config.shares
+            generation,
+            mask_id=config.mask_id,
+            eos_ids=config.eos_ids,
+            device=device,
+            shares=config.shares,
+            begun=None if block is None else len(prompt) % block,
         )
         self.branches: tuple[Branch, ...] = ()
         self.live_rotation: Rotation | None = None
@@ -73,8 +64,8 @@ class RunningSequence:
         """Whether a pass began and no commit followed: what the caches remember may be of no step at all."""
         self.apart = False
         """Whether to run alone until the prompt is read again."""
-        self._since: list[Int[Tensor, " n"]] = []
-        """The positions committed by each step since the prompt was read, that step included."""
+        self._since: list[Taken] = []
+        """The steps since the prompt was read, that step included."""
 
     def open_branches(self) -> None:
         """Set up the caches."""
@@ -92,21 +83,27 @@ class RunningSequence:
         """Return this sequence as it was before each step since its prompt was read; the caches are its own."""
         for steps_back in range(len(self._since), 0, -1):
             earlier = copy(self)
-            earlier.canvas = self.canvas.before(torch.cat(self._since[-steps_back:]))
+            later = self._since[-steps_back:]
+            earlier.canvas = self.canvas.before(torch.cat([taken.positions for taken in later]))
+            earlier.live_start, earlier.live_rotation = later[0].live_start, None
             earlier.index = self.index - steps_back
             earlier._read_again = steps_back == len(self._since)
             yield earlier
 
     @property
+    def caches(self) -> list[EvictingCache]:
+        """Return the caches, one per branch; none if nothing is remembered between steps."""
+        return [branch.cache for branch in self.branches if branch.cache is not None]
+
+    @property
     def waits(self) -> bool:
         """Tell whether the layers' importance must be found out for what this sequence keeps."""
-        return any(branch.cache is not None and branch.cache.waits for branch in self.branches)
+        return any(cache.waits for cache in self.caches)
 
     def learn(self, importance: Sequence[float]) -> None:
         """Tell the caches every layer's importance."""
-        for branch in self.branches:
-            if branch.cache is not None:
-                branch.cache.learn(importance)
+        for cache in self.caches:
+            cache.learn(importance)
 
     def begin(self) -> None:
         """Tell the caches that the prompt is read."""
@@ -119,9 +116,32 @@ class RunningSequence:
 
     def _begin(self, refresh: Refresh, *, rides: bool = False) -> None:
         self.interrupted = True
-        for branch in self.branches:
-            if branch.cache is not None:
-                branch.cache.begin(refresh, self.canvas.masked, rides=rides)
+        for cache in self.caches:
+            cache.begin(refresh, self.masked, rides=rides)
+
+    @property
+    def masked(self) -> Bool[Tensor, " rows"]:
+        """Return which of the response's rows, or of a block, are undecided."""
+        if self.config.causal_block is None:
+            return self.canvas.masked
+        first = self.live_start - self.canvas.prompt_length
+        masked = self.canvas.masked[max(0, first) : first + self.extent.live]
+        return F.pad(masked, (self.extent.live - len(masked), 0), value=False)
+
+    @property
+    def stores(self) -> bool:
+        """Tell whether the next pass commits nothing, since it leaves the final pairs of a block in the cache."""
+        return self._block_done and self.settings.policy.cached
+
+    @property
+    def _block_done(self) -> bool:
+        """Tell whether no row of a block-causal model's live block is masked."""
+        return self.config.causal_block is not None and not self.masked.any()
+
+    def advance_caches(self) -> None:
+        """Tell the caches that the block is finished whose final pairs they hold."""
+        for cache in self.caches:
+            cache.advance()
 
     def _cache(self) -> EvictingCache | None:
         settings, generation = self.settings, self.settings.generation
@@ -139,7 +159,7 @@ class RunningSequence:
 
     @property
     def _live_refresh(self) -> Refresh:
-        often = self.settings.generation.response_interval
+        often = self.settings.generation.response_interval if self.config.causal_block is None else 1
         return Refresh.RESPONSE if self.index % often == 0 else Refresh.PARTIAL
 
     @property
@@ -148,7 +168,8 @@ class RunningSequence:
         generation = self.settings.generation
         if not self.settings.policy.cached:
             return None
-        due = generation.by_the_clock and self.index % generation.prompt_interval == 0
+        clocked = generation.by_the_clock and self.config.causal_block is None
+        due = clocked and self.index % generation.prompt_interval == 0
         if self.index == 0 or self._read_again or due:
             return Refresh.PROMPT
         return self._live_refresh
@@ -166,40 +187,55 @@ class RunningSequence:
         """Tell whether the next pass runs all rows, the prompt's included."""
         return self.refresh in (None, Refresh.PROMPT)
 
-    def first_row(self) -> int:
-        """Return the first row of the next pass: 0 if the prompt is read, else the first live row."""
-        return 0 if self.reads_everything else self.extent.evictable
+    @property
+    def live_rows(self) -> slice:
+        """Return the live rows."""
+        return slice(self.live_start, self.live_start + self.extent.live)
+
+    @property
+    def rows(self) -> slice:
+        """Return the rows of the next pass: the live ones, after all that come before them if the prompt is read."""
+        return slice(0 if self.reads_everything else self.live_start, self.live_rows.stop)
 
     def logit_rows(self) -> Int[Tensor, " candidates"]:
         """Return the rows, counted in the next pass, that predict the positions which may be committed in it."""
         candidates = self.sampler.candidates(self.canvas.masked)
-        return candidates + self.extent.prompt_length - self.config.logit_shift - self.first_row()
+        if self.stores:
+            candidates = candidates[:0]
+        return candidates + self.canvas.prompt_length - self.config.logit_shift - self.rows.start
 
     @property
     def moved(self) -> list[Float[Tensor, ""]]:
         """Return how far the live rows' values have moved since the prompt was read, per branch, if it matters."""
         if self.settings.generation.value_drift is None:
             return []
-        return [branch.cache.moved for branch in self.branches if branch.cache is not None]
+        return [cache.moved for cache in self.caches]
 
     def commit(self, proposals: Proposals, moved: Sequence[float] = ()) -> Commit:
         """Decide some positions, or none if the prompt must be read again first, and let the clock tick.
 
         The proposals, and what has `moved`, are in host memory.
         """
-        doubted, drifted = self._doubted(proposals), self._drifted(moved)
-        commit = self.sampler.commit(proposals, self.canvas.masked, put_off=doubted)
+        doubted, drifted, stored = self._doubted(proposals), self._drifted(moved), self.stores
+        if stored:
+            commit = Commit.nothing(proposals)
+        else:
+            commit = self.sampler.commit(proposals, self.canvas.masked, put_off=doubted)
         if self.reads_everything:
             self.prompt_passes += 1
             self._since.clear()
-        self._since.append(commit.positions)
+        self._since.append(Taken(commit.positions, self.live_start))
         self._read_again = doubted or drifted
         self.canvas.commit(commit.positions, commit.tokens)
         for tiers in self._tiers():
             tiers.commit()
         self.index += 1
         self.interrupted = False
-        return commit
+        if stored:
+            self.advance_caches()
+        if self._block_done and (stored or not self.settings.policy.cached):
+            self.live_start, self.live_rotation = self.live_rows.stop, None
+        return commit.within(self.length)
 
     def _doubted(self, proposals: Proposals) -> bool:
         min_confidence = self.settings.generation.min_confidence
@@ -215,18 +251,23 @@ class RunningSequence:
     def finished(self) -> bool:
         """Tell whether nothing is left to decide (or nothing before a committed end token)."""
         ends = self.config.eos_ids if self.settings.generation.stop_at_eos else ()
-        return finished(self.canvas.response, self.canvas.masked, ends)
+        return finished(self.canvas.response[: self.length], self.canvas.masked[: self.length], ends)
+
+    @property
+    def masks_left(self) -> int:
+        """Count the positions of the response that are undecided."""
+        return int(self.canvas.masked[: self.length].sum())
 
     def response(self) -> list[int]:
         """Return the response tokens, untrimmed; what an early stop left undecided reads as the end token."""
         tokens = self.canvas.response.clone()
         tokens[self.canvas.masked] = self.config.eos_ids[0]
-        return tokens.tolist()
+        return tokens[: self.length].tolist()
 
     @property
     def cache_bytes(self) -> int:
         """Return the bytes of all pairs and response features held now."""
-        return sum(branch.cache.nbytes for branch in self.branches if branch.cache is not None)
+        return sum(cache.nbytes for cache in self.caches)
 
     @property
     def host_bytes(self) -> int:
@@ -239,23 +280,20 @@ class RunningSequence:
         return sum(each.recalled for each in self._tiers())
 
     def _tiers(self) -> list[Tiers]:
-        caches = [branch.cache for branch in self.branches if branch.cache is not None]
-        return [cache.tiers for cache in caches if cache.tiers is not None]
+        return [cache.tiers for cache in self.caches if cache.tiers is not None]
 
     def full_cache_bytes(self, itemsize: int) -> int:
         """Return what `cache_bytes` would be if nothing were evicted, in a dtype of `itemsize` bytes."""
         config, extent = self.config, self.extent
-        pairs = 2 * config.num_kv_heads * config.head_dim * (extent.evictable + extent.live)
+        pairs = 2 * config.num_kv_heads * config.head_dim * (extent.evictable + extent.live + extent.room)
         features = 2 * config.hidden_size * extent.live
         branches = 2 if self.settings.generation.cfg_scale else 1
         return branches * config.num_layers * (pairs + features) * itemsize
 
     def kept(self) -> list[list[list[int]]]:
         """Return the prompt positions kept now, per layer and KV head; empty without a cache."""
-        cache = self.branches[0].cache if self.branches else None
-        return [] if cache is None else cache.kept()
+        return self.caches[0].kept() if self.caches else []
 
     def holders(self) -> Int[Tensor, "layers evictable"] | None:
         """Count the KV heads that keep each prompt position now, per layer; None without a cache."""
-        cache = self.branches[0].cache if self.branches else None
-        return None if cache is None else cache.holders()
+        return self.caches[0].holders() if self.caches else None

@@ -126,8 +126,10 @@ def observe(llm: LanguageModel, prompt: Sequence[int], generation: Generation) -
     """Denoise a response without a cache, and observe every step.
 
     Raises:
-        InputError: The prompt is empty or has ids outside the vocabulary, or guidance is on.
+        InputError: The prompt is empty or has ids outside the vocabulary, guidance is on, or the model is block-causal.
     """
+    if llm.model.config.causal_block is not None:
+        raise InputError(f"{llm.model.config.family} is block-causal: what observe counts is bidirectional attention")
     if generation.cfg_scale:
         raise InputError(f"cfg_scale {generation.cfg_scale}: guidance reads two prompts at once, observe it at 0")
     engine, model = Engine(llm.model), llm.model

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maskkv.errors import InputError
 from maskkv.ops.attention import Queries, UnrotatedKeys, attention_mass, attention_peak
+from maskkv.ops.blocks import reach
 from maskkv.ops.spans import spans
 
 VOTERS = re.compile(
@@ -73,6 +74,8 @@ class LayerView:
     """Which response positions are undecided, in host memory."""
     block_length: int | None = None
     """Length of the response's blocks; None: it is a single block."""
+    causal_block: int | None = None
+    """Rows read up to the end of their block of so many (block-causal); None: all pairs."""
     chunk_rows: int = 1024
     unrotated: UnrotatedKeys | None = None
     """The keys before they were rotated; None: nothing rotates them."""
@@ -112,7 +115,7 @@ class LayerView:
 
         Voters are `mask` (all undecoded positions), `mask-first:N`, `mask-last:N`, `mask-part:I/N` (the I-th of N equal
         parts of them), `block` (the response block with the first undecoded position), `last:N` (the last N prompt
-        rows), `prompt` or `all`. The softmax runs over all pairs.
+        rows), `prompt` or `all`. The softmax runs over all pairs that a row reads.
         """
         if (voters, tally) not in self._mass:
             self._mass[voters, tally] = self._counted(self.rows(voters), tally)
@@ -129,11 +132,20 @@ class LayerView:
             queries = self.queries(slice(int(own[0]), int(own[-1]) + 1))
             if len(own) < len(queries):
                 queries = queries[self._here(own - own[0])]
+            own_reach = self._reach(own)
             if tally == "max":
-                mass = torch.maximum(mass, attention_peak(queries, self.keys))
+                mass = torch.maximum(mass, attention_peak(queries, self.keys, own_reach))
             else:
-                mass += attention_mass(queries, self.keys, None if weights is None else self._here(weights[inside]))
+                own_weights = None if weights is None else self._here(weights[inside])
+                mass += attention_mass(queries, self.keys, own_weights, own_reach)
         return mass
+
+    def _reach(self, rows: Int[Tensor, " voters"]) -> Int[Tensor, " voters"] | None:
+        """Return how many pairs each row reads; None if all of them read all."""
+        if self.causal_block is None:
+            return None
+        ends = reach(rows, self.causal_block)
+        return None if int(ends.min()) >= len(self.keys) else self._here(ends)
 
     def _here(self, tensor: Tensor) -> Tensor:
         """Copy a tensor from host memory to the keys' device."""

@@ -58,11 +58,12 @@ def sweep(
     engine = Engine(model, llm.profile)
     sequence = engine[engine.add(prompt, generation, policy, budget, llm.rope_scale)]
     canvas, extent, config = sequence.canvas, sequence.extent, model.config
-    rotation = model.rotation(torch.arange(len(canvas.tokens), device=model.device), sequence.settings.rope_scale)
+    tokens = canvas.tokens[sequence.rows]
+    rotation = model.rotation(torch.arange(len(tokens), device=model.device), sequence.settings.rope_scale)
     budgets = sweep_budgets(extent.evictable, config.num_layers * config.num_kv_heads, budget)
     importance: Sequence[float] | None = None
     if policy.needs_importance(budgets[0], extent.evictable):
-        importance = llm.profile.importance if llm.profile else measure_importance(model, canvas.tokens, rotation)
+        importance = llm.profile.importance if llm.profile else measure_importance(model, tokens, rotation)
     pairs = [
         policy.layer_pairs(
             each,
@@ -75,11 +76,11 @@ def sweep(
     ]
     # It stays empty: it only shows each layer as the engine's policies see it.
     shown = EvictingCache(config, extent, policy, budget, generation.transfer_ratio)
-    shown.begin(Refresh.PROMPT, canvas.masked)
+    shown.begin(Refresh.PROMPT, sequence.masked)
     probe = ChoiceProbe(policy, pairs)
-    cache: StepCache = WatchingCache(NoCache(), on_pairs=lambda *held: probe.ask(shown.view(*held)))
+    cache: StepCache = WatchingCache(NoCache(config.causal_block), on_pairs=lambda *held: probe.ask(shown.view(*held)))
     with torch.inference_mode():
-        model(canvas.tokens, rotation, cache)
+        model(tokens, rotation, cache)
     counts = [list(layers) for layers in zip(*probe.counts, strict=True)]
     return BudgetSweep(budgets, counts, probe.order, probe.preference, None if importance is None else list(importance))
 

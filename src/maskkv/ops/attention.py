@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.ops.fused import fused
@@ -28,10 +28,16 @@ def attention(
     queries: Float[Tensor, "rows heads head_dim"],
     keys: Float[Tensor, "pairs kv_heads head_dim"],
     values: Float[Tensor, "pairs kv_heads head_dim"],
+    mask: Bool[Tensor, "rows pairs"] | None = None,
 ) -> Float[Tensor, "rows heads head_dim"]:
-    """Attend from every row to every pair; the query heads that share a KV head are folded into rows."""
-    folded = fold_groups(queries, keys.shape[1])
-    read = F.scaled_dot_product_attention(folded[None], keys.transpose(0, 1)[None], values.transpose(0, 1)[None])
+    """Attend from every row to every pair, or to those that `mask` gives it.
+
+    The query heads that share a KV head are folded into rows.
+    """
+    folded, every = fold_groups(queries, keys.shape[1]), (keys.transpose(0, 1)[None], values.transpose(0, 1)[None])
+    # With a mask of fewer axes torch would leave its fused kernel.
+    seen = None if mask is None else mask.repeat(queries.shape[1] // keys.shape[1], 1)[None, None]
+    read = F.scaled_dot_product_attention(folded[None], *every, seen)
     return unfold_groups(read[0], queries.shape[1])
 
 
@@ -39,35 +45,41 @@ def attention_mass(
     queries: Float[Tensor, "rows heads head_dim"],
     keys: Float[Tensor, "pairs kv_heads head_dim"],
     weights: Float[Tensor, " rows"] | None = None,
+    reach: Int[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "kv_heads pairs"]:
     """Sum `softmax(q Kᵀ / √d)` over the rows and over the query heads of each KV head (Eq. 6–7), in fp32.
 
-    With `weights` it is the rows' weighted sum.
+    With `weights` it is the rows' weighted sum; with `reach` a row reads so many of the first pairs only.
     """
     group = queries.shape[1] // keys.shape[1]
-    if on_chip(queries):
+    if on_chip(queries) and reach is None:
         from maskkv.ops import kernels
 
         own = None if weights is None else weights.float().repeat(group)
         folded = fold_groups(queries, keys.shape[1])
         return kernels.column_mass(folded, keys, kernels.log_sum_exp(folded, keys), own)
     mass = torch.empty((keys.shape[1], len(keys)), dtype=torch.float32, device=keys.device)
-    for span, attended in _attended(queries, keys):
+    for span, attended in _attended(queries, keys, reach):
         mass[:, span] = attended.sum(1) if weights is None else weights.float().repeat(group) @ attended
     return mass
 
 
 def attention_peak(
-    queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
+    queries: Float[Tensor, "rows heads head_dim"],
+    keys: Float[Tensor, "pairs kv_heads head_dim"],
+    reach: Int[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "kv_heads pairs"]:
-    """Return the largest `softmax(q Kᵀ / √d)` over the rows and the query heads of each KV head, in fp32."""
-    if on_chip(queries):
+    """Return the largest `softmax(q Kᵀ / √d)` over the rows and the query heads of each KV head, in fp32.
+
+    With `reach` a row reads so many of the first pairs only.
+    """
+    if on_chip(queries) and reach is None:
         from maskkv.ops import kernels
 
         folded = fold_groups(queries, keys.shape[1])
         return kernels.column_peak(folded, keys, kernels.log_sum_exp(folded, keys))
     peak = torch.empty((keys.shape[1], len(keys)), dtype=torch.float32, device=keys.device)
-    for span, attended in _attended(queries, keys):
+    for span, attended in _attended(queries, keys, reach):
         peak[:, span] = attended.amax(1)
     return peak
 
@@ -82,7 +94,9 @@ def on_chip(queries: Float[Tensor, "rows heads head_dim"]) -> bool:
 
 
 def _attended(
-    queries: Float[Tensor, "rows heads head_dim"], keys: Float[Tensor, "pairs kv_heads head_dim"]
+    queries: Float[Tensor, "rows heads head_dim"],
+    keys: Float[Tensor, "pairs kv_heads head_dim"],
+    reach: Int[Tensor, " rows"] | None,
 ) -> Iterator[tuple[slice, Float[Tensor, "kv_heads group_rows tile"]]]:
     """Yield tiles of keys with the attention they get from every row.
 
@@ -94,8 +108,13 @@ def _attended(
     tile = max(1, TILE_ELEMENTS // (kv_heads * max(folded.shape[1], head_dim)))
     tiles = [slice(start, min(start + tile, pairs)) for start in range(0, pairs, tile)]
 
+    ends = None if reach is None else reach.repeat(queries.shape[1] // kv_heads)[:, None]
+
     def scores(span: slice) -> Tensor:
-        return folded @ keys[span].permute(1, 2, 0).float()
+        every = folded @ keys[span].permute(1, 2, 0).float()
+        if ends is None:
+            return every
+        return every.masked_fill(torch.arange(span.start, span.stop, device=keys.device) >= ends, -torch.inf)
 
     if len(tiles) == 1:
         yield tiles[0], scores(tiles[0]).softmax(-1)

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from maskkv.ops.attention import fold_groups, unfold_groups
+from maskkv.ops.tails import ends_of
 from maskkv.ops.widths import own_widths
 
 TILE_PAIRS = 1 << 14
@@ -37,7 +38,8 @@ class BucketedAttention:
     The width depends on a sequence's own lengths only, and so, down to the last bit, does what its rows read.
     `lengths` are those of the segments (or of the part of them that differs in length), `live` the live rows of each
     sequence: a bucket's sequences have equally many of them, and bring equally many rows. Buckets are taken from
-    `made` if they are there, by their sequences and live rows.
+    `made` if they are there, by their sequences and live rows. `starts` say where segments start, and how many slots
+    there are last; without them no segment is followed by free slots.
     """
 
     def __init__(
@@ -47,20 +49,21 @@ class BucketedAttention:
         live: Sequence[int],
         device: torch.device,
         made: Buckets,
+        starts: Sequence[int] | None = None,
     ) -> None:
         kv_heads = len(lengths) // len(counts)
-        starts = torch.tensor([0, *accumulate(counts)])
+        first_rows = torch.tensor([0, *accumulate(counts)])
         widths = own_widths(lengths, kv_heads)
         kinds = list(zip(counts, live, strict=True))
         self._groups: list[RowGroup] = []
         for count, own_live in sorted({kind for kind in kinds if kind[0] > 0}):
             members = [index for index, kind in enumerate(kinds) if kind == (count, own_live)]
             alone = len(members) == len(counts)
-            rows = None if alone else (starts[members][:, None] + torch.arange(count)).flatten().to(device)
+            rows = None if alone else (first_rows[members][:, None] + torch.arange(count)).flatten().to(device)
             key = (own_live, *members)
             if key not in made:
                 segments = [member * kv_heads + head for member in members for head in range(kv_heads)]
-                made[key] = bucketed(lengths, widths, segments, own_live, device)
+                made[key] = bucketed(lengths, widths, segments, own_live, device, starts)
             self._groups.append(RowGroup(kv_heads, rows, len(members), made[key]))
 
     @property
@@ -118,7 +121,7 @@ def _attended(
 class Bucket:
     """Hold segments of about equal length; `places` counts them among those of their row group, increasing.
 
-    `run` spans their pairs if they are of equal length and side by side: then nothing is copied.
+    `run` spans their slots if these are equally many and side by side, and the pairs too: then nothing is copied.
     """
 
     places: Int[Tensor, " segments"]
@@ -134,7 +137,8 @@ class Bucket:
         """Lay the segments below each other, each filled up with its last pair (an empty one with any)."""
         shape = (len(self.places), self.width)
         if self.run is not None:
-            return pairs[self.run].unflatten(0, shape)
+            slots = (self.run.stop - self.run.start) // len(self.places)
+            return pairs[self.run].unflatten(0, (len(self.places), slots))[:, : self.width]
         return pairs.index_select(0, self._rows).unflatten(0, shape)
 
     @cached_property
@@ -157,18 +161,25 @@ Buckets = dict[tuple[int, ...], list[Bucket]]
 
 
 def bucketed(
-    lengths: Sequence[int], widths: Sequence[int], segments: Sequence[int], live: int, device: torch.device
+    lengths: Sequence[int],
+    widths: Sequence[int],
+    segments: Sequence[int],
+    live: int,
+    device: torch.device,
+    starts: Sequence[int] | None = None,
 ) -> list[Bucket]:
     """Put the chosen segments, of all that there are, into buckets."""
-    offsets = [0, *accumulate(lengths)]
+    offsets = [0, *accumulate(lengths)] if starts is None else starts
     buckets = []
     for places in equal_widths([widths[segment] for segment in segments]):
         chosen = [segments[place] for place in places]
         first = [offsets[segment] for segment in chosen]
-        last = [offsets[segment + 1] - 1 for segment in chosen]
+        last = [offsets[segment] + lengths[segment] - 1 for segment in chosen]
         width = widths[chosen[0]]
         even = all(lengths[segment] == width for segment in chosen)
-        side_by_side = even and chosen[-1] - chosen[0] == len(chosen) - 1
+        slots = offsets[chosen[0] + 1] - offsets[chosen[0]]
+        alike = even and all(offsets[segment + 1] - offsets[segment] == slots for segment in chosen)
+        side_by_side = alike and chosen[-1] - chosen[0] == len(chosen) - 1
         buckets.append(
             Bucket(
                 places=torch.tensor(places, device=device),
@@ -178,7 +189,7 @@ def bucketed(
                 width=width,
                 live=live,
                 even=even,
-                run=slice(first[0], last[-1] + 1) if side_by_side else None,
+                run=slice(first[0], first[0] + slots * len(chosen)) if side_by_side else None,
             )
         )
     return buckets
@@ -214,6 +225,8 @@ class Folding:
     places: Int[Tensor, " heads_of_rows"]
     """Where each head of each row lies."""
     offsets: Int[Tensor, " segments_and_end"]
+    gaps: Int[Tensor, " both"]
+    """The same where there is a gap between one segment and the next, which gets no rows."""
     longest: int
 
     @classmethod
@@ -224,9 +237,11 @@ class Folding:
         first = start * heads + torch.arange(sum(counts)) - start
         places = (first[:, None] + torch.arange(heads) * own.repeat_interleave(own)[:, None]).flatten()
         rows = [count * heads // kv_heads for count in counts for _ in range(kv_heads)]
-        offsets = torch.tensor([0, *accumulate(rows)], dtype=torch.int32)
-        order, places, offsets = (each.to(device, non_blocking=True) for each in (places.argsort(), places, offsets))
-        return cls(heads, order, places, offsets, max(rows))
+        starts = [0, *accumulate(rows)]
+        offsets, gaps = torch.tensor(starts, dtype=torch.int32), ends_of(starts, rows)
+        made = (places.argsort(), places, offsets, gaps)
+        order, places, offsets, gaps = (each.to(device, non_blocking=True) for each in made)
+        return cls(heads, order, places, offsets, gaps, max(rows))
 
 
 class Rows:
@@ -249,18 +264,21 @@ def attend_packed(
     keys: Float[Tensor, "pairs head_dim"],
     values: Float[Tensor, "pairs head_dim"],
     folding: Folding,
-    offsets: Int[Tensor, " segments_and_end"],
+    offsets: Int[Tensor, " ends"],
     longest: int,
+    *,
+    gaps: bool = False,
 ) -> Float[Tensor, "rows heads head_dim"]:
     """Attend in one call of the variable-length kernel, for half precision on CUDA.
 
-    Segment i is `offsets[i]:offsets[i + 1]`, on the device; none has more than `longest` pairs.
+    Segment i is `offsets[i]:offsets[i + 1]`, on the device, or with `gaps` (see `ends_of`) every other one. None has
+    more than `longest` pairs.
     """
     # It defines operators of its own, and torch imports its whole compiler for those: only where the kernel is.
     from torch.nn.attention.varlen import varlen_attn
 
     folded = queries.flatten(0, 1).index_select(0, folding.order)
-    both, most = (folding.offsets, offsets), (folding.longest, longest)
+    both, most = (folding.gaps if gaps else folding.offsets, offsets), (folding.longest, longest)
     read = varlen_attn(folded[:, None], keys[:, None], values[:, None], *both, *most)
     assert isinstance(read, Tensor), "nothing beside the output was asked for"
     return read[:, 0].index_select(0, folding.places).view_as(queries)

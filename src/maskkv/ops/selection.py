@@ -20,10 +20,10 @@ class Selection:
     counts: tuple[int, ...]
     tail: Int[Tensor, "live kv_heads"]
 
-    def by_head(self) -> Int[Tensor, " kept_and_tail"]:
-        """Return where the pairs of each KV head lie: its kept ones, then its live rows'."""
+    def by_head(self, room: int = 0) -> Int[Tensor, " slots"]:
+        """Return where the pairs of each KV head lie: its kept ones, then its live rows', then any for `room` slots."""
         own = zip(self.kept.split(list(self.counts)), self.tail.unbind(1), strict=True)
-        return torch.cat([places for both in own for places in both])
+        return torch.cat([places for kept, tail in own for places in (kept, tail, tail[:1].expand(room))])
 
 
 def best(

@@ -1,0 +1,41 @@
+"""Settings of a response against the model that is to make it: what its blocks allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from maskkv.errors import InputError
+from maskkv.generation import Generation
+from maskkv.models.config import ModelConfig
+
+_BIDIRECTIONAL = (
+    *("prompt_interval", "response_interval", "transfer_ratio", "one_pass", "min_confidence", "value_drift"),
+    *("cfg_scale", "shares", "alg"),
+)
+"""Settings that mean nothing where rows never read later blocks: nothing is refreshed, and pairs do not drift."""
+
+
+def for_model(generation: Generation, config: ModelConfig) -> Generation:
+    """Return the settings as this model can follow them.
+
+    A block-causal model was trained for blocks of one length, which the default `block_length` stands for, and makes
+    whole ones: the length is rounded up.
+
+    Raises:
+        InputError: The model is block-causal, and the blocks have another length, or a setting is for other models.
+    """
+    block = config.causal_block
+    if block is None:
+        return generation
+    for name in _BIDIRECTIONAL:
+        value = getattr(generation, name)
+        if value != getattr(Generation, name):
+            raise InputError(
+                f"{name}={value!r} is for bidirectional models, and {config.family} is block-causal: leave it out"
+            )
+    if generation.block_length not in (block, Generation.block_length):
+        raise InputError(
+            f"block_length={generation.block_length}: this model's blocks have {block} tokens, so leave it out or give "
+            f"{block}"
+        )
+    return replace(generation, block_length=block, gen_length=-(-generation.gen_length // block) * block)

@@ -1,0 +1,253 @@
+"""Block-causal models: prompts are read once, and what is evicted is gone for good."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.decoding.test_failures import VICTIM, assert_harmless
+from tests.faults import PLACES, Asked, Planted
+from tests.faults import run as run_all
+from tests.reference import SDAR, SlowEviction, SlowModel, random_model, random_prompt
+from tests.reference_blocks import run_block_causally, slow_blocks
+
+from maskkv import policies
+from maskkv.cache import NoCache
+from maskkv.decoding.engine import Engine, Step
+from maskkv.errors import InputError
+from maskkv.eviction.policy import Policy
+from maskkv.eviction.recall import Recall
+from maskkv.generation import Generation
+from maskkv.mixing import mix
+
+FULL, MASKKV, NONE = (policies.named(name) for name in ("full", "maskkv", "none"))
+
+
+def response(**more: object) -> Generation:
+    return Generation(**{"gen_length": 12, "block_length": 4, "stop_at_eos": False, **more})
+
+
+def assert_engine_agrees(
+    generation: Generation,
+    policy: Policy,
+    eviction: SlowEviction | None,
+    *,
+    prompt_length: int = 18,
+    block: int = 4,
+    chunk_rows: int = 1024,
+    seed: int = 3,
+) -> int:
+    model = random_model(replace(SDAR, causal_block=block), seed, chunk_rows)
+    prompt = random_prompt(SDAR, prompt_length, seed + 1)
+    engine = Engine(model)
+    number = engine.add(prompt, generation, policy, None if eviction is None else eviction.budget)
+    passes = 0
+    for slow in slow_blocks(model, prompt, generation, eviction):
+        model.asked.clear()
+        (step,) = engine.step()
+        passes += 1
+        (asked,) = model.asked
+        expected = torch.stack(slow.hidden) if slow.hidden else asked.double()[:0]
+        torch.testing.assert_close(asked.double(), expected, atol=1e-5, rtol=1e-4)
+        assert engine[number].kept() == slow.kept
+        assert (step.positions, step.tokens) == (slow.positions, slow.tokens)
+        assert step.confidences == pytest.approx(slow.confidences, abs=1e-4)
+    assert step.finished
+    assert engine[number].prompt_passes == 1
+    assert len(engine[number].response()) == generation.gen_length
+    return passes
+
+
+@pytest.mark.parametrize("prompt_length", [16, 17, 19, 1, 3, 4])
+def test_full_is_the_published_loop(prompt_length: int) -> None:
+    # A step for each token, and one for each block but the last.
+    started = -(-(prompt_length + 12) // 4) - prompt_length // 4
+    assert assert_engine_agrees(response(), FULL, None, prompt_length=prompt_length) >= 12 + started - 1
+
+
+@pytest.mark.parametrize("budget", [1, 3, 5, 11, 15])
+def test_maskkv_evicts_once(budget: int) -> None:
+    assert_engine_agrees(response(), MASKKV, SlowEviction(budget))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 8, 12])
+def test_blocks_of_any_length(block: int) -> None:
+    assert_engine_agrees(response(gen_length=2 * block, block_length=block), MASKKV, SlowEviction(4), block=block)
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 3, 5, 8])
+def test_chunks_change_nothing(chunk_rows: int) -> None:
+    assert_engine_agrees(response(), MASKKV, SlowEviction(4), chunk_rows=chunk_rows)
+
+
+@pytest.mark.parametrize("more", [{"threshold": 0.3}, {"threshold": 0.05}, {"threshold": 1.0}, {"steps": 6},
+                                  {"steps": 6, "threshold": 0.4}, {"remasking": "sequential"},
+                                  {"remasking": "sequential", "steps": 3}])  # fmt: skip
+def test_each_sampler(more: dict[str, object]) -> None:
+    assert_engine_agrees(response(**more), MASKKV, SlowEviction(5))
+    assert_engine_agrees(response(**more), FULL, None, prompt_length=16)
+
+
+def run(engine: Engine, *numbers: int) -> dict[int, list[Step]]:
+    """Step until all of some sequences have finished."""
+    steps: dict[int, list[Step]] = {number: [] for number in numbers}
+    while not all(own and own[-1].finished for own in steps.values()):
+        for step in engine.step():
+            steps[step.sequence].append(step)
+    return steps
+
+
+def assert_alike(steps: list[Step], others: list[Step]) -> None:
+    """Compare steps that products of other numbers of rows were computed for: the last bits may differ."""
+    assert [(step.positions, step.tokens, step.masks_left, step.finished) for step in steps] == [
+        (step.positions, step.tokens, step.masks_left, step.finished) for step in others
+    ]
+    for step, other in zip(steps, others, strict=True):
+        assert step.confidences == pytest.approx(other.confidences, abs=1e-5)
+
+
+def told(steps: list[Step]) -> list[object]:
+    return [(step.positions, step.tokens, step.confidences, step.masks_left, step.finished) for step in steps]
+
+
+@pytest.mark.parametrize("kv_dtype", ["auto", "int8"])
+@pytest.mark.parametrize("prompt_length", [3, 16, 18])
+def test_a_sequence_among_others_is_itself(kv_dtype: str, prompt_length: int) -> None:
+    model, generation = random_model(SDAR), response(gen_length=16, threshold=0.2)
+    prompts = [random_prompt(SDAR, length, length) for length in (prompt_length, 13, 24, 9)]
+    alone = []
+    for prompt in prompts:
+        engine = Engine(model)
+        number = engine.add(prompt, generation, MASKKV, 4, kv_dtype=kv_dtype)
+        alone.append((run(engine, number)[number], engine[number].kept()))
+    engine = Engine(model)
+    numbers = [engine.add(prompts[0], generation, MASKKV, 4, kv_dtype=kv_dtype)]
+    steps = {numbers[0]: engine.step()}
+    numbers += [engine.add(prompt, generation, MASKKV, 4, kv_dtype=kv_dtype) for prompt in prompts[1:]]
+    steps |= {number: [] for number in numbers[1:]}
+    while not all(own and own[-1].finished for own in steps.values()):
+        for step in engine.step():
+            steps[step.sequence].append(step)
+    for number, (expected, kept) in zip(numbers, alone, strict=True):
+        assert_alike(steps[number], expected)
+        assert engine[number].kept() == kept
+
+
+@pytest.mark.parametrize("name", ["maskkv", "snapkv", "pyramidkv", "streamingllm"])
+def test_a_budget_of_the_whole_prompt_is_no_eviction(name: str) -> None:
+    model, prompt = random_model(SDAR), random_prompt(SDAR, 22)
+    engine = Engine(model)
+    numbers = [engine.add(prompt, response(), policies.named(name), budget) for budget in (20, 22, 1000)]
+    numbers.append(engine.add(prompt, response(), FULL))
+    steps = run(engine, *numbers)
+    assert all(told(steps[number]) == told(steps[numbers[-1]]) for number in numbers)
+
+
+@pytest.mark.parametrize("prompt_length", [2, 12, 15])
+def test_without_a_cache_the_tokens_are_the_same(prompt_length: int) -> None:
+    model, prompt = random_model(SDAR), random_prompt(SDAR, prompt_length)
+    engine = Engine(model)
+    cached, uncached = engine.add(prompt, response(), FULL), engine.add(prompt, response(), NONE)
+    steps = run(engine, cached, uncached)
+    decided = [step for step in steps[cached] if step.positions]
+    assert [step.tokens for step in decided] == [step.tokens for step in steps[uncached] if step.positions]
+    assert engine[cached].response() == engine[uncached].response()
+    # What the cache costs in steps: the final pairs of a finished block.
+    assert len(steps[cached]) - len(steps[uncached]) == sum(not step.proposals() for step in steps[cached])
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 30), st.integers(1, 5), st.sampled_from([1, 2, 4, 6]), st.integers(1, 12), st.integers(0, 99))
+def test_budgets_are_exact(length: int, blocks: int, block: int, budget: int, seed: int) -> None:
+    config = replace(SDAR, causal_block=block)
+    engine = Engine(random_model(config, seed))
+    generation = response(gen_length=blocks * block, block_length=block)
+    number = engine.add(random_prompt(config, length, seed), generation, MASKKV, budget)
+    run(engine, number)
+    evictable = length // block * block
+    kept = engine[number].kept()
+    assert sum(len(rows) for layer in kept for rows in layer) == 2 * 2 * min(budget, evictable)
+    assert all(row < evictable for layer in kept for rows in layer for row in rows)
+
+
+def test_it_stops_behind_an_end_token() -> None:
+    model, prompt = random_model(SDAR), random_prompt(SDAR, 14)
+    engine = Engine(model)
+    number = engine.add(prompt, response(gen_length=16), FULL)
+    tokens = [token for step in run(engine, number)[number] for token in step.tokens]
+    ending = Engine(random_model(replace(SDAR, eos_ids=(engine[number].response()[5],))))
+    stopped = ending.add(prompt, response(gen_length=16, stop_at_eos=True), FULL)
+    assert len(run(ending, stopped)[stopped]) < len(tokens)
+    assert ending[stopped].response()[:6] == engine[number].response()[:6]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"prompt_interval": 7}, "prompt_interval=7 is for bidirectional models, and sdar is block-causal"),
+        ({"response_interval": 1}, "response_interval=1 is for bidirectional models"),
+        ({"transfer_ratio": 0.5}, "transfer_ratio=0.5 is for bidirectional models"),
+        ({"one_pass": True}, "one_pass=True is for bidirectional models"),
+        ({"min_confidence": 0.5}, "min_confidence=0.5 is for bidirectional models"),
+        ({"value_drift": 0.5}, "value_drift=0.5 is for bidirectional models"),
+        ({"cfg_scale": 1.0}, "cfg_scale=1.0 is for bidirectional models"),
+        ({"alg": "entropy"}, "alg='entropy' is for bidirectional models"),
+        ({"shares": "rounded"}, "shares='rounded' is for bidirectional models"),
+        ({"block_length": 6}, "block_length=6: this model's blocks have 4 tokens, so leave it out or give 4"),
+        ({"block_length": 2}, "block_length=2: this model's blocks have 4 tokens"),
+        ({"gen_length": 10, "block_length": 10}, "block_length=10: this model's blocks have 4 tokens"),
+    ],
+)
+def test_what_is_for_other_models_is_refused_by_name(settings: dict[str, object], said: str) -> None:
+    engine = Engine(random_model(SDAR))
+    with pytest.raises(InputError, match=said) as refusal:
+        engine.add([1, 2, 3], response(**settings), FULL)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_usual_block_length_stands_for_the_model_s() -> None:
+    model, prompt = random_model(SDAR), random_prompt(SDAR, 11)
+    engine = Engine(model)
+    numbers = [engine.add(prompt, response(gen_length=16, **block), FULL) for block in ({}, {"block_length": 8})]
+    steps = run(engine, *numbers)
+    assert told(steps[numbers[0]]) == told(steps[numbers[1]])
+
+
+@pytest.mark.parametrize("chunk_rows", [3, 1024])
+@pytest.mark.parametrize("length", [4, 13])
+def test_rows_of_a_block_see_no_later_one(length: int, chunk_rows: int) -> None:
+    model = random_model(SDAR, chunk_rows=chunk_rows)
+    tokens = random_prompt(SDAR, length)
+    expected, _ = run_block_causally(SlowModel(model), tokens, 4)
+    hidden = model(torch.tensor(tokens), model.rotation(torch.arange(length)), NoCache(4))
+    torch.testing.assert_close(hidden.double(), torch.stack(expected), atol=1e-5, rtol=1e-4)
+
+
+def four() -> list[Asked]:
+    """Four sequences; the first two read one and the same prompt, and draw at random."""
+    options = [{"temperature": 0.8}, {"temperature": 0.8}, {"threshold": 0.3}, {"remasking": "random"}]
+    kept = [MASKKV, MASKKV, policies.named("squeezeattention"), policies.named("snapkv")]
+    return [
+        Asked(random_prompt(SDAR, 20 + own, own), response(**options[index]), kept[index], 3 + index)
+        for index, own in enumerate((0, 0, 2, 3))
+    ]
+
+
+@pytest.mark.parametrize("at", [0, 3, 9])
+@pytest.mark.parametrize("who", ["one", "together", "once"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_failure_is_one_sequences_own(place: str, who: Any, at: int) -> None:
+    model, asked = random_model(SDAR, 4, 13), four()
+    undisturbed = run_all(model, asked)
+    fault = Planted(place, who, at, victim=asked[VICTIM].budget)
+    seen = run_all(model, asked, fault)
+    assert_harmless(seen, undisturbed, fault)
+
+
+@pytest.mark.parametrize("recall_interval", [1, 3])
+def test_evicted_pairs_may_come_back(recall_interval: int) -> None:
+    """Each block's rows ask for those of the prompt; what earlier blocks wrote stays."""
+    recalling = mix(MASKKV, evicted="host", recall_interval=recall_interval)
+    assert_engine_agrees(response(), recalling, SlowEviction(4, recall=Recall(recall_interval)))
