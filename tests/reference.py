@@ -15,7 +15,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from maskkv.eviction.recall import Recall
+from maskkv.eviction.recall import BlockVote, Recall
 from maskkv.generation import Generation
 from maskkv.models.config import Experts, ModelConfig
 from maskkv.models.step_cache import StepCache
@@ -150,7 +150,7 @@ class SlowEviction:
     """None: every head the same."""
     boundary_layers: int = 1
     revote: bool = True
-    recall: Recall | None = None
+    recall: Recall | BlockVote | None = None
     """How evicted pairs come back; None: never."""
 
 

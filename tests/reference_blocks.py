@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from maskkv.eviction.recall import BlockVote, Recall
 from maskkv.generation import Generation
 from maskkv.models.transformer import Transformer
 from tests.reference import SlowBranch, SlowEviction, SlowModel, cosine, stacked
@@ -76,7 +77,7 @@ class SlowBlocks(SlowBranch):
             state.keys, state.values = keys, values
         return {row: h[row] for row in range(self.first_live, len(tokens))}
 
-    def later(self, tokens: Sequence[int], start: int) -> dict[int, Tensor]:
+    def later(self, tokens: Sequence[int], start: int, masked: set[int]) -> dict[int, Tensor]:
         """Run one block's rows over what is kept, the finished blocks and themselves."""
         model, rows = self.model, range(start, start + self.block)
         self.passes += 1
@@ -86,11 +87,16 @@ class SlowBlocks(SlowBranch):
             for row, x in h.items():
                 state.keys[row] = model.rotate(model.project(layer, "k", x), row)
                 state.values[row] = model.project(layer, "v", x)
-            if recall is not None and self.passes % recall.recall_interval == 0:
-                state.kept = self._wanted(layer, h)
+            everything = None
+            if isinstance(recall, BlockVote):
+                if masked and masked == set(rows) and start > self.first_live:
+                    state.kept = self._wanted(layer, h, recall, masked)
+                    everything = [*range(self.first_live)]
+            elif recall is not None and self.passes % recall.recall_interval == 0:
+                state.kept = self._wanted(layer, h, recall, masked)
             pairs = []
             for head, kept in enumerate(state.kept):
-                seen = [*kept, *self.done, *rows]
+                seen = [*(everything or kept), *self.done, *rows]
                 pairs.append(stacked([state.keys[row] for row in seen], [state.values[row] for row in seen], head))
             for row, x in h.items():
                 read, _ = model.read(model.rotate(model.project(layer, "q", x), row), pairs)
@@ -98,17 +104,22 @@ class SlowBlocks(SlowBranch):
                 h[row] = out + model.mlp_output(layer, out)
         return h
 
-    def _wanted(self, layer: int, h: dict[int, Tensor]) -> list[list[int]]:
-        """Return the prompt rows that get the largest weight of any row of the block, as many per head as before."""
+    def _wanted(
+        self, layer: int, h: dict[int, Tensor], recall: Recall | BlockVote, masked: set[int]
+    ) -> list[list[int]]:
+        """Return the prompt rows that get most weight of the block's voters, as many per head as before."""
         model, state = self.model, self.layers[layer]
         seen = [*range(self.first_live), *self.done, *h]
+        join = max if recall.recall_tally == "max" else sum
         most = [[0.0] * self.first_live for _ in state.kept]
+        if recall.recall_voters == "mask":
+            h = {row: x for row, x in h.items() if row in masked}
         for row, x in h.items():
             for query_head, query in enumerate(model.rotate(model.project(layer, "q", x), row)):
                 head = query_head // model.group
                 keys = torch.stack([state.keys[each][head] for each in seen])
                 weights = (keys @ query / model.config.head_dim**0.5).softmax(0).tolist()
-                most[head] = [max(old, new) for old, new in zip(most[head], weights, strict=False)]
+                most[head] = [join(both) for both in zip(most[head], weights, strict=False)]
         return [
             sorted(sorted(range(self.first_live), key=lambda row: (-own[row], row))[: len(kept)])
             for own, kept in zip(most, state.kept, strict=True)
@@ -135,7 +146,7 @@ def slow_blocks(
             if start == first and step == 0:
                 h = branch.first(tokens[: start + block], set(own))
             else:
-                h = branch.later(tokens, start)
+                h = branch.later(tokens, start, set(own))
             kept = [[*state.kept] for state in branch.layers]
             if not own:
                 branch.done += rows

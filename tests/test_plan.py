@@ -13,6 +13,7 @@ from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.mixing import mix
+from maskkv.models import sizes
 from maskkv.models.config import Experts
 from maskkv.plan import Need, Shape, Workload, check_fits, longest_prompt
 from tests.reference import CONFIGS, random_prompt
@@ -96,10 +97,10 @@ def test_weights_are_counted_as_they_are(name):
 
 def test_published_sizes_come_out():
     # LLaDA-8B: 2 × 126464 × 4096 + 32 × (4 × 4096² + 3 × 4096 × 12288 + 2 × 4096) + 4096
-    assert LLADA.parameters == 8_015_581_184
-    assert Shape(SHAPES["dream-7b"], 2).parameters == 7_615_616_512
+    assert sizes.parameters(LLADA.config) == 8_015_581_184
+    assert sizes.parameters(SHAPES["dream-7b"]) == 7_615_616_512
     # Qwen3-0.6B: 151936 × 1024 (the head, too) + 28 × (1024 × (6 × 1024 + 3 × 3072 + 2) + 2 × 128) + 1024
-    assert Shape(SHAPES["qwen3-0.6b"], 2).parameters == 596_049_920
+    assert sizes.parameters(SHAPES["qwen3-0.6b"]) == 596_049_920
 
 
 def test_pairs_of_llada_8b_in_numbers():

@@ -14,7 +14,7 @@ from maskkv.checks import MOST, quoted
 from maskkv.errors import InputError
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.policy import Policy
-from maskkv.eviction.recall import Recall, check_evicted
+from maskkv.eviction.recall import BlockVote, Recall, check_evicted
 from maskkv.eviction.scorers import Votes
 from maskkv.policies import named, names
 from maskkv.renamed import PARAMETERS, under_new_names
@@ -23,8 +23,11 @@ PARTS = ("scorer", "layer_budget", "head_budget", "recall")
 UNIFORM = {"layer_budget": UniformLayers(), "head_budget": UniformHeads()}
 """The parts that can be taken from another policy, each with what `uniform` stands for."""
 
-_HOST = "(evicted=host)"
+_WAITING = ("(evicted=host)", "(evicted=device)")
 """What ends the name of a policy whose evicted pairs come back, if nothing else was changed in it."""
+
+_RECALLS: dict[str, type[Recall | BlockVote] | None] = {"drop": None, "host": Recall, "device": BlockVote}
+"""How pairs come back, by what becomes of them when they are evicted."""
 
 _CHANGED = re.compile(r"(?P<base>[^()]+)\((?P<changes>[^()]*)\)")
 _OWN = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
@@ -82,10 +85,10 @@ def resolve(spelling: str) -> Policy:
 def mix(policy: Policy, /, **changes: object) -> Policy:
     """Set parameters of a policy by their names, and exchange its budgets; the new policy's name says what changed.
 
-    Parameters are the fields of its parts, `revote`, and `evicted`: what becomes of evicted pairs, `drop`, or `host`
-    for a `Recall` and its parameters. `layer_budget` and `head_budget` are names of policies whose part is taken, or
-    `uniform`; `voters` ranks by `Votes` where the scorer has no voters to set. None changes nothing. Every row of the
-    paper's Tables 2, 7 and 8 is one such change.
+    Parameters are the fields of its parts, `revote`, and `evicted`: what becomes of evicted pairs, `drop`, `host` for a
+    `Recall` and its parameters, or `device` for a `BlockVote` and its. `layer_budget` and `head_budget` are names of
+    policies whose part is taken, or `uniform`; `voters` ranks by `Votes` where the scorer has no voters to set. None
+    changes nothing. Every row of the paper's Tables 2, 7 and 8 is one such change.
 
     Raises:
         InputError: The policy evicts nothing, or has no parameter of that name, or the value is of no use.
@@ -112,8 +115,8 @@ def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
     asked = {name: value for name, value in asked.items() if (name, value) != ("evicted", policy.evicted)}
     if not asked:
         return policy
-    if asked == {"evicted": "drop"} and policy.name.endswith(_HOST):
-        return replace(policy, recall=None, name=policy.name.removesuffix(_HOST))
+    if asked == {"evicted": "drop"} and policy.name.endswith(_WAITING):
+        return replace(policy, recall=None, name=policy.name[: policy.name.rindex("(")])
     if not policy.can_evict:
         raise InputError(f"policy {policy.name!r} evicts nothing: {spelt(asked)} needs a policy that does")
     mixed = policy
@@ -124,7 +127,8 @@ def _mixed(policy: Policy, asked: Mapping[str, Any], read: Read) -> Policy:
     if "voters" in asked and "voters" not in _fields(mixed.scorer):
         mixed = replace(mixed, scorer=Votes(asked["voters"]))
     if "evicted" in asked:
-        mixed = replace(mixed, recall=None if check_evicted(asked["evicted"]) == "drop" else mixed.recall or Recall())
+        kind = _RECALLS[check_evicted(asked["evicted"])]
+        mixed = replace(mixed, recall=None if kind is None else kind())
     for name in asked:
         _check_settable(mixed, name, asked[name])
     for part in PARTS:

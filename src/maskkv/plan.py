@@ -13,7 +13,7 @@ from maskkv.cache import Extent
 from maskkv.cache.state import NARROWED
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
-from maskkv.eviction.recall import Recall
+from maskkv.eviction.recall import BlockVote, Recall
 from maskkv.generation import Generation
 from maskkv.models import sizes
 from maskkv.models.config import ModelConfig
@@ -88,11 +88,6 @@ class Shape:
     """What the layers' matrices are stored in, on a GPU; None: as they are."""
 
     @property
-    def parameters(self) -> int:
-        """Count the weights."""
-        return sizes.parameters(self.config)
-
-    @property
     def weight_bytes(self) -> int:
         """Return the bytes of the weights."""
         return sizes.weight_bytes(self.config, self.itemsize, self.quantize)
@@ -108,7 +103,11 @@ class Shape:
         It is assumed that there is no layer profile; with one, reading a prompt may take a little less. A recall, which
         brings one layer's keys to the device, takes less than reading.
         """
-        return Need(self._held(work), max(self._reading(work), self._sampling(work, batch_size)), self._host(work))
+        return Need(
+            self._held(work),
+            max(self._reading(work), self._sampling(work, batch_size)),
+            self._waiting_bytes(work, "host"),
+        )
 
     def peak(self, work: Workload, batch_size: int = 1) -> int:
         """Return the most bytes alive at once on a GPU, weights included, with so many sequences."""
@@ -116,24 +115,26 @@ class Shape:
         return self.weight_bytes + batch_size * need.held + need.reading
 
     def _held(self, work: Workload) -> int:
-        """Count kept pairs, the live rows' pairs and outputs, and the index of keys that a recall scans."""
+        """Count kept pairs, the live rows' pairs and outputs, and what of evicted pairs is on the device too."""
         if not work.policy.cached:
             return 0
-        config = self.config
-        extent = self._extent(work)
+        config, extent = self.config, self._extent(work)
         live_pair = 2 * config.num_kv_heads * config.head_dim * self.itemsize
         outputs = 2 * config.hidden_size * self.itemsize
-        recall = self._recall(work)
-        index = 0 if recall is None else self._tier_vectors(work) * self._vector(recall.index)
+        waiting = self._waiting_bytes(work, "device")
         live = (extent.live + extent.room) * live_pair + extent.live * outputs
-        return work.branches * (self._kept(work) + config.num_layers * live + index)
+        return work.branches * (self._kept(work) + config.num_layers * live) + waiting
 
-    def _host(self, work: Workload) -> int:
-        """Count the keys and values of all evictable pairs, of each layer that evicts."""
+    def _waiting_bytes(self, work: Workload, where: str) -> int:
+        """Count evictable pairs of layers that evict, if they wait there, and on the device an index of their keys."""
         recall = self._recall(work)
-        return 0 if recall is None else work.branches * 2 * self._tier_vectors(work) * self._vector(recall.host_dtype)
+        if recall is None:
+            return 0
+        pair = 2 * self._vector(recall.host_dtype) if recall.where == where else 0
+        index = self._vector(recall.index) if where == "device" else 0
+        return work.branches * self._tier_vectors(work) * (pair + index)
 
-    def _recall(self, work: Workload) -> Recall | None:
+    def _recall(self, work: Workload) -> Recall | BlockVote | None:
         """Return how evicted pairs come back; None if none are evicted, or those that are never do."""
         return work.policy.recall if work.policy.evicts(work.pairs, self._extent(work).evictable) else None
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.decoding.test_failures import VICTIM, assert_harmless
 from tests.faults import PLACES, Asked, Planted
 from tests.faults import run as run_all
-from tests.reference import SDAR, SlowEviction, SlowModel, random_model, random_prompt
+from tests.reference import CONFIGS, SDAR, SlowEviction, SlowModel, random_model, random_prompt
 from tests.reference_blocks import run_block_causally, slow_blocks
 
 from maskkv import policies
@@ -18,7 +18,7 @@ from maskkv.cache import NoCache
 from maskkv.decoding.engine import Engine, Step
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
-from maskkv.eviction.recall import Recall
+from maskkv.eviction.recall import BlockVote, Recall
 from maskkv.generation import Generation
 from maskkv.mixing import mix
 
@@ -251,3 +251,38 @@ def test_evicted_pairs_may_come_back(recall_interval: int) -> None:
     """Each block's rows ask for those of the prompt; what earlier blocks wrote stays."""
     recalling = mix(MASKKV, evicted="host", recall_interval=recall_interval)
     assert_engine_agrees(response(), recalling, SlowEviction(4, recall=Recall(recall_interval)))
+
+
+@pytest.mark.parametrize("changes", [{}, {"recall_tally": "max"}, {"recall_voters": "fresh", "recall_tally": "max"}])
+@pytest.mark.parametrize("steps", [12, 6])
+def test_each_block_chooses_what_it_reads(changes: dict[str, str], steps: int) -> None:
+    """All pairs stay; the first pass of a block reads them, the others what its rows voted for (MAGE)."""
+    choosing = mix(MASKKV, evicted="device", **changes)
+    assert_engine_agrees(response(steps=steps), choosing, SlowEviction(4, recall=BlockVote(**changes)))
+    model, prompt = random_model(SDAR), random_prompt(SDAR, 18)
+    engine = Engine(model)
+    numbers = [engine.add(prompt, response(), policy, 4) for policy in (choosing, FULL, MASKKV)]
+    run(engine, *numbers)
+    held = [engine[number].cache_bytes for number in numbers]
+    pair = 2 * 4 * SDAR.head_dim
+    assert held[0] - held[2] == SDAR.num_layers * SDAR.num_kv_heads * 16 * pair
+    assert engine[numbers[0]].host_bytes == 0
+
+
+def test_blocks_choose_alone_as_among_others() -> None:
+    model, choosing = random_model(SDAR), mix(MASKKV, evicted="device")
+    prompts = [random_prompt(SDAR, length, length) for length in (18, 13, 24)]
+    engine, alone = Engine(model), []
+    for prompt in prompts:
+        by_itself = Engine(model)
+        by_itself.add(prompt, response(), choosing, 4)
+        alone.append(run(by_itself, 0)[0])
+    numbers = [engine.add(prompt, response(), choosing, 4) for prompt in prompts]
+    for own, expected in zip(run(engine, *numbers).values(), alone, strict=True):
+        assert_alike(own, expected)
+
+
+def test_pairs_that_do_not_stay_right_are_not_kept_to_choose_from() -> None:
+    engine = Engine(random_model(CONFIGS["llada"]))
+    with pytest.raises(InputError, match="evicted=device is for block-causal models, and llada is bidirectional"):
+        engine.add([1, 2, 3], response(), mix(MASKKV, evicted="device"), 1)

@@ -192,7 +192,7 @@ def test_a_policy_that_drops_is_recorded_as_before_others_existed() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"evicted": "gone"}, "evicted 'gone': expected drop or host"),
+        ({"evicted": "gone"}, "evicted 'gone': expected drop, host or device"),
         ({"recall_interval": 2}, "recall_interval=2: 'maskkv' drops what it evicts; evicted=host lets pairs come back"),
         ({"evicted": "host", "recall_interval": 0}, "recall_interval must be a whole number of at least 1, not 0"),
         ({"evicted": "host", "recall_interval": 2**63}, "recall_interval must be a whole number from 1 to"),

@@ -64,6 +64,8 @@ class EvictingCache:
         self._transfer_ratio = transfer_ratio
         self.kv_dtype = kv_dtype
         self._kept: list[Choice | None] = [None] * config.num_layers
+        self._block_begins = False
+        """Whether the next pass is the first one over a block other than the prompt's last."""
         self._masked: Bool[Tensor, " gen_length"] | None = None
         if not policy.needs_importance(budget, extent.evictable):
             self._layer_pairs = self._pairs(None)
@@ -107,7 +109,8 @@ class EvictingCache:
         self.refresh = refresh
         self._masked = masked
         if self.tiers is not None:
-            self.tiers.begin(prompt=refresh is Refresh.PROMPT, rides=rides)
+            self.tiers.begin(prompt=refresh is Refresh.PROMPT, block=self._block_begins, rides=rides)
+        self._block_begins = False
         if refresh is Refresh.PROMPT:
             self.changes += 1
             self.moved.zero_()
@@ -116,6 +119,7 @@ class EvictingCache:
     def advance(self) -> None:
         """Keep the live rows' pairs as they are: their block is finished, and those of the next take its place."""
         self.changes += 1
+        self._block_begins = True
         for layer in range(len(self.layers)):
             self.state(layer).pairs.advance()
 
@@ -233,6 +237,13 @@ class EvictingCache:
         masked = F.pad(self._masked, (self.extent.logit_shift, 0), value=False)
         self.tiers.recall(layer, queries, self.state(layer).pairs, rows, masked)
 
+    def read_all(
+        self, layer: int, queries: Float[Tensor, "fresh heads head_dim"]
+    ) -> Float[Tensor, "fresh heads head_dim"] | None:
+        """Return what fresh rows that choose read of a layer, if that is every pair, evicted or not; else None."""
+        assert self.tiers is not None, "only a sequence that recalls is asked"
+        return self.tiers.read(layer, queries, self.state(layer).pairs)
+
     def remember(self, layer: int, sublayer: Sublayer, fresh: Float[Tensor, "span hidden"], span: slice) -> None:
         """Keep the outputs of the live rows in `span`, which counts all rows of a prompt refresh."""
         state = self._waiting[layer] if layer in self._waiting else self.state(layer)
@@ -243,9 +254,9 @@ class EvictingCache:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of the stored pairs and response features, and of the keys' copies that are scanned."""
-        index = 0 if self.tiers is None else self.tiers.index_bytes
-        return index + sum(state.nbytes for state in self.layers if state is not None)
+        """Return the bytes of stored pairs, response features, and what of the second tier is on the device."""
+        waiting = 0 if self.tiers is None else self.tiers.device_bytes
+        return waiting + sum(state.nbytes for state in self.layers if state is not None)
 
     def kept(self) -> list[list[list[int]]]:
         """Return the prompt positions kept now, by the latest vote or recall: per layer and KV head, sorted."""

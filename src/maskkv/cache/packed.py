@@ -139,7 +139,15 @@ class PackedCache:
         """Attend from each sequence's rows to its own pairs; before the first rows do, all choose what comes back."""
         if span.start == 0:
             self._recall(layer, queries)
-        return self._layers[layer].pairs.attend(queries, self._counts(self._inside(span)))
+        inside = self._inside(span)
+        read = self._layers[layer].pairs.attend(queries, self._counts(inside))
+        for part, stop, count in zip(self._parts, accumulate(inside), inside, strict=True):
+            if count and _recalls(part, layer):
+                own = slice(stop - count, stop)
+                everything = part.read_all(layer, queries[own])
+                if everything is not None:
+                    read[own] = everything
+        return read
 
     def add(
         self,

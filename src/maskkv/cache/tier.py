@@ -1,4 +1,4 @@
-"""The second tier: all evictable pairs of a prompt, in host memory, from which evicted ones come back."""
+"""The second tier: all evictable pairs of a prompt, in host memory or beside the kept ones; evicted ones come back."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maskkv.eviction.ranking import Choice
-from maskkv.eviction.recall import Recall
+from maskkv.eviction.recall import BlockVote, Recall
 from maskkv.eviction.view import LayerView
-from maskkv.ops.host import HostVectors
+from maskkv.ops.attention import attention
+from maskkv.ops.host import DeviceVectors, HostVectors
 from maskkv.ops.nibbles import Nibbles
 from maskkv.ops.quantised import Quantised
 from maskkv.ops.scan import scan
@@ -34,14 +35,13 @@ class Tier:
         self,
         keys: Float[Tensor, "evictable kv_heads head_dim"],
         values: Float[Tensor, "evictable kv_heads head_dim"],
-        recall: Recall,
+        recall: Recall | BlockVote,
     ) -> None:
         self._recall = recall
         self._device, self._dtype = keys.device, keys.dtype
         self._evictable, self._kv_heads = keys.shape[:2]
         cells = _by_cell(keys)
-        self._keys = HostVectors(cells, recall.host_dtype)
-        self._values = HostVectors(_by_cell(values), recall.host_dtype)
+        self._keys, self._values = (_waiting(each, recall) for each in (cells, _by_cell(values)))
         self._index = None if recall.index == "none" else _indexed(cells, recall.index)
         self._counts: tuple[int, ...] = ()
         self._number: Int[Tensor, "kv_heads 1"]
@@ -87,6 +87,15 @@ class Tier:
         pairs.exchange(places, self._keys.take(back, self._device), self._values.take(back, self._device))
         return back
 
+    def read(
+        self, queries: Float[Tensor, "fresh heads head_dim"], pairs: SegmentedKV
+    ) -> Float[Tensor, "fresh heads head_dim"]:
+        """Return what rows read from all pairs of the prompt, those of finished blocks, and each other's."""
+        waiting = (self._scanned(), self._values.all(self._device).unflatten(0, (self._kv_heads, self._evictable)))
+        both = zip(waiting, (pairs.own_keys(), pairs.own_values()), strict=True)
+        keys, values = (torch.cat((prompt.transpose(0, 1), own)) for prompt, own in both)
+        return attention(queries, keys, values)
+
     def asked_by(
         self,
         cells: Int[Tensor, " cells"],
@@ -115,11 +124,13 @@ class Tier:
     @property
     def host_bytes(self) -> int:
         """Return the bytes of pairs in host memory."""
-        return self._keys.nbytes + self._values.nbytes
+        return self._keys.nbytes + self._values.nbytes if self._recall.where == "host" else 0
 
     @property
-    def index_bytes(self) -> int:
-        """Return the bytes of the copy of the keys on the device."""
+    def device_bytes(self) -> int:
+        """Return the bytes on the device: of the copy of the keys, or of all pairs if they wait there."""
+        if self._recall.where == "device":
+            return self._keys.nbytes + self._values.nbytes
         return 0 if self._index is None else self._index.nbytes
 
     def _scanned(self) -> Float[Tensor, "kv_heads evictable head_dim"]:
@@ -134,7 +145,7 @@ class Tiers:
     A layer that keeps everything has none.
     """
 
-    def __init__(self, recall: Recall, num_layers: int) -> None:
+    def __init__(self, recall: Recall | BlockVote, num_layers: int) -> None:
         self.recalled = 0
         """Pairs that came back in the steps that were committed, over all layers and KV heads."""
         self._coming = 0
@@ -145,7 +156,7 @@ class Tiers:
         self._layers: list[Tier | None] = [None] * num_layers
         self._since = 0
         """Passes over the live rows since the prompt was read."""
-        self._rides = False
+        self._begins = self._rides = False
 
     def emptied(self) -> Tiers:
         """Return the same without a pair."""
@@ -157,10 +168,10 @@ class Tiers:
         """Return the tier of a layer."""
         return self._layers[layer]
 
-    def begin(self, *, prompt: bool, rides: bool) -> None:
-        """Say whether the coming pass reads the prompt, or that nobody reads what comes of it (`rides`)."""
+    def begin(self, *, prompt: bool, block: bool, rides: bool) -> None:
+        """Say whether the coming pass reads the prompt, begins a block, or is one of which nobody reads what comes."""
         self._since = 0 if prompt else self._since + 1
-        self._rides, self._coming = rides, 0
+        self._begins, self._rides, self._coming = block, rides, 0
 
     def commit(self) -> None:
         """Count what came back in the latest pass: it was not in vain."""
@@ -186,8 +197,15 @@ class Tiers:
 
     def due(self, layer: int) -> bool:
         """Tell whether the rows that a layer recomputes in this pass choose what it holds."""
-        asks = not self._rides and self._since % self._recall.recall_interval == 0
+        asks = not self._rides and self._recall.due(self._since, begins=self._begins)
         return asks and self._layers[layer] is not None
+
+    def read(
+        self, layer: int, queries: Float[Tensor, "fresh heads head_dim"], pairs: SegmentedKV
+    ) -> Float[Tensor, "fresh heads head_dim"] | None:
+        """Return what rows that choose read of a layer, if that is everything; None if it is what they chose."""
+        tier = self._layers[layer]
+        return None if tier is None or self._recall.where != "device" else tier.read(queries, pairs)
 
     def recall(
         self,
@@ -215,14 +233,18 @@ class Tiers:
         return sum(tier.host_bytes for tier in self._layers if tier is not None)
 
     @property
-    def index_bytes(self) -> int:
-        """Return the bytes of the keys' copies on the device."""
-        return sum(tier.index_bytes for tier in self._layers if tier is not None)
+    def device_bytes(self) -> int:
+        """Return the bytes on the device, of keys' copies or of pairs that wait there."""
+        return sum(tier.device_bytes for tier in self._layers if tier is not None)
 
 
 def _by_cell(vectors: Float[Tensor, "evictable kv_heads head_dim"]) -> Float[Tensor, "cells head_dim"]:
     """Copy vectors so that those of a KV head lie side by side."""
     return vectors.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(0, 1)
+
+
+def _waiting(vectors: Float[Tensor, "cells head_dim"], recall: Recall | BlockVote) -> HostVectors | DeviceVectors:
+    return DeviceVectors(vectors) if recall.where == "device" else HostVectors(vectors, recall.host_dtype)
 
 
 def _indexed(vectors: Float[Tensor, "cells head_dim"], kind: str) -> Quantised | Nibbles:

@@ -117,14 +117,14 @@ def plan(
 
 
 def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
-    from maskkv.models.sizes import active_parameters
+    from maskkv.models import sizes
     from maskkv.models.stretch import stretch
     from maskkv.plan import longest_prompt
 
     need = shape.need(work, batch_size)
     found: dict[str, object] = {
-        "parameters": shape.parameters,
-        "active_parameters": active_parameters(shape.config) if shape.config.experts else None,
+        "parameters": sizes.parameters(shape.config),
+        "active_parameters": sizes.active_parameters(shape.config) if shape.config.experts else None,
         "prompt_length": work.prompt_length,
         "gen_length": work.generation.gen_length,
         "policy": work.policy.name,

@@ -113,7 +113,7 @@ class Engine:
                 there is no such `kv_dtype`, or the response is asked for in a way that is not the model's.
         """
         config = self.model.config
-        ids, made = check_prompt(prompt, config.vocab_size), for_model(generation, config)
+        ids, made = check_prompt(prompt, config.vocab_size), for_model(generation, policy, config)
         rope_scale = stretch(config, len(ids) + generation.gen_length, rope_scale)
         pairs = pairs_of(check_budget(budget), len(ids))
         settings = Settings(made, policy, pairs, rope_scale, check_kv_dtype(kv_dtype), generation.gen_length)

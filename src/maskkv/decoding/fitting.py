@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from maskkv.errors import InputError
+from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.models.config import ModelConfig
 
@@ -15,17 +16,22 @@ _BIDIRECTIONAL = (
 """Settings that mean nothing where rows never read later blocks: nothing is refreshed, and pairs do not drift."""
 
 
-def for_model(generation: Generation, config: ModelConfig) -> Generation:
-    """Return the settings as this model can follow them.
+def for_model(generation: Generation, policy: Policy, config: ModelConfig) -> Generation:
+    """Return the settings as this model can follow them, under a policy that it can have.
 
     A block-causal model was trained for blocks of one length, which the default `block_length` stands for, and makes
     whole ones: the length is rounded up.
 
     Raises:
-        InputError: The model is block-causal, and the blocks have another length, or a setting is for other models.
+        InputError: A setting or the policy is for models of the other kind, or the blocks have another length.
     """
     block = config.causal_block
     if block is None:
+        if policy.evicted == "device":
+            raise InputError(
+                f"evicted=device is for block-causal models, and {config.family} is bidirectional: its pairs do not "
+                "stay right; evicted=host lets them come back"
+            )
         return generation
     for name in _BIDIRECTIONAL:
         value = getattr(generation, name)

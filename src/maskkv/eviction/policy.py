@@ -14,7 +14,7 @@ from maskkv.errors import InputError
 from maskkv.eviction.allocation import allocate, checked
 from maskkv.eviction.budgets import UniformHeads, UniformLayers
 from maskkv.eviction.ranking import Choice, Ranking, Shares
-from maskkv.eviction.recall import Recall
+from maskkv.eviction.recall import BlockVote, Recall
 from maskkv.eviction.view import LayerView, ModelView
 
 
@@ -72,8 +72,8 @@ class Policy:
     """Decide which prompt pairs a sequence keeps; its `repr` is the experiment's record.
 
     Without a `scorer` nothing is ever evicted; without `cached` nothing is cached at all. `revote` says whether
-    later prompt refreshes vote again or keep the first choice. With `recall` evicted pairs wait in host memory and come
-    back as it says; without, they are dropped.
+    later prompt refreshes vote again or keep the first choice. With `recall` evicted pairs wait, in host memory or on
+    the device, and come back as it says; without, they are dropped.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Policy:
     head_budget: HeadBudget = UniformHeads()
     revote: bool = True
     cached: bool = True
-    recall: Recall | None = None
+    recall: Recall | BlockVote | None = None
 
     def __repr__(self) -> str:
         # Policies that drop what they evict are called in records what they were called before others existed.
@@ -92,8 +92,8 @@ class Policy:
 
     @property
     def evicted(self) -> str:
-        """Return what becomes of evicted pairs: `drop`, or `host` where they may come back."""
-        return "drop" if self.recall is None else "host"
+        """Return what becomes of evicted pairs: `drop`, or where they wait (`host`, `device`) and may come back."""
+        return "drop" if self.recall is None else self.recall.where
 
     @property
     def can_evict(self) -> bool:

@@ -65,6 +65,30 @@ class HostVectors:
         return parts[0] if self._kind == "auto" else Quantised(parts[0], parts[1]).all(self._dtype)
 
 
+class DeviceVectors:
+    """Keep vectors where they are, exactly."""
+
+    def __init__(self, vectors: Float[Tensor, "vectors head_dim"]) -> None:
+        self._vectors = vectors
+
+    def copy_(self, vectors: Float[Tensor, "vectors head_dim"]) -> None:
+        """Take as many other vectors, in the same memory."""
+        self._vectors.copy_(vectors)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of the vectors."""
+        return self._vectors.nbytes
+
+    def take(self, chosen: Int[Tensor, " chosen"], device: torch.device) -> Float[Tensor, "chosen head_dim"]:
+        """Return some vectors."""
+        return self._vectors.index_select(0, chosen)
+
+    def all(self, device: torch.device) -> Float[Tensor, "vectors head_dim"]:
+        """Return all vectors."""
+        return self._vectors
+
+
 def _kept_here(tensor: Tensor) -> Tensor:
     if tensor.is_cpu:
         return tensor

@@ -151,6 +151,10 @@ class QuantisedKV:
         """Return the keys of one sequence's finished blocks and live rows."""
         return self.tail[0, : self.tails[0].own]
 
+    def own_values(self) -> Float[Tensor, "own kv_heads head_dim"]:
+        """Return the values of one sequence's finished blocks and live rows."""
+        return self.tail[1, : self.tails[0].own]
+
     def exchange(
         self,
         places: Int[Tensor, " changed"],

@@ -182,8 +182,15 @@ class RaggedKV:
 
     def own_keys(self) -> Float[Tensor, "own kv_heads head_dim"]:
         """Return the keys of one sequence's finished blocks and live rows."""
+        return self.keys[self._own_places()]
+
+    def own_values(self) -> Float[Tensor, "own kv_heads head_dim"]:
+        """Return the values of one sequence's finished blocks and live rows."""
+        return self.values[self._own_places()]
+
+    def _own_places(self) -> Int[Tensor, "own kv_heads"]:
         done = self.tails[0].done
-        return self.keys[self._tail_places(done).to(self.keys.device, non_blocking=True) if done else self._tail]
+        return self._tail_places(done).to(self.keys.device, non_blocking=True) if done else self._tail
 
     def exchange(
         self,

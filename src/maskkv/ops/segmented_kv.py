@@ -74,6 +74,10 @@ class SegmentedKV(Protocol):
         """Return the keys of one sequence's finished blocks and live rows."""
         ...
 
+    def own_values(self) -> Float[Tensor, "own kv_heads head_dim"]:
+        """Return the values of one sequence's finished blocks and live rows."""
+        ...
+
     def exchange(
         self,
         places: Int[Tensor, " changed"],
