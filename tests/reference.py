@@ -17,7 +17,7 @@ from torch import Tensor
 
 from maskkv.eviction.recall import BlockVote, Recall
 from maskkv.generation import Generation
-from maskkv.models.config import Experts, ModelConfig
+from maskkv.models.config import Experts, Groups, ModelConfig
 from maskkv.models.step_cache import StepCache
 from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
@@ -70,6 +70,13 @@ MOE = replace(
     experts=Experts(layers=(0, 2), count=6, chosen=2, size=20, shared_size=12, bias=True),
 )
 """A mixture of experts with all that LLaDA-MoE's config can ask for, between a dense layer."""
+GROUPED = replace(
+    MOE,
+    family="llada2_moe",
+    clip_qkv=None,
+    experts=replace(MOE.experts, layers=(1, 2), count=8, chosen=3, groups=Groups(count=4, chosen=2, scale=2.5)),
+)
+"""LLaDA2 but for its attention: every row reads every row."""
 CONFIGS = {"llada": LLADA, "dream": DREAM, "a2d_qwen3": A2D}
 
 Pairs = tuple[Tensor, Tensor]
@@ -220,11 +227,24 @@ class SlowModel:
         experts, name = self.config.experts, f"layers.{layer}.mlp"
         if experts is None or layer not in experts.layers:
             return self.gated(name, x)
-        scores = (self.weights[f"{name}.router.weight"] @ x).exp()
-        given = (scores / scores.sum() + self.weights.get(f"{name}.expert_bias", 0)).tolist()
-        best = sorted(range(experts.count), key=lambda expert: -given[expert])[: experts.chosen]
+        scores, bias = self.weights[f"{name}.router.weight"] @ x, self.weights.get(f"{name}.expert_bias", 0)
+        if experts.groups is None:
+            given = (scores.softmax(0) + bias).tolist()
+            best = sorted(range(experts.count), key=lambda expert: -given[expert])[: experts.chosen]
+        else:
+            best = self.best_in_groups((scores.sigmoid() + bias).tolist(), experts)
+            several = sum(float(scores[expert].sigmoid()) for expert in best) if experts.chosen > 1 else 1
+            given = (scores.sigmoid() * experts.groups.scale / several).tolist()
         out = sum((given[expert] * self.gated(f"{name}.experts.{expert}", x) for expert in best), torch.zeros_like(x))
         return out + self.gated(f"{name}.shared", x) if experts.shared_size else out
+
+    @staticmethod
+    def best_in_groups(wanted: list[float], experts: Experts) -> list[int]:
+        size = experts.count // experts.groups.count
+        groups = [range(first, first + size) for first in range(0, experts.count, size)]
+        groups.sort(key=lambda group: -sum(sorted(wanted[expert] for expert in group)[-2:]))
+        open_ = [expert for group in groups[: experts.groups.chosen] for expert in group]
+        return sorted(open_, key=lambda expert: -wanted[expert])[: experts.chosen]
 
     def gated(self, name: str, x: Tensor) -> Tensor:
         gate, up = (self.weights[f"{name}.{each}_proj.weight"] @ x for each in ("gate", "up"))

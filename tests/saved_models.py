@@ -2,13 +2,17 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
+    Glm4MoeConfig,
+    Glm4MoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2Config,
@@ -157,6 +161,46 @@ LLADA_MOE_7B: dict[str, Any] = {
     "vocab_size": 157184,
 }
 """Put together from the published code's fields and what others report of its values: the file was not at hand."""
+LLADA2_MINI: dict[str, Any] = {
+    "model_type": "llada2_moe",
+    "architectures": ["LLaDA2MoeModelLM"],
+    "dtype": "bfloat16",
+    "first_k_dense_replace": 1,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 2048,
+    "initializer_range": 0.02,
+    "intermediate_size": 5120,
+    "max_position_embeddings": 32768,
+    "moe_intermediate_size": 512,
+    "moe_router_enable_expert_bias": True,
+    "n_group": 8,
+    "norm_head": False,
+    "norm_topk_prob": True,
+    "num_attention_heads": 16,
+    "num_experts": 256,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 20,
+    "num_key_value_heads": 4,
+    "num_shared_experts": 1,
+    "output_router_logits": False,
+    "pad_token_id": 156892,
+    "partial_rotary_factor": 0.5,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 600000,
+    "routed_scaling_factor": 2.5,
+    "score_function": "sigmoid",
+    "sliding_window": 4096,
+    "tie_word_embeddings": False,
+    "topk_group": 4,
+    "use_bias": False,
+    "use_qk_norm": True,
+    "use_qkv_bias": False,
+    "use_sliding_window": False,
+    "vocab_size": 157184,
+}
+"""As others repeat it in their tests; names no mask token, no end, and no length of a block."""
 
 _IDS = {"mask_token_id": 63, "eos_token_id": 2, "pad_token_id": 2}
 _LLAMA_SHAPE = {
@@ -197,8 +241,31 @@ LLADA_MOE = _without(LLADA_MOE_7B, "architectures") | _IDS | _without(_LLAMA_SHA
     "num_experts_per_tok": 3,
 }  # fmt: skip
 """The first layer is dense."""
-TINY = {"llada": LLADA, "dream": DREAM, "illada": ILLADA, "a2d_qwen3": A2D, "llada_moe": LLADA_MOE}
+LLADA2 = LLADA2_MINI | _IDS | _LLAMA_SHAPE | {
+    "head_dim": 12,
+    "moe_intermediate_size": 12,
+    "num_experts": 8,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 3,
+}  # fmt: skip
+"""The first layer is dense; 6 numbers of each head are rotated."""
+TINY = {
+    "llada": LLADA,
+    "dream": DREAM,
+    "illada": ILLADA,
+    "a2d_qwen3": A2D,
+    "llada_moe": LLADA_MOE,
+    "llada2_moe": LLADA2,
+}
 
+_LLADA2_NAMES = (
+    (r"model\.embed_tokens", "model.word_embeddings"),
+    (r"self_attn\.q_norm", "attention.query_layernorm"),
+    (r"self_attn\.k_norm", "attention.key_layernorm"),
+    (r"self_attn\.o_proj", "attention.dense"),
+    (r"e_score_correction_bias", "expert_bias"),
+)
 _LLADA_NAMES = (
     (r"model\.embed_tokens", "model.transformer.wte"),
     (r"model\.norm", "model.transformer.ln_f"),
@@ -217,7 +284,10 @@ _LLADA_NAMES = (
 def reference(
     family: str, kv_heads: int = 2, scale: float = 0.15, seed: int = 0, layers: int = 2, tied: bool | None = None
 ) -> Any:
-    """Make the tiny model of `transformers` that a family equals once attention looks both ways."""
+    """Make the tiny model of `transformers` that a family equals once attention looks both ways.
+
+    LLaDA2 is GLM-4.5's network, but that experts are added up in fp32.
+    """
     shape = {key: value for key, value in _LLAMA_SHAPE.items() if key != "rope_theta"} | {
         "num_key_value_heads": kv_heads,
         "num_hidden_layers": layers,
@@ -246,13 +316,46 @@ def reference(
                 mlp_only_layers=[0] if layers > 1 else [],
             )
         )
+    elif family == "llada2_moe":
+        made = Glm4MoeForCausalLM(_like_glm(LLADA2, shape | options))
+        for layer in made.model.layers[made.config.first_k_dense_replace :]:
+            layer.mlp.experts.forward = partial(_summed_in_fp32, layer.mlp.experts)
     else:
         made = LlamaForCausalLM(LlamaConfig(**shape, **options))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             parameter.normal_(1.0 if "norm" in name else 0.0, scale, generator=generator)
+        for name, buffer in made.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.normal_(0.0, scale, generator=generator)
     return made.eval().requires_grad_(False)
+
+
+def _like_glm(raw: dict[str, Any], options: dict[str, Any]) -> Glm4MoeConfig:
+    rope = options.pop("rope_parameters") | {"partial_rotary_factor": raw["partial_rotary_factor"]}
+    return Glm4MoeConfig(
+        **options,
+        rope_parameters=rope,
+        head_dim=raw["head_dim"],
+        moe_intermediate_size=raw["moe_intermediate_size"],
+        n_routed_experts=raw["num_experts"],
+        n_shared_experts=raw["num_shared_experts"],
+        num_experts_per_tok=raw["num_experts_per_tok"],
+        n_group=raw["n_group"],
+        topk_group=raw["topk_group"],
+        routed_scaling_factor=raw["routed_scaling_factor"],
+        first_k_dense_replace=int(options["num_hidden_layers"] > 1),
+        use_qk_norm=True,
+    )
+
+
+def _summed_in_fp32(experts: Any, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Compute each expert for all rows, and add up those that a row is sent to."""
+    gates, ups = (torch.einsum("rh,eih->eri", x, half) for half in experts.gate_up_proj.chunk(2, dim=1))
+    outputs = torch.einsum("eri,ehi->erh", F.silu(gates) * ups, experts.down_proj)
+    rows = torch.arange(len(x))[:, None]
+    return (outputs[chosen, rows].float() * weights[..., None]).sum(1).to(x.dtype)
 
 
 def both_ways(model: Any, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -271,16 +374,29 @@ def published(family: str, model: Any, tied: bool | None = None) -> dict[str, Te
     tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     if TINY[family].get("tie_word_embeddings") if tied is None else tied:
         tensors.pop("lm_head.weight")
-    if family == "llada_moe":
-        return _experts_apart(tensors)
-    if family != "llada":
-        return tensors
+    if family in ("llada_moe", "llada2_moe"):
+        tensors = _experts_apart(tensors)
+    if family == "llada2_moe":
+        tensors = _attention_joined(tensors)
     renamed = {}
     for name, tensor in tensors.items():
-        for pattern, replacement in _LLADA_NAMES:
+        for pattern, replacement in {"llada": _LLADA_NAMES, "llada2_moe": _LLADA2_NAMES}.get(family, ()):
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
     return renamed
+
+
+def _attention_joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put the rows for queries, keys and values of a layer into one matrix, in this order."""
+    found = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.partition(".self_attn.")
+        if kind == "q_proj.weight":
+            parts = [tensors[f"{layer}.self_attn.{each}_proj.weight"] for each in "qkv"]
+            found[f"{layer}.attention.query_key_value.weight"] = torch.cat(parts)
+        elif kind not in ("k_proj.weight", "v_proj.weight"):
+            found[name] = tensor
+    return found
 
 
 def _experts_apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

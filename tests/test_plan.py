@@ -14,7 +14,7 @@ from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.mixing import mix
 from maskkv.models import sizes
-from maskkv.models.config import Experts
+from maskkv.models.config import Experts, Groups
 from maskkv.plan import Need, Shape, Workload, check_fits, longest_prompt
 from tests.reference import CONFIGS, random_prompt
 from tests.reference import random_model as tiny_model
@@ -61,11 +61,20 @@ def test_the_peak_is_what_is_counted_within_three_percent(work, dtype):
     assert need.alone == pytest.approx(peak, rel=0.03)
 
 
-@pytest.mark.parametrize("policy", ["none", "maskkv"])
-def test_experts_are_planned_for_when_all_rows_go_to_the_same(policy):
+@pytest.mark.parametrize(
+    ("policy", "dtype", "groups"),
+    [
+        ("none", torch.float32, None),
+        ("maskkv", torch.float32, None),
+        ("none", torch.float32, Groups(4, 2, 2.5)),
+        ("none", torch.bfloat16, Groups(4, 2, 2.5)),
+    ],
+    ids=str,
+)
+def test_experts_are_planned_for_when_all_rows_go_to_the_same(policy, dtype, groups):
     """Rows are sent to the first experts here: the router scores all alike."""
-    config = replace(shape("mini"), experts=Experts(tuple(range(6)), count=8, chosen=2, size=256, shared_size=64))
-    model = random_model(replace(config, family="llada_moe", mlp_size=0), 0)
+    experts = Experts(tuple(range(6)), count=8, chosen=2, size=256, shared_size=64, groups=groups)
+    model = random_model(replace(shape("mini"), family="llada_moe", mlp_size=0, experts=experts), 0, dtype)
     for layer in model.layers:
         layer.mlp.router.weight.zero_()
     work = workload(2200, policy, 64, gen_length=64)

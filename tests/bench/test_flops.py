@@ -13,7 +13,7 @@ from maskkv.bench.shapes import random_model, shape
 from maskkv.cache import Extent, Refresh
 from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
-from maskkv.models.config import Experts, ModelConfig
+from maskkv.models.config import Experts, Groups, ModelConfig
 from maskkv.policies import named
 
 TINY = shape("tiny")
@@ -72,8 +72,9 @@ def test_without_eviction_the_prediction_is_exact(kv_heads: int) -> None:
     assert counted(config, "none", None, steps=1) == [(None, predicted(config, None, candidates=4, kept=0))]
 
 
-def test_of_experts_those_count_that_a_row_is_sent_to() -> None:
-    experts = Experts(layers=(1,), count=5, chosen=2, size=24, shared_size=8)
+@pytest.mark.parametrize(("count", "groups"), [(5, None), (6, Groups(3, 2, 2.5))])
+def test_of_experts_those_count_that_a_row_is_sent_to(count: int, groups: Groups | None) -> None:
+    experts = Experts(layers=(1,), count=count, chosen=2, size=24, shared_size=8, groups=groups)
     config = replace(TINY, family="llada_moe", experts=experts)
     full = counted(config, "full", None, steps=3)
     assert [flops for _, flops in full] == [

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers.models.glm4_moe.modeling_glm4_moe as glm4_moe
 import transformers.models.llama.modeling_llama as llama
 import transformers.models.qwen2.modeling_qwen2 as qwen2
 import transformers.models.qwen3.modeling_qwen3 as qwen3
@@ -15,6 +16,7 @@ from tests.saved_models import (
     A2D_QWEN3,
     DREAM_7B,
     ILLADA_8B,
+    LLADA2_MINI,
     LLADA_8B,
     LLADA_MOE_7B,
     TINY,
@@ -31,12 +33,15 @@ from maskkv.cache import NoCache
 from maskkv.checkpoints import weights
 from maskkv.errors import CheckpointError
 from maskkv.models import families
-from maskkv.models.config import Experts
+from maskkv.models.config import Experts, Groups
 from maskkv.models.transformer import Transformer
 
 FAMILIES = sorted(TINY)
+PARTIAL = ("llada_moe", "llada2_moe")
+"""Families that may rotate a part of each head."""
 A2D = A2D_QWEN3 | {"mask_token_id": 151669}
 MOE = LLADA_MOE_7B | {"mask_token_id": 156895}
+LLADA2 = LLADA2_MINI | {"mask_token_id": 156895}
 TOKENS = torch.randint(0, 64, (37,), generator=torch.Generator().manual_seed(5))
 
 
@@ -45,18 +50,20 @@ def config_with(family: str, kv_heads: int) -> dict[str, Any]:
 
 
 def logits(model: Transformer, positions: Tensor) -> Tensor:
+    """Return the logits of all rows, each of which reads all: what else a family's rows read is not looked at here."""
+    model.config = replace(model.config, causal_block=None)
     with torch.inference_mode():
         return model.logits(model(TOKENS, model.rotation(positions), NoCache()))
 
 
 def test_every_file_is_a_family_and_every_family_is_tested() -> None:
-    assert families.names() == FAMILIES
+    assert set(families.names()) - set(FAMILIES) <= {"sdar"}, "what SDAR adds to Qwen3 is in the caches alone"
     found = {name: families.named(name) for name in families.names()}
     assert all(isinstance(family, families.Family) for family in found.values())
     kinds = [kind for family in found.values() for kind in family.MODEL_TYPES]
     assert len(set(kinds)) == len(kinds), "a model_type tells the family"
-    for name, family in found.items():
-        assert TINY[name]["model_type"] in family.MODEL_TYPES
+    for name in FAMILIES:
+        assert TINY[name]["model_type"] in found[name].MODEL_TYPES
         assert families.read_config(TINY[name]).family == name
 
 
@@ -85,6 +92,8 @@ def test_an_architecture_tells_before_a_model_type() -> None:
 
 
 # LLaDA-MoE: 16 × (64 × 3 × 2048 × 1024 + 64 × 2048 + 4 × 2048² + 2 × 2048 + 2 × 128) + 2 × 157184 × 2048 + 2048
+# LLaDA2-mini: 19 × (256 × 3 × 2048 × 512 + 3 × 2048 × 512 + 256 × 2048 + 256) + 3 × 2048 × 5120
+# + 20 × (2048 × 24 × 128 + 2048² + 2 × 2048 + 2 × 128) + 2 × 157184 × 2048 + 2048
 @pytest.mark.parametrize(
     ("raw", "tensors", "parameters"),
     [
@@ -93,6 +102,7 @@ def test_an_architecture_tells_before_a_model_type() -> None:
         (ILLADA_8B, 291, 7_615_025_152 + 155136 * 4096),
         (A2D, 311, 596_049_920 + 151936 * 1024),
         (MOE, 3 + 16 * (9 + 3 * 64), 7_356_880_896),
+        (LLADA2, 3 + 20 * 6 + 3 + 19 * (2 + 3 * 257), 16_255_643_392),
     ],
 )
 def test_the_published_shapes_give_the_published_counts(raw: dict[str, Any], tensors: int, parameters: int) -> None:
@@ -114,6 +124,25 @@ def test_the_published_a2d_config_is_read() -> None:
     assert config.trained_length == 32768
     assert families.read_config(A2D | {"max_position_embeddings": 8192}).trained_length == 8192
     assert config == SHAPES["qwen3-0.6b"]
+
+
+def test_the_published_llada2_config_is_read() -> None:
+    config = families.read_config(LLADA2)
+    assert config == SHAPES["llada2-mini"]
+    assert config.experts is not None
+    assert (config.experts.layers, config.experts.groups) == (tuple(range(1, 20)), Groups(8, 4, 2.5))
+    assert (config.experts.count, config.experts.chosen, config.experts.size, config.experts.shared_size) == (
+        256, 8, 512, 512
+    )  # fmt: skip
+    assert (config.rotary_dim, config.head_dim, config.mlp_size, config.qk_norm) == (64, 128, 5120, True)
+    assert (config.causal_block, config.trained_length, config.rope_dtype) == (32, 32768, "model")
+    assert (config.mask_id, config.eos_ids, config.pad_id) == (156895, (156892,), 156892)
+    assert families.mask_token(LLADA2_MINI) == "<|mask|>"
+    assert families.read_config(LLADA2 | {"eos_token_id": [156892, 7]}).eos_ids == (156892, 7)
+    assert families.read_config(LLADA2 | {"block_size": 32}) == config
+    every = families.read_config(LLADA2 | {"first_k_dense_replace": 0, "num_shared_experts": 2})
+    assert every.experts is not None
+    assert (every.experts.layers, every.experts.shared_size, every.mlp_size) == (tuple(range(20)), 1024, 0)
 
 
 @pytest.mark.parametrize(
@@ -157,18 +186,18 @@ def test_logits_equal_those_of_transformers(family: str, kv_heads: int, tmp_path
 
 def rotate_wide(monkeypatch: pytest.MonkeyPatch, model: Any) -> None:
     """Make a model of transformers rotate q and k in fp32 and cast them back."""
-    narrow = llama.apply_rotary_pos_emb
     angles = model.model.rotary_emb.forward
 
-    def wide(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        turned = narrow(q.float(), k.float(), cos, sin)
-        return turned[0].to(q.dtype), turned[1].to(k.dtype)
+    def widened(narrow: Any) -> Any:
+        def wide(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+            turned = narrow(q.float(), k.float(), cos, sin)
+            return turned[0].to(q.dtype), turned[1].to(k.dtype)
+
+        return wide
 
     monkeypatch.setattr(model.model.rotary_emb, "forward", lambda x, position_ids: angles(x.float(), position_ids))
-    monkeypatch.setattr(llama, "apply_rotary_pos_emb", wide)
-    monkeypatch.setattr(qwen2, "apply_rotary_pos_emb", wide)
-    monkeypatch.setattr(qwen3, "apply_rotary_pos_emb", wide)
-    monkeypatch.setattr(qwen3_moe, "apply_rotary_pos_emb", wide)
+    for module in (llama, qwen2, qwen3, qwen3_moe, glm4_moe):
+        monkeypatch.setattr(module, "apply_rotary_pos_emb", widened(module.apply_rotary_pos_emb))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -287,6 +316,35 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("llada_moe", "shared_expert_intermediate_size", -1, "is -1; supported: a whole number >= 1"),
         ("llada_moe", "moe_router_enable_expert_bias", 1, "is 1; supported: true or false"),
         ("llada_moe", "dense_intermediate_size", None, "dense_intermediate_size is null; supported: a whole number"),
+        ("llada2_moe", "score_function", "softmax", "is 'softmax'; supported: 'sigmoid'"),
+        ("llada2_moe", "norm_topk_prob", False, "norm_topk_prob is false; supported: true"),
+        ("llada2_moe", "router_dtype", "bf16", "router_dtype is 'bf16'; supported: 'fp32'"),
+        ("llada2_moe", "moe_router_enable_expert_bias", False, "is false; supported: true"),
+        ("llada2_moe", "use_qk_norm", False, "use_qk_norm is false; supported: true"),
+        ("llada2_moe", "use_bias", True, "use_bias is true; supported: false"),
+        ("llada2_moe", "use_qkv_bias", True, "use_qkv_bias is true; supported: false"),
+        ("llada2_moe", "use_sliding_window", True, "use_sliding_window is true; supported: false"),
+        ("llada2_moe", "norm_head", True, "norm_head is true; supported: false"),
+        ("llada2_moe", "block_size", 16, "block_size is 16; supported: 32"),
+        ("llada2_moe", "hidden_act", "gelu", "hidden_act is 'gelu'; supported: 'silu'"),
+        ("llada2_moe", "quantization_config", {"bits": 4}, "quantization_config is {'bits': 4}; supported: null"),
+        ("llada2_moe", "layer_types", ["sliding_attention"] * 2, "supported: 'full_attention' for every"),
+        ("llada2_moe", "num_key_value_heads", 0, "num_key_value_heads is 0; supported: a whole number >= 1"),
+        ("llada2_moe", "num_key_value_heads", 3, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
+        ("llada2_moe", "n_group", 3, "num_experts 8 does not split into 3 groups of at least 2 (n_group)"),
+        ("llada2_moe", "n_group", 8, "num_experts 8 does not split into 8 groups of at least 2 (n_group)"),
+        ("llada2_moe", "n_group", None, "n_group is null; supported: a whole number >= 1"),
+        ("llada2_moe", "topk_group", 5, "topk_group is 5; supported: a whole number <= 4"),
+        ("llada2_moe", "num_experts_per_tok", 5, "num_experts_per_tok is 5; supported: a whole number <= 4"),
+        ("llada2_moe", "num_experts", 10**6, "num_experts is 1000000; supported: a whole number <= 1000"),
+        ("llada2_moe", "num_shared_experts", -1, "num_shared_experts is -1; supported: a whole number >= 0"),
+        ("llada2_moe", "first_k_dense_replace", 2, "first_k_dense_replace is 2; supported: a whole number <= 1"),
+        ("llada2_moe", "routed_scaling_factor", 0, "routed_scaling_factor is 0; supported: a finite number > 0"),
+        ("llada2_moe", "partial_rotary_factor", 0.25, "is 0.25; supported: a part of head size 12 that is an even"),
+        ("llada2_moe", "rope_parameters", {"partial_rotary_factor": 1},
+         "partial_rotary_factor is 0.5 and rope_parameters.partial_rotary_factor is 1.0; supported: one value"),
+        ("llada2_moe", "eos_token_id", None, "eos_token_id is null; supported: a token id in 0..63"),
+        ("llada2_moe", "mask_token_id", None, "there is no mask_token_id, and no tokenizer with <|mask|> beside it"),
         ("llada_moe", "mask_token_id", None,
          "there is no mask_token_id, and no tokenizer with <|mask|> beside it"),
     ],
@@ -305,7 +363,8 @@ def test_rope_as_transformers_5_writes_it(family: str, name: str) -> None:
     for asked in (None, {}, {"rope_type": "default"}, {"type": "default", "rope_type": "default", "factor": None}):
         assert families.read_config(TINY[family] | {name: asked}) == plain
     without = _without(TINY[family], "rope_theta")
-    written = {name: {"rope_theta": 5e4, "rope_type": "default", "partial_rotary_factor": 1.0}}
+    part = TINY[family].get("partial_rotary_factor", 1.0)
+    written = {name: {"rope_theta": 5e4, "rope_type": "default", "partial_rotary_factor": part}}
     for theta in ({}, {"rope_theta": None}, {"rope_theta": 5e4}):
         assert families.read_config(without | theta | written) == replace(plain, rope_theta=5e4)
     with pytest.raises(CheckpointError) as refusal:
@@ -315,6 +374,8 @@ def test_rope_as_transformers_5_writes_it(family: str, name: str) -> None:
     )
     with pytest.raises(CheckpointError, match="rope_theta is nothing; supported: a finite number > 0"):
         families.read_config(without | {name: {"rope_type": "default"}})
+    if family in PARTIAL:
+        assert families.read_config(_without(without, "partial_rotary_factor") | written).rotary_dim == plain.rotary_dim
 
 
 ROPE = (
@@ -325,7 +386,6 @@ ROPE = (
     {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
     {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0]},
     {"rope_type": "default", "factor": 4.0},
-    {"rope_type": "default", "partial_rotary_factor": 0.5},
     {"rope_type": ["default"]},
     {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}},
     "default",
@@ -342,8 +402,10 @@ def test_every_family_refuses_rotations_that_are_not_computed(family: str, asked
         families.read_config(TINY[family] | {name: asked})
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "llada_moe"])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in PARTIAL])
 def test_a_part_of_each_head_is_not_rotated_alone(family: str) -> None:
+    with pytest.raises(CheckpointError, match=r"^config.json: rope_parameters is .*; supported: null, or rope_type"):
+        families.read_config(TINY[family] | {"rope_parameters": {"partial_rotary_factor": 0.5}})
     assert families.read_config(TINY[family] | {"partial_rotary_factor": 1.0}) == families.read_config(TINY[family])
     with pytest.raises(CheckpointError, match=r"partial_rotary_factor is 0.5; supported: 1 or no such field"):
         families.read_config(TINY[family] | {"partial_rotary_factor": 0.5})
@@ -380,6 +442,9 @@ def test_no_field_that_matters_has_a_default(family: str) -> None:
             *("dense_intermediate_size", "expert_intermediate_size", "moe_layer_freq", "num_experts"),
             *("num_experts_per_tok", "partial_rotary_factor", "qk_layernorm"),
         }  # fmt: skip
+        if family == "llada2_moe":
+            shape |= {"head_dim", "partial_rotary_factor", "first_k_dense_replace", "num_experts", "num_shared_experts"}
+            shape |= {"moe_intermediate_size", "num_experts_per_tok", "n_group", "topk_group", "routed_scaling_factor"}
         if family == "a2d_qwen3":
             shape = (shape | {"head_dim"}) - {"pad_token_id"}  # published configs name no padding
     assert needed == shape

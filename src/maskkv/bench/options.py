@@ -21,7 +21,8 @@ class BenchOptions:
     """
 
     shape: Annotated[
-        str | None, "Random weights: mid, mini, tiny, llada-8b, dream-7b, qwen3-0.6b or llada-moe; default: mid."
+        str | None,
+        "Random weights: mid, mini, tiny, llada-8b, dream-7b, qwen3-0.6b, llada-moe or llada2-mini; default: mid.",
     ] = None
     model: Annotated[str | None, "Instead of a shape: hub id or local folder.", "ID"] = None
     device: Annotated[str, "auto, cpu, cuda or cuda:N."] = "auto"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from maskkv.errors import InputError
-from maskkv.models.config import Experts, ModelConfig
+from maskkv.models.config import Experts, Groups, ModelConfig
 from maskkv.models.transformer import Transformer
 
 _MID = ModelConfig(
@@ -106,6 +106,36 @@ SHAPES = {
         qk_norm=True,
         experts=Experts(layers=tuple(range(16)), count=64, chosen=8, size=1024),
     ),
+    "llada2-mini": replace(
+        _MID,
+        family="llada2_moe",
+        hidden_size=2048,
+        num_layers=20,
+        num_heads=16,
+        num_kv_heads=4,
+        head_dim=128,
+        mlp_size=5120,
+        vocab_size=157_184,
+        rope_theta=600_000.0,
+        norm_eps=1e-6,
+        rope_dtype="model",
+        trained_length=32_768,
+        mask_id=156_895,
+        eos_ids=(156_892,),
+        pad_id=156_892,
+        qk_norm=True,
+        rotary_dim=64,
+        experts=Experts(
+            layers=tuple(range(1, 20)),
+            count=256,
+            chosen=8,
+            size=512,
+            shared_size=512,
+            bias=True,
+            groups=Groups(count=8, chosen=4, scale=2.5),
+        ),
+        causal_block=32,
+    ),
     "mid": _MID,
     "mini": replace(
         _MID,
@@ -134,7 +164,7 @@ SHAPES = {
         pad_id=62,
     ),
 }
-"""Three published models, and three of LLaDA's kind: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM,
+"""Five published models, and three of LLaDA's kind: `mid` has 25,174,528 parameters, `mini` is about the bundled dLLM,
 `tiny` is for trying things out."""
 
 

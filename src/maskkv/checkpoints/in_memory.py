@@ -42,8 +42,8 @@ class Loaded(Protocol):
 def share(loaded: object, tokenizer: Tokenizer | None = None) -> Transformer:
     """Make a model of a loaded one's weights, in their own memory, dtype and device: eval mode, no gradients.
 
-    A tensor that is a part of a parameter, one expert of several, is copied. A mask token that the config leaves out is
-    asked of the tokenizer.
+    A tensor that is a part of a parameter, one expert of several, is copied, and so is one that stays in fp32 here and
+    is in another dtype. A mask token that the config leaves out is asked of the tokenizer.
 
     Raises:
         CheckpointError: It is not a model of a supported family, whole, finite and unquantised, on one device.
@@ -61,7 +61,7 @@ def share(loaded: object, tokenizer: Tokenizer | None = None) -> Transformer:
     layout = Layout.of(model)
     tensors = loaded.state_dict()
     _check(name, layout, tensors)
-    parameters = layout.read(lambda published: shards.finite(published, tensors[published]))
+    parameters = layout.read(lambda each: shards.finite(each, _in_place(tensors[each], each, layout)))
     if config.tied_head:
         parameters["head.weight"] = parameters["embed.weight"]
     model.load_state_dict(parameters, assign=True)
@@ -99,11 +99,15 @@ def _check(name: str, layout: Layout, tensors: Mapping[str, Tensor]) -> None:
         found = tensors[each]
         if found.device != device:
             raise CheckpointError(f"{name}: {each} is on {found.device}, {embedding} on {device}: expected one device")
-        if found.dtype != dtype:
+        if found.dtype != dtype and each not in layout.exact:
             raise CheckpointError(
                 f"{name}: {each} is in {_plain(found.dtype)}, {embedding} in {_plain(dtype)}: expected one dtype, as "
                 "after model.to(torch.bfloat16)"
             )
+
+
+def _in_place(tensor: Tensor, published: str, layout: Layout) -> Tensor:
+    return tensor.to(layout.dtype_of(published, tensor.dtype))
 
 
 def _plain(dtype: torch.dtype) -> str:

@@ -17,21 +17,27 @@ from maskkv.models.transformer import Transformer
 class Layout:
     """Hold the names that a family's files have for the parameters, and the parameters' shapes.
 
-    A tied head is no parameter of its own: `optional` names the tensor by which a file may repeat it.
+    A tied head is no parameter of its own: `optional` names the tensor by which a file may repeat it. `exact` names the
+    tensors of parameters that stay in fp32 whatever the dtype of the model.
     """
 
     names: Names
     shapes: Mapping[str, tuple[int, ...]]
     optional: tuple[str, ...] = ()
+    exact: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, model: Transformer) -> Layout:
         """Return the layout of the files of a model's family; its weights may be on the meta device."""
         names = dict(families.weight_names(model.config))
         shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        if not model.config.tied_head:
-            return cls(names, shapes)
-        return cls(names, shapes, _several(names.pop("head.weight")))
+        exact = frozenset(tensor for name in model.exact for tensor in _several(names[name]))
+        optional = _several(names.pop("head.weight")) if model.config.tied_head else ()
+        return cls(names, shapes, optional, exact)
+
+    def dtype_of(self, tensor: str, dtype: torch.dtype) -> torch.dtype:
+        """Return the dtype of a published tensor in a model of some dtype."""
+        return torch.float32 if tensor in self.exact else dtype
 
     def holding(self, parameter: str) -> tuple[str, ...]:
         """Return the published tensors that hold a parameter."""

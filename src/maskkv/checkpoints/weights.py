@@ -21,7 +21,7 @@ from maskkv.checkpoints import configs, folders, precision, quantizing, shards
 from maskkv.checkpoints.layout import Layout
 from maskkv.errors import InputError
 from maskkv.models import families
-from maskkv.models.config import ModelConfig
+from maskkv.models.config import Experts, Groups, ModelConfig
 from maskkv.models.fields import Raw
 from maskkv.models.transformer import Transformer
 
@@ -67,7 +67,7 @@ def load(source: str | Path, device: str | torch.device = "auto", dtype: str | t
     layout = Layout.of(model)
     with _opened(folder, layout, place) as holders:
         stored = kind or precision.auto(config, _stored(layout, holders), place)
-        weights = layout.read(lambda name: shards.read(name, holders, stored))
+        weights = layout.read(lambda name: shards.read(name, holders, layout.dtype_of(name, stored)))
     if config.tied_head:
         weights["head.weight"] = weights["embed.weight"]
     model.load_state_dict(weights, assign=True)
@@ -181,8 +181,11 @@ def fingerprint(model: Transformer) -> str:
     return digest.hexdigest()[:16]
 
 
-def _hashed(config: ModelConfig) -> dict[str, object]:
+def _hashed(config: ModelConfig | Experts | Groups) -> dict[str, object]:
     """Return a config for a fingerprint: a field that came later is left out at its default, so that none changes."""
-    default = {field.name: field.default for field in dataclasses.fields(config)}
-    given = dataclasses.asdict(config)
-    return {_HASHED_AS.get(name, name): value for name, value in given.items() if value != default[name]}
+    given = {field: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {
+        _HASHED_AS.get(field.name, field.name): _hashed(value) if isinstance(value, Experts | Groups) else value
+        for field, value in given.items()
+        if value != field.default
+    }

@@ -30,7 +30,9 @@ class ShapeFlags:
     model: Annotated[str | None, typer.Option(metavar="ID", help="Hub id or local folder.")] = None
     shape: Annotated[
         str | None,
-        typer.Option(help="Instead of a model: llada-8b, dream-7b, qwen3-0.6b, llada-moe, mid, mini or tiny."),
+        typer.Option(
+            help="Instead of a model: llada-8b, dream-7b, qwen3-0.6b, llada-moe, llada2-mini, mid, mini or tiny."
+        ),
     ] = None
     dtype: Annotated[
         str,

@@ -9,6 +9,16 @@ from maskkv.generation import Shares
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Describe a choice among groups of experts: of `count` groups the best `chosen` are left to choose from."""
+
+    count: int
+    chosen: int
+    scale: float
+    """What the weights of a row's experts add up to."""
+
+
+@dataclass(frozen=True)
 class Experts:
     """Describe the layers whose MLP is a mixture of experts.
 
@@ -23,6 +33,8 @@ class Experts:
     shared_size: int = 0
     bias: bool = False
     """The router adds a bias of its own for each expert to what it gives it."""
+    groups: Groups | None = None
+    """None: a row's experts are chosen among all."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from maskkv.models.config import Experts
+from maskkv.models.config import Experts, Groups
 from maskkv.models.mlp import GatedMLP
 
 
@@ -22,6 +23,9 @@ class Routing(NamedTuple):
     experts: Int[Tensor, "rows chosen"]
     weights: Float[Tensor, "rows chosen"]
 
+
+_TINY = 1e-20
+"""What published code adds to a sum before it divides by it."""
 
 Router = Callable[[Tensor, nn.Linear, Tensor | None, int], Routing]
 """Sends rows to so many experts each, given the matrix that scores the experts and a bias for each of them."""
@@ -38,8 +42,36 @@ def by_softmax(
     probabilities = scores(x).softmax(-1, dtype=torch.float32)
     if bias is not None:
         probabilities = probabilities + bias
-    ranked = probabilities.sort(dim=-1, descending=True, stable=True)
-    return Routing(ranked.indices[:, :chosen], ranked.values[:, :chosen].to(x.dtype))
+    best = _best(probabilities, chosen)
+    return Routing(best, probabilities.gather(1, best).to(x.dtype))
+
+
+def by_group(
+    x: Float[Tensor, "rows hidden"],
+    scores: nn.Linear,
+    bias: Float[Tensor, " experts"] | None,
+    chosen: int,
+    groups: Groups,
+) -> Routing:
+    """Choose by sigmoid plus bias in the best groups; weigh by sigmoid alone (DeepSeek-V3, arXiv 2412.19437; LLaDA2).
+
+    A group is as good as its two best experts together. The weights of several experts add up to the groups' `scale`.
+    All of it is in fp32, `scores` too. Of equals the first group and the first expert are chosen.
+    """
+    given = scores(x.float()).sigmoid()
+    wanted = given if bias is None else given + bias
+    grouped = wanted.unflatten(1, (groups.count, -1))
+    open_ = _best(grouped.topk(2).values.sum(-1), groups.chosen)
+    closed = torch.ones_like(grouped[..., 0], dtype=torch.bool).scatter_(1, open_, False)
+    best = _best(grouped.masked_fill(closed[..., None], -torch.inf).flatten(1), chosen)
+    weights = given.gather(1, best)
+    if chosen > 1:
+        weights = weights / (weights.sum(1, keepdim=True) + _TINY)
+    return Routing(best, weights * groups.scale)
+
+
+def _best(scores: Float[Tensor, "rows all"], number: int) -> Int[Tensor, "rows best"]:
+    return scores.sort(dim=1, descending=True, stable=True).indices[:, :number]
 
 
 class ExpertsMLP(nn.Module):
@@ -49,9 +81,15 @@ class ExpertsMLP(nn.Module):
     neither captured nor compiled.
     """
 
-    def __init__(self, hidden_size: int, experts: Experts, router: Router = by_softmax) -> None:
+    exact: tuple[str, ...]
+    """Parameters that stay in fp32 whatever the dtype of the others: of a router that computes in it."""
+
+    def __init__(self, hidden_size: int, experts: Experts) -> None:
         super().__init__()
-        self._route, self._chosen = router, experts.chosen
+        self._chosen = experts.chosen
+        self._route: Router = by_softmax if experts.groups is None else partial(by_group, groups=experts.groups)
+        bias = ("expert_bias",) if experts.bias else ()
+        self.exact = () if experts.groups is None else ("router.weight", *bias)
         self.router = nn.Linear(hidden_size, experts.count, bias=False)
         self.expert_bias = nn.Parameter(torch.zeros(experts.count)) if experts.bias else None
         self.experts = nn.ModuleList(GatedMLP(hidden_size, experts.size) for _ in range(experts.count))
@@ -63,6 +101,16 @@ class ExpertsMLP(nn.Module):
             cast("GatedMLP", expert).join_projections()
         if self.shared is not None:
             self.shared.join_projections()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExpertsMLP:
+        """Do to the parameters what torch's `to` and its like ask for, but for the dtype of those that are exact."""
+        before = {name: self.get_parameter(name).detach() for name in self.exact}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, numbers in before.items():
+            parameter = self.get_parameter(name)
+            if parameter.dtype != numbers.dtype:
+                parameter.data = numbers.to(parameter.device)
+        return self
 
     def forward(self, x: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows hidden"]:
         """Return the MLP's output for normalised rows, to be added to the residual stream."""
@@ -76,5 +124,5 @@ class ExpertsMLP(nn.Module):
             if len(own):
                 # A row is in it once at most, so that nothing depends on the order within.
                 total.index_add_(0, own, expert(x[own]) * weight[:, None])
-        output = total.to(x.dtype)
-        return output if self.shared is None else output + self.shared(x)
+        total = total.to(x.dtype)
+        return total if self.shared is None else total + self.shared(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TypeGuard
 
@@ -22,6 +22,9 @@ MOST_ROWS = 2**24
 
 _MOST_POSITIONS = 2**31 - 1
 _MOST_ENDS = 100
+_ROPE = ("rope_parameters", "rope_scaling")
+"""Where `transformers` writes what RoPE needs: since 5, and before."""
+
 _MOST_LEVELS = 100
 
 
@@ -51,11 +54,11 @@ def _require_flat(value: object) -> None:
         raise RecursionError
 
 
-def count(raw: Raw, name: str, most: int = MOST_ROWS) -> int:
-    """Return a whole number of at least one."""
+def count(raw: Raw, name: str, most: int = MOST_ROWS, least: int = 1) -> int:
+    """Return a whole number within limits."""
     value = raw.get(name, _ABSENT)
-    if not _is_int(value) or value < 1:
-        raise CheckpointError(_wrong(name, value, "a whole number >= 1"))
+    if not _is_int(value) or value < least:
+        raise CheckpointError(_wrong(name, value, f"a whole number >= {least}"))
     if value > most:
         raise CheckpointError(_wrong(name, value, f"a whole number <= {most}"))
     return value
@@ -156,11 +159,11 @@ def require_null(raw: Raw, names: tuple[str, ...]) -> None:
 
 def rotary_dim(raw: Raw, head_dim: int) -> int | None:
     """Return how many numbers of each head are rotated, None if all: a part of them that the config must name."""
-    part = real(raw, "partial_rotary_factor")
+    part = _of_rope(raw, "partial_rotary_factor")
     rotated = int(head_dim * part)
     if part > 1 or rotated < 2 or rotated % 2:
         supported = f"a part of head size {head_dim} that is an even number, up to 1"
-        raise CheckpointError(_wrong("partial_rotary_factor", raw["partial_rotary_factor"], supported))
+        raise CheckpointError(_wrong("partial_rotary_factor", part, supported))
     return None if rotated == head_dim else rotated
 
 
@@ -177,31 +180,35 @@ def choice_of_layers(raw: Raw, name: str, num_layers: int) -> tuple[int, ...]:
 def rope_theta(raw: Raw, *, partial: bool = False) -> float:
     """Return RoPE's base, and refuse a config that asks for any other than the plain rotation.
 
-    A `partial` family may rotate a part of each head and reads `rotary_dim` itself. The base stands beside the other
-    fields, or where transformers 5 writes it: in `rope_parameters`, of which `rope_scaling` is the older name.
+    A `partial` family may rotate a part of each head and reads `rotary_dim` itself.
     """
     if not partial:
         require_one(raw, "partial_rotary_factor")
-    found = {"rope_theta": real(raw, "rope_theta")} if given(raw, "rope_theta") else {}
-    for name in ("rope_parameters", "rope_scaling"):
-        if given(raw, name):
-            inner = raw[name]
-            if not isinstance(inner, dict) or not _is_plain_rope(inner):
-                raise CheckpointError(
-                    _wrong(name, inner, "null, or rope_type 'default' with no more than a rope_theta")
-                )
-            if given(inner, "rope_theta"):
-                found[f"{name}.rope_theta"] = real({f"{name}.rope_theta": inner["rope_theta"]}, f"{name}.rope_theta")
+    elsewhere = {"rope_theta", "partial_rotary_factor"} if partial else {"rope_theta"}
+    for name in _ROPE:
+        inner = raw.get(name)
+        if inner is not None and not (isinstance(inner, dict) and _is_plain_rope(inner, elsewhere)):
+            raise CheckpointError(_wrong(name, inner, "null, or rope_type 'default' with no more than a rope_theta"))
+    return _of_rope(raw, "rope_theta")
+
+
+def _of_rope(raw: Raw, field: str) -> float:
+    """Return a number of RoPE: it stands beside the other fields, or where `transformers` 5 writes it, or in both."""
+    found = {field: real(raw, field)} if given(raw, field) else {}
+    for name in _ROPE:
+        inner, place = raw.get(name), f"{name}.{field}"
+        if isinstance(inner, dict) and given(inner, field):
+            found[place] = real({place: inner[field]}, place)
     if len(set(found.values())) > 1:
         both = " and ".join(f"{name} is {value!r}" for name, value in found.items())
         raise CheckpointError(f"config.json: {both}; supported: one value")
-    return next(iter(found.values())) if found else real(raw, "rope_theta")
+    return next(iter(found.values())) if found else real(raw, field)
 
 
-def _is_plain_rope(parameters: Raw) -> bool:
-    """Say whether RoPE's parameters ask for nothing: the type is also called `type`, fields may be null."""
+def _is_plain_rope(parameters: Raw, elsewhere: Container[str]) -> bool:
+    """Say whether RoPE's parameters ask for nothing, but for those read elsewhere: fields may be null."""
     nothing = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1}
-    asked = {name: value for name, value in parameters.items() if value is not None and name != "rope_theta"}
+    asked = {name: value for name, value in parameters.items() if value is not None and name not in elsewhere}
     return all(
         not isinstance(value, bool) and name in nothing and value == nothing[name] for name, value in asked.items()
     )

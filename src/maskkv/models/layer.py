@@ -50,6 +50,10 @@ class Layer(nn.Module):
         """
         if all(is_plain(parameter) for parameter in self.parameters()):
             self._q_k = Joined.of((self.q_proj, self.k_proj))
+            value = self.v_proj.weight
+            if value.untyped_storage().nbytes() > value.nbytes:
+                # A part of a file's one matrix for all three, which would stay in memory whole.
+                self.v_proj.weight = nn.Parameter(value.detach().clone(), requires_grad=False)
             self.mlp.join_projections()
 
     def compile_rows(self) -> None:

@@ -33,6 +33,36 @@ def spread(model: Mapping[str, str], layer: Mapping[str, str], layers: str, conf
     return names
 
 
+def send_to_experts(
+    names: Mapping[str, str], config: ModelConfig, layers: str, shared: str, bias: str
+) -> dict[str, str]:
+    """Return the names with those of experts, a tensor each, in the place of the MLP's in layers that have them.
+
+    Args:
+        names: Those of a model with one MLP in every layer.
+        config: Which layers have experts, and what they are made of.
+        layers: Published name of the list of layers.
+        shared: Published name of a layer's shared expert, without the layer.
+        bias: Published name of its experts' biases.
+    """
+    found = dict(names)
+    for layer in range(config.num_layers):
+        experts = config.experts_of(layer)
+        if experts is None:
+            continue
+        ours, published = f"layers.{layer}.mlp", f"{layers}.{layer}"
+        for each in ("gate_proj", "up_proj", "down_proj"):
+            del found[f"{ours}.{each}.weight"]
+            for expert in range(experts.count):
+                found[f"{ours}.experts.{expert}.{each}.weight"] = f"{published}.mlp.experts.{expert}.{each}.weight"
+            if experts.shared_size:
+                found[f"{ours}.shared.{each}.weight"] = f"{published}.{shared}.{each}.weight"
+        found[f"{ours}.router.weight"] = f"{published}.mlp.gate.weight"
+        if experts.bias:
+            found[f"{ours}.expert_bias"] = f"{published}.{bias}"
+    return found
+
+
 def like_llama(config: ModelConfig) -> dict[str, str]:
     """Name every parameter as `transformers` does for Llama and Qwen, and for all that are made of these."""
     model = {"embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}

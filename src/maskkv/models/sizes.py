@@ -15,11 +15,15 @@ def parameters(config: ModelConfig) -> int:
 
 
 def weight_bytes(config: ModelConfig, itemsize: int, quantize: str | None = None) -> int:
-    """Return the bytes of the weights, `itemsize` each; the layers' matrices may be quantised, for a GPU."""
+    """Return the bytes of the weights, `itemsize` each; the layers' matrices may be quantised, for a GPU.
+
+    A router that computes in fp32 has its own weights in it.
+    """
     layers = range(config.num_layers)
     matrices = (each for layer in layers for each in _matrices(config, layer))
     stored = sum(stored_bytes(quantize, outputs, inputs, itemsize) for outputs, inputs in matrices)
-    return _beside(config) * itemsize + stored
+    exact = _exact(config)
+    return (_beside(config) - exact) * itemsize + exact * _FP32 + stored
 
 
 def idle_parameters(config: ModelConfig) -> int:
@@ -55,6 +59,11 @@ def mlp_row_bytes(config: ModelConfig, itemsize: int) -> int:
     routed = experts.chosen * (2 * itemsize + 3 * _INT64)
     expert = (3 * experts.size + 2 * config.hidden_size) * itemsize
     scoring = experts.count * (itemsize + 3 * _FP32 + _INT64)
+    if experts.groups is not None:
+        # Scores are made of rows in fp32, in which the experts' outputs are weighted and added up.
+        expert += 2 * config.hidden_size * (_FP32 - itemsize)
+        widened = config.hidden_size * _FP32 if itemsize < _FP32 else 0
+        scoring = max(widened + experts.count * _FP32, experts.count * (4 * _FP32 + _INT64))
     shared = (config.hidden_size * bool(experts.shared_size) + 3 * experts.shared_size) * itemsize
     return max(dense, scoring, ranks + routed + max(expert, shared))
 
@@ -79,6 +88,14 @@ def _beside(config: ModelConfig) -> int:
     queries, pairs = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     layer = 2 * config.hidden_size + 2 * config.head_dim * config.qk_norm + (queries + 2 * pairs) * config.qkv_bias
     vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_head else 2)
-    experts = [each for each in map(config.experts_of, range(config.num_layers)) if each is not None]
-    routers = sum(config.hidden_size * each.count + each.count * each.bias for each in experts)
-    return config.num_layers * layer + vocabulary + config.hidden_size + routers
+    return config.num_layers * layer + vocabulary + config.hidden_size + _routers(config)
+
+
+def _routers(config: ModelConfig) -> int:
+    experts = config.experts
+    return 0 if experts is None else len(experts.layers) * experts.count * (config.hidden_size + experts.bias)
+
+
+def _exact(config: ModelConfig) -> int:
+    """Count the weights that stay in fp32."""
+    return 0 if config.experts is None or config.experts.groups is None else _routers(config)

@@ -61,6 +61,12 @@ class Transformer(nn.Module):
         return self._chunk_rows or CHUNK_ROWS.get(self.device.type, min(CHUNK_ROWS.values()))
 
     @property
+    def exact(self) -> frozenset[str]:
+        """Return the names of the parameters that stay in fp32 whatever the dtype of the others."""
+        found = ((name, module) for name, module in self.named_modules() if isinstance(module, ExpertsMLP))
+        return frozenset(f"{name}.{own}" for name, module in found for own in module.exact)
+
+    @property
     def asks_host(self) -> bool:
         """Tell whether a pass asks the host, so that none can be captured: of experts, how many rows each gets."""
         return self.config.experts is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from maskkv.models import fields
 from maskkv.models.config import Experts, ModelConfig
 from maskkv.models.fields import Raw
-from maskkv.models.published import like_llama
+from maskkv.models.published import like_llama, send_to_experts
 
 MODEL_TYPES: tuple[str, ...] = ("lladamoe", "LLaDAMoEModelLM")
 
@@ -24,8 +24,6 @@ _TOLERATED = {
     "norm_topk_prob": False,
 }
 _MUST_BE_NULL = ("quantization_config", "router_num_group", "router_topk_group")
-
-_MLP = ("gate_proj", "up_proj", "down_proj")
 
 
 def read_config(raw: Raw) -> ModelConfig:
@@ -84,19 +82,4 @@ def _experts(raw: Raw, layers: int) -> Experts:
 
 def weight_names(config: ModelConfig) -> dict[str, str]:
     """Return the published tensor of each parameter of the transformer."""
-    names = like_llama(config)
-    for layer in range(config.num_layers):
-        experts = config.experts_of(layer)
-        if experts is None:
-            continue
-        ours, published = f"layers.{layer}.mlp", f"model.layers.{layer}"
-        for each in _MLP:
-            del names[f"{ours}.{each}.weight"]
-            for expert in range(experts.count):
-                names[f"{ours}.experts.{expert}.{each}.weight"] = f"{published}.mlp.experts.{expert}.{each}.weight"
-            if experts.shared_size:
-                names[f"{ours}.shared.{each}.weight"] = f"{published}.shared_expert.{each}.weight"
-        names[f"{ours}.router.weight"] = f"{published}.mlp.gate.weight"
-        if experts.bias:
-            names[f"{ours}.expert_bias"] = f"{published}.mlp.expert_bias"
-    return names
+    return send_to_experts(like_llama(config), config, "model.layers", shared="shared_expert", bias="mlp.expert_bias")
