@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.reference import CONFIGS, random_model
+from tests.reference import CONFIGS, GROUPED, MOE, random_model
 from tests.saved_models import LLADA, TINY, published, reference, write, write_tiny
 from torch import Tensor
 
@@ -488,5 +488,9 @@ def test_a_fingerprint_leaves_new_fields_out_until_they_say_something() -> None:
     first = {field.name for field in dataclasses.fields(ModelConfig) if field.default is dataclasses.MISSING}
     assert len(first) == 18
     assert weights._hashed(CONFIGS["llada"]).keys() == (first | {"lookback"}) - {"logit_shift"}
+    # The same goes for what a field is made of.
+    for config, said in ((MOE, {"shared_size", "bias"}), (GROUPED, {"shared_size", "bias", "groups"})):
+        experts: Any = weights._hashed(config)["experts"]
+        assert experts.keys() == {"layers", "count", "chosen", "size"} | said
     other = dataclasses.replace(CONFIGS["llada"], qk_norm=True)
     assert weights.fingerprint(random_model(other)) != weights.fingerprint(random_model(CONFIGS["llada"]))
