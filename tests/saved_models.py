@@ -127,6 +127,23 @@ A2D_QWEN3: dict[str, Any] = {
     "vocab_size": 151936,
 }
 """Names no mask token: that is left to the tokenizer."""
+SDAR_8B: dict[str, Any] = A2D_QWEN3 | {
+    "model_type": "sdar",
+    "architectures": ["SDARForCausalLM"],
+    "block_size": 4,
+    "eos_token_id": 151643,
+    "head_dim": 128,
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "layer_types": None,
+    "mask_token_id": 151669,
+    "max_position_embeddings": 32768,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 36,
+    "pad_token_id": 151643,
+    "tie_word_embeddings": False,
+}
+"""Qwen3-8B's shape with what SDAR's published code reads beside it."""
 LLADA_MOE_7B: dict[str, Any] = {
     "model_type": "llada",
     "architectures": ["LLaDAMoEModelLM"],
@@ -231,6 +248,7 @@ LLADA = LLADA_8B | _IDS | {
 DREAM = DREAM_7B | _IDS | _LLAMA_SHAPE
 ILLADA = ILLADA_8B | _IDS | _LLAMA_SHAPE
 A2D = A2D_QWEN3 | _IDS | _LLAMA_SHAPE | {"head_dim": 12, "layer_types": ["full_attention"] * 2}
+SDAR = SDAR_8B | _IDS | _LLAMA_SHAPE | {"head_dim": 12}
 LLADA_MOE = _without(LLADA_MOE_7B, "architectures") | _IDS | _without(_LLAMA_SHAPE, "intermediate_size") | {
     "model_type": "lladamoe",
     "num_hidden_layers": 2,
@@ -255,6 +273,7 @@ TINY = {
     "dream": DREAM,
     "illada": ILLADA,
     "a2d_qwen3": A2D,
+    "sdar": SDAR,
     "llada_moe": LLADA_MOE,
     "llada2_moe": LLADA2,
 }
@@ -298,7 +317,7 @@ def reference(
         "tie_word_embeddings": bool(TINY[family].get("tie_word_embeddings")) if tied is None else tied,
     }
     made: Any
-    if family == "a2d_qwen3":
+    if family in ("a2d_qwen3", "sdar"):
         made = Qwen3ForCausalLM(Qwen3Config(**shape, **options, head_dim=TINY[family]["head_dim"]))
     elif family == "dream":
         made = Qwen2ForCausalLM(Qwen2Config(**shape, **options))
@@ -362,7 +381,20 @@ def both_ways(model: Any, tokens: Tensor, positions: Tensor | None = None) -> Te
     """Return the logits of a causal model of `transformers` that a zero mask makes look both ways."""
     length = len(tokens)
     mask = torch.zeros(1, 1, length, length, dtype=model.dtype)
-    positions = torch.arange(length) if positions is None else positions
+    return with_mask(model, tokens, mask, positions)
+
+
+def in_blocks(model: Any, tokens: Tensor, block: int) -> Tensor:
+    """Return the logits of such a model whose rows are let read their own block and those before it."""
+    place = torch.arange(len(tokens)) // block
+    unseen = place[None, :] > place[:, None]
+    mask = torch.zeros(unseen.shape, dtype=model.dtype).masked_fill(unseen, torch.finfo(model.dtype).min)
+    return with_mask(model, tokens, mask[None, None])
+
+
+def with_mask(model: Any, tokens: Tensor, mask: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Return the logits of a model of `transformers` under a mask that is added to its scores."""
+    positions = torch.arange(len(tokens)) if positions is None else positions
     logits: Tensor = model(
         input_ids=tokens[None], position_ids=positions[None], attention_mask=mask, use_cache=False
     ).logits

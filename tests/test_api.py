@@ -85,7 +85,7 @@ def test_a_place_for_evicted_pairs_that_is_none_is_refused(llm, folder):
         lambda: maskkv.load(folder, evicted="disk"),
         lambda: api.LanguageModel(llm.model, None, evicted="disk"),
     ):
-        with pytest.raises(InputError, match="evicted 'disk': expected drop or host"):
+        with pytest.raises(InputError, match="evicted 'disk': expected drop, host or device"):
             call()
     with pytest.raises(InputError, match="policy 'full' evicts nothing: evicted=host needs a policy that does"):
         llm.generate_ids(IDS, SHORT, policy="full", evicted="host")

@@ -103,11 +103,8 @@ class Shape:
         It is assumed that there is no layer profile; with one, reading a prompt may take a little less. A recall, which
         brings one layer's keys to the device, takes less than reading.
         """
-        return Need(
-            self._held(work),
-            max(self._reading(work), self._sampling(work, batch_size)),
-            self._waiting_bytes(work, "host"),
-        )
+        reading = max(self._reading(work), self._sampling(work, batch_size))
+        return Need(self._held(work), reading, self._waiting_bytes(work, "host"))
 
     def peak(self, work: Workload, batch_size: int = 1) -> int:
         """Return the most bytes alive at once on a GPU, weights included, with so many sequences."""

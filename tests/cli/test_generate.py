@@ -70,7 +70,7 @@ def test_evicted_pairs_wait_on_the_host_and_come_back(run, tiny, expected):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--evicted", "disk"), "evicted 'disk': expected drop or host"),
+        (("--evicted", "disk"), "evicted 'disk': expected drop, host or device"),
         (
             ("--policy", "full", "--evicted", "host"),
             "policy 'full' evicts nothing: evicted=host needs a policy that does",

@@ -57,7 +57,7 @@ def logits(model: Transformer, positions: Tensor) -> Tensor:
 
 
 def test_every_file_is_a_family_and_every_family_is_tested() -> None:
-    assert set(families.names()) - set(FAMILIES) <= {"sdar"}, "what SDAR adds to Qwen3 is in the caches alone"
+    assert set(families.names()) == set(FAMILIES)
     found = {name: families.named(name) for name in families.names()}
     assert all(isinstance(family, families.Family) for family in found.values())
     kinds = [kind for family in found.values() for kind in family.MODEL_TYPES]
@@ -289,6 +289,11 @@ def test_bf16_needs_the_family_s_own_rope_rule(family: str, tmp_path: Path, monk
         ("a2d_qwen3", "head_dim", None, "head_dim is null; supported: a whole number >= 1"),
         ("a2d_qwen3", "num_key_value_heads", 3, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
         ("a2d_qwen3", "tie_word_embeddings", None, "tie_word_embeddings is null; supported: true or false"),
+        ("sdar", "mask_token_id", None, "mask_token_id is null; supported: a token id in 0..63"),
+        ("sdar", "block_size", None, "block_size is null; supported: a whole number >= 1"),
+        ("sdar", "block_size", 0, "block_size is 0; supported: a whole number >= 1"),
+        ("sdar", "block_size", 2**17, "block_size is 131072; supported: a whole number <= 65536"),
+        ("sdar", "use_sliding_window", True, "use_sliding_window is true; supported: false"),
         ("a2d_qwen3", "mask_token_id", None, "there is no mask_token_id, and no tokenizer with <|mask|> beside it"),
         ("a2d_qwen3", "mask_token_id", 64, "mask_token_id is 64; supported: a token id in 0..63"),
         ("a2d_qwen3", "eos_token_id", 64, "eos_token_id is 64; supported: a token id in 0..63"),

@@ -1,0 +1,111 @@
+"""SDAR's and LLaDA2.0's answers beside the published loop, restated over whole canvases of models of `transformers`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from tests.decoding.test_a2d import commits, made, prompt, run
+from tests.saved_models import TINY, in_blocks, published, reference, write
+
+from maskkv import policies
+from maskkv.api import LanguageModel
+from maskkv.checkpoints import weights
+from maskkv.generation import Generation
+from maskkv.models.transformer import Transformer
+
+NONE, FULL, MASKKV = (policies.named(name) for name in ("none", "full", "maskkv"))
+MASK = 63
+BLOCKS = {"sdar": 4, "llada2_moe": 32}
+
+
+def published_loop(
+    theirs: Any, tokens: list[int], generation: Generation, block: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Fill block after block, dynamically, statically or from left to right; yield what each step commits.
+
+    Two things are ours: the mask token cannot be predicted, and what is made beyond the length asked for is not told.
+    """
+    asked = len(tokens) + generation.gen_length
+    steps = -(-(generation.steps or generation.gen_length) // -(-generation.gen_length // block))
+    x = [*tokens, *[MASK] * (-(-asked // block) * block - len(tokens))]
+    open_ = set(range(len(tokens), len(x)))
+    for end in range((len(tokens) // block + 1) * block, len(x) + 1, block):
+        for step in range(steps):
+            masks = sorted(row for row in open_ if row < end)
+            if not masks:
+                break
+            logits = in_blocks(theirs, torch.tensor(x[:end]), block).float()
+            logits[:, MASK] = -torch.inf
+            guesses, chances = logits.argmax(-1), logits.softmax(-1).amax(-1)
+            due = min(len(masks), block // steps + (step < block % steps))
+            surest = sorted(masks, key=lambda row: -float(chances[row]))
+            if generation.remasking == "sequential":
+                chosen = masks[:due]
+            elif generation.threshold is not None:
+                sure = [row for row in masks if float(chances[row]) > generation.threshold]
+                chosen = sure if len(sure) >= due else surest[:due]
+            else:
+                chosen = surest[:due]
+            for row in chosen:
+                x[row] = int(guesses[row])
+                open_.discard(row)
+            told = sorted(row for row in chosen if row < asked)
+            yield [row - len(tokens) for row in told], [x[row] for row in told]
+            if not any(row < asked for row in open_):
+                return
+
+
+@pytest.fixture(scope="module", params=BLOCKS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Transformer, Any]:
+    """Return a checkpoint as maskkv loads it, and the model of transformers that it was made of."""
+    theirs = reference(request.param, scale=0.3, seed=3)
+    tensors = published(request.param, theirs)
+    folder = write(tmp_path_factory.mktemp("blocks"), TINY[request.param], tensors, shards=2)
+    return weights.load(folder, "cpu", "float32"), theirs
+
+
+SAMPLERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"steps": 0.5},
+    {"threshold": 0.1},
+    {"threshold": 0.05, "steps": 0.5},
+    {"remasking": "sequential"},
+    {"remasking": "sequential", "steps": 0.5},
+)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+def test_answers_are_those_of_the_published_loop(pair: tuple[Transformer, Any], sampler: dict[str, Any]) -> None:
+    model, theirs = pair
+    block = model.config.causal_block
+    assert block == BLOCKS[model.config.family]
+    length = 2 * block if block > 8 else 16
+    fields = {name: int(value * length) if name == "steps" else value for name, value in sampler.items()}
+    settings = made(gen_length=length, block_length=block, **fields)
+    for begin in (1, block, block + 3, 2 * block + 1):
+        expected = list(published_loop(theirs, prompt(begin), settings, block))
+        for policy, budget in ((NONE, None), (FULL, None), (MASKKV, begin)):
+            found = [each for each in commits(run(model, prompt(begin), settings, policy, budget)) if each[0]]
+            assert found == [each for each in expected if each[0]]
+
+
+def test_lengths_need_not_be_whole_blocks(pair: tuple[Transformer, Any]) -> None:
+    model, theirs = pair
+    block = model.config.causal_block or 0
+    whole = made(gen_length=-(-8 // block) * block, block_length=block)
+    expected = [
+        ([place for place in places if place < 8], tokens[: sum(place < 8 for place in places)])
+        for places, tokens in published_loop(theirs, prompt(5), whole, block)
+    ]
+    found = commits(run(model, prompt(5), made(gen_length=8), FULL))
+    assert [each for each in found if each[0]] == [each for each in expected if each[0]]
+
+
+def test_logits_are_those_of_transformers(pair: tuple[Transformer, Any]) -> None:
+    model, theirs = pair
+    for length in (1, 4, 37, 70):
+        own = LanguageModel(model, None).logits(prompt(length))
+        torch.testing.assert_close(
+            own, in_blocks(theirs, torch.tensor(prompt(length)), model.config.causal_block), atol=2e-5, rtol=1e-4
+        )
