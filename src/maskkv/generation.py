@@ -114,6 +114,15 @@ class Generation:
     """
     factor: Annotated[float | None, Range(0, above=True)] = None
     """Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this, at least one."""
+    edit_threshold: Annotated[float | None, Range(0, 1)] = None
+    """Replace tokens of the unfinished block by others that are surer than this (LLaDA2.1, arXiv 2602.08676).
+
+    For block-causal models. `threshold` and `min_transfer` then say which masks become tokens, and `steps` is not used.
+    """
+    max_post_steps: Annotated[int, Range(0)] = 16
+    """With `edit_threshold`: passes over a block without a mask, as long as each of them changes something."""
+    min_transfer: Annotated[int, Range(1)] = 1
+    """With `edit_threshold`: masks that a step commits at least."""
     stop_at_eos: bool = True
     """Stop as soon as everything before an end token is committed; what follows it would not be read."""
     cfg_scale: Annotated[float, Range(0)] = 0.0
@@ -140,6 +149,7 @@ class Generation:
         else:
             self._check_dream()
         self._check_parallel()
+        self._check_edits()
 
     @property
     def num_blocks(self) -> int:
@@ -155,8 +165,8 @@ class Generation:
 
     @property
     def confidence_decides(self) -> bool:
-        """Tell whether `threshold` or `factor` replaces the fixed schedule."""
-        return self.threshold is not None or self.factor is not None
+        """Tell whether `threshold`, `factor` or `edit_threshold` replaces the fixed schedule."""
+        return any(each is not None for each in (self.threshold, self.factor, self.edit_threshold))
 
     @property
     def by_the_clock(self) -> bool:
@@ -239,7 +249,7 @@ class Generation:
                 f"threshold={self.threshold} and factor={self.factor} are two rules for the same choice: "
                 "give one of them"
             )
-        if not self.confidence_decides:
+        if self.threshold is None and self.factor is None:
             return
         name = "factor" if self.threshold is None else "threshold"
         if self.remasking != "low_confidence":
@@ -252,6 +262,18 @@ class Generation:
             )
         if self.alg_temp:
             raise InputError(f"{name} takes the surest positions, so alg_temp must be 0, not {self.alg_temp}")
+
+    def _check_edits(self) -> None:
+        if self.edit_threshold is None:
+            for name in ("max_post_steps", "min_transfer"):
+                if getattr(self, name) != getattr(Generation, name):
+                    raise InputError(f"{name}={getattr(self, name)} is for edited responses: give edit_threshold too")
+            return
+        for name, others in (("remasking", "low_confidence"), ("factor", None), ("alg", None), ("steps", None)):
+            if getattr(self, name) != others:
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} says what a step commits, as edit_threshold does: leave one out"
+                )
 
 
 def chosen(generation: Generation | None, settings: Mapping[str, Any]) -> Generation:

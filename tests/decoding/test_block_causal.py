@@ -1,5 +1,6 @@
 """Block-causal models: prompts are read once, and what is evicted is gone for good."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -197,12 +198,18 @@ def test_it_stops_behind_an_end_token() -> None:
         ({"shares": "rounded"}, "shares='rounded' is for bidirectional models"),
         ({"block_length": 6}, "block_length=6: this model's blocks have 4 tokens, so leave it out or give 4"),
         ({"block_length": 2}, "block_length=2: this model's blocks have 4 tokens"),
+        (
+            {"edit_threshold": 0.5, "steps": 6},
+            "steps=6 says what a step commits, as edit_threshold does",
+        ),
+        ({"edit_threshold": 0.5, "factor": 1.0}, "factor=1.0 says what a step commits, as edit_threshold does"),
+        ({"max_post_steps": 3}, "max_post_steps=3 is for edited responses: give edit_threshold too"),
         ({"gen_length": 10, "block_length": 10}, "block_length=10: this model's blocks have 4 tokens"),
     ],
 )
 def test_what_is_for_other_models_is_refused_by_name(settings: dict[str, object], said: str) -> None:
     engine = Engine(random_model(SDAR))
-    with pytest.raises(InputError, match=said) as refusal:
+    with pytest.raises(InputError, match=re.escape(said)) as refusal:
         engine.add([1, 2, 3], response(**settings), FULL)
     assert "\n" not in str(refusal.value)
 
@@ -227,7 +234,12 @@ def test_rows_of_a_block_see_no_later_one(length: int, chunk_rows: int) -> None:
 
 def four() -> list[Asked]:
     """Four sequences; the first two read one and the same prompt, and draw at random."""
-    options = [{"temperature": 0.8}, {"temperature": 0.8}, {"threshold": 0.3}, {"remasking": "random"}]
+    options = [
+        {"temperature": 0.8},
+        {"temperature": 0.8},
+        {"threshold": 0.3, "edit_threshold": 0.0},
+        {"remasking": "random"},
+    ]
     kept = [MASKKV, MASKKV, policies.named("squeezeattention"), policies.named("snapkv")]
     return [
         Asked(random_prompt(SDAR, 20 + own, own), response(**options[index]), kept[index], 3 + index)
@@ -280,6 +292,12 @@ def test_blocks_choose_alone_as_among_others() -> None:
     numbers = [engine.add(prompt, response(), choosing, 4) for prompt in prompts]
     for own, expected in zip(run(engine, *numbers).values(), alone, strict=True):
         assert_alike(own, expected)
+
+
+def test_tokens_that_bidirectional_models_keep_are_not_edited() -> None:
+    engine = Engine(random_model(CONFIGS["llada"]))
+    with pytest.raises(InputError, match=r"edit_threshold=0\.5 is for block-causal models, and llada is bidir"):
+        engine.add([1, 2, 3], response(edit_threshold=0.5), FULL)
 
 
 def test_pairs_that_do_not_stay_right_are_not_kept_to_choose_from() -> None:

@@ -30,7 +30,7 @@ GENERATION_HELP = {
     "steps": "Denoising steps for the whole response; default: one per token.",
     "block_length": "Blocks are finished from left to right.",
     "temperature": "0 takes the likeliest token; above, tokens are drawn.",
-    "remasking": "Which masks are committed first (LLaDA's sampler).",
+    "remasking": "Which masks are committed first: the surest, any, or the leftmost (LLaDA's sampler).",
     "shares": "Masks per step: largest_first (LLaDA) or rounded (A2D; any lengths fit); default: the model's.",
     "seed": "Seed of everything drawn.",
     "prompt_interval": "Steps from one refresh of the prompt's cache to the next.",
@@ -41,6 +41,9 @@ GENERATION_HELP = {
     "value_drift": "Read the prompt again once the response's values have moved this far since.",
     "threshold": "Commit every mask that is at least this sure.",
     "factor": "Commit the n surest masks while (n + 1)(1 - confidence of the n-th) is at most this.",
+    "edit_threshold": "Block-causal: replace tokens of the block that others are surer than this to be (LLaDA2.1).",
+    "max_post_steps": "With --edit-threshold: passes over a block without a mask, at most.",
+    "min_transfer": "With --edit-threshold: masks that a step commits at least.",
     "stop_at_eos": "Stop when everything before an end token is committed.",
     "cfg_scale": "Strength of classifier-free guidance; doubles the work.",
     "logits_eos_inf": "Never predict the end of the response.",
@@ -139,8 +142,8 @@ class PolicyFlags:
         str | None,
         typer.Option(
             metavar="PLACE",
-            help="What becomes of evicted pairs: drop (the paper's), or host, where they wait and come back when the "
-            "rows that read want them.",
+            help="What becomes of evicted pairs: drop (the paper's), host, where they wait and come back when the rows "
+            "that read want them, or device, for each block of a block-causal model to choose from.",
         ),
     ] = None
     recall_interval: Annotated[

@@ -32,8 +32,8 @@ class ServeFlags:
         str | None,
         typer.Option(
             metavar="E",
-            help="What becomes of evicted pairs, for requests that do not say: drop, or host, where they wait and come "
-            "back; default: drop.",
+            help="What becomes of evicted pairs, for requests that do not say: drop, host, where they wait and come "
+            "back, or device, for block-causal models; default: drop.",
         ),
     ] = None
     api_key_file: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,15 @@ from torch import Tensor
 
 from maskkv.checks import quoted, whole
 from maskkv.errors import InputError
+
+
+@dataclass(frozen=True)
+class Change:
+    """Hold what response positions were before a step: their tokens, and which were masked."""
+
+    positions: Int[Tensor, " n"]
+    tokens: Int[Tensor, " n"]
+    masked: Bool[Tensor, " n"]
 
 
 class Canvas:
@@ -23,7 +33,6 @@ class Canvas:
 
     def __init__(self, prompt: Sequence[int], gen_length: int, mask_id: int) -> None:
         self.prompt_length = len(prompt)
-        self._mask_id = mask_id
         response = [mask_id] * gen_length
         self.tokens: Int[Tensor, " prompt_and_response"] = torch.tensor([*prompt, *response])
         self.masked: Bool[Tensor, " gen_length"] = torch.ones(gen_length, dtype=torch.bool)
@@ -33,18 +42,21 @@ class Canvas:
         """Return the response tokens, the mask token where undecided."""
         return self.tokens[self.prompt_length :]
 
-    def before(self, positions: Int[Tensor, " n"]) -> Canvas:
-        """Return a copy as it was before these response positions were decided."""
+    def before(self, changes: Sequence[Change]) -> Canvas:
+        """Return a copy as it was before these changes, the latest ones."""
         earlier = copy(self)
         earlier.tokens, earlier.masked = self.tokens.clone(), self.masked.clone()
-        earlier.tokens[self.prompt_length + positions] = self._mask_id
-        earlier.masked[positions] = True
+        for change in reversed(changes):
+            earlier.tokens[self.prompt_length + change.positions] = change.tokens
+            earlier.masked[change.positions] = change.masked
         return earlier
 
-    def commit(self, positions: Int[Tensor, " n"], tokens: Int[Tensor, " n"]) -> None:
-        """Decide response positions."""
+    def commit(self, positions: Int[Tensor, " n"], tokens: Int[Tensor, " n"]) -> Change:
+        """Decide response positions, or decide them anew; return what was there."""
+        change = Change(positions, self.response[positions], self.masked[positions])
         self.tokens[self.prompt_length + positions] = tokens
         self.masked[positions] = False
+        return change
 
 
 def check_prompt(prompt: Sequence[int], vocab_size: int) -> list[int]:

@@ -27,6 +27,11 @@ def for_model(generation: Generation, policy: Policy, config: ModelConfig) -> Ge
     """
     block = config.causal_block
     if block is None:
+        if generation.edit_threshold is not None:
+            raise InputError(
+                f"edit_threshold={generation.edit_threshold} is for block-causal models, and {config.family} is "
+                "bidirectional: leave it out"
+            )
         if policy.evicted == "device":
             raise InputError(
                 f"evicted=device is for block-causal models, and {config.family} is bidirectional: its pairs do not "

@@ -77,7 +77,7 @@ class Passes:
                         self._whole([earlier])
                     else:
                         self._by_itself(earlier)
-                    if earlier.stores:
+                    if earlier.moves_on:
                         earlier.advance_caches()
             return self._by_itself(sequence)
         except BaseException:
@@ -120,7 +120,7 @@ class Passes:
     ) -> Float[Tensor, "needed hidden"]:
         """Run all rows and refresh the caches; measure the layers' importance if a sequence waits for it."""
         config = self._model.config
-        shared = SharedRefresh(caches, config.num_layers - 1, alike[0].live_start, config.causal_block)
+        shared = SharedRefresh(caches, config.num_layers - 1, alike[0].window.start, config.causal_block)
         if not any(each.waits for each in alike):
             return self._model(tokens, rotation, shared)
         probe = ImportanceProbe(config.num_layers, self._model.device)
@@ -135,7 +135,7 @@ class Passes:
 
     def _live(self, live_pass: LivePass, members: Sequence[RunningSequence]) -> list[list[Tensor]]:
         branches = _branches(members)
-        tokens = [branch.tokens(each.canvas, each.live_rows) for each, branch in branches]
+        tokens = [branch.tokens(each.canvas, each.window.rows) for each, branch in branches]
         hidden = live_pass(torch.cat(tokens))
         # The device is at work: what is needed afterwards is prepared meanwhile.
         live = [each for each in members if not each.reads_everything]

@@ -125,11 +125,7 @@ class Sampler:
         """
         positions = self.candidates(masked)
         self._enter(self._block_of(int(positions[0])), len(positions))
-        if proposals.confidences.isnan().any():
-            raise CheckpointError(
-                "the model's logits are not numbers (NaN): its weights must be finite, and its dtype wide "
-                "enough for its activations (bfloat16 or float32 rather than float16)"
-            )
+        check_numbers(proposals)
         # A stable sort settles ties by position.
         ranked = proposals.scores.sort(descending=True, stable=True)
         chosen = ranked.indices[: 0 if put_off else self._count(ranked.values)].sort().values
@@ -168,6 +164,15 @@ class Sampler:
         threshold = self._generation.threshold
         surer = 0 if threshold is None else int((ranked > threshold).sum())
         return min(len(ranked), max(share, surer))
+
+
+def check_numbers(proposals: Proposals) -> None:
+    """Raise CheckpointError if the logits were not numbers."""
+    if proposals.confidences.isnan().any():
+        raise CheckpointError(
+            "the model's logits are not numbers (NaN): its weights must be finite, and its dtype wide "
+            "enough for its activations (bfloat16 or float32 rather than float16)"
+        )
 
 
 def propose(samplers: Sequence[Sampler], logits: Sequence[Float[Tensor, "_ vocab"]]) -> list[Proposals]:

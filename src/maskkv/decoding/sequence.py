@@ -7,25 +7,30 @@ from copy import copy
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.cache import EvictingCache, Extent, Refresh, Tiers
 from maskkv.decoding.branch import Branch, Settings
-from maskkv.decoding.canvas import Canvas
+from maskkv.decoding.canvas import Canvas, Change
+from maskkv.decoding.editing import Editor
 from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import Commit, Sampler, finished
+from maskkv.decoding.window import Window
 from maskkv.models.config import ModelConfig
 from maskkv.ops.rope import Rotation
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Note of a step what it takes to go back before it: what it committed, and where its live rows began."""
+    """Note of a step what it takes to go back before it, and to take it again."""
 
-    positions: Int[Tensor, " n"]
+    change: Change
     live_start: int
+    stored: bool
+    """Whether it left final pairs in the cache, and committed nothing."""
+    moved_on: bool
+    """Whether its block was finished with it, and the next one's rows became live."""
 
 
 class RunningSequence:
@@ -38,13 +43,12 @@ class RunningSequence:
     def __init__(self, prompt: Sequence[int], settings: Settings, config: ModelConfig, device: torch.device) -> None:
         generation, block = settings.generation, config.causal_block
         self.settings = settings
-        self.length = settings.length or generation.gen_length
-        """Tokens of the response: the last block of a block-causal model's may be longer."""
+        length = settings.length or generation.gen_length
         self.config = config
-        self.extent = Extent.of(config, len(prompt), self.length, generation.block_length)
+        self.extent = Extent.of(config, len(prompt), length, generation.block_length)
         self.canvas = Canvas(prompt, self.extent.end - len(prompt), config.mask_id)
-        self.live_start = self.extent.evictable
-        """The first live row."""
+        editor = None if generation.edit_threshold is None else Editor(generation)
+        self.window = Window(self.canvas, self.extent, length, causal=block is not None, editor=editor)
         self.sampler = Sampler(
             generation,
             mask_id=config.mask_id,
@@ -62,6 +66,8 @@ class RunningSequence:
         self._read_again = False
         self.interrupted = False
         """Whether a pass began and no commit followed: what the caches remember may be of no step at all."""
+        self.moves_on = False
+        """Of a step that is taken again, whether the next block's rows became live with it."""
         self.apart = False
         """Whether to run alone until the prompt is read again."""
         self._since: list[Taken] = []
@@ -84,8 +90,9 @@ class RunningSequence:
         for steps_back in range(len(self._since), 0, -1):
             earlier = copy(self)
             later = self._since[-steps_back:]
-            earlier.canvas = self.canvas.before(torch.cat([taken.positions for taken in later]))
-            earlier.live_start, earlier.live_rotation = later[0].live_start, None
+            earlier.canvas = self.canvas.before([taken.change for taken in later])
+            earlier.window = self.window.at(earlier.canvas, later[0].live_start, closed=later[0].stored)
+            earlier.live_rotation, earlier.moves_on = None, later[0].moved_on
             earlier.index = self.index - steps_back
             earlier._read_again = steps_back == len(self._since)
             yield earlier
@@ -117,26 +124,7 @@ class RunningSequence:
     def _begin(self, refresh: Refresh, *, rides: bool = False) -> None:
         self.interrupted = True
         for cache in self.caches:
-            cache.begin(refresh, self.masked, rides=rides)
-
-    @property
-    def masked(self) -> Bool[Tensor, " rows"]:
-        """Return which of the response's rows, or of a block, are undecided."""
-        if self.config.causal_block is None:
-            return self.canvas.masked
-        first = self.live_start - self.canvas.prompt_length
-        masked = self.canvas.masked[max(0, first) : first + self.extent.live]
-        return F.pad(masked, (self.extent.live - len(masked), 0), value=False)
-
-    @property
-    def stores(self) -> bool:
-        """Tell whether the next pass commits nothing, since it leaves the final pairs of a block in the cache."""
-        return self._block_done and self.settings.policy.cached
-
-    @property
-    def _block_done(self) -> bool:
-        """Tell whether no row of a block-causal model's live block is masked."""
-        return self.config.causal_block is not None and not self.masked.any()
+            cache.begin(refresh, self.window.masked, rides=rides)
 
     def advance_caches(self) -> None:
         """Tell the caches that the block is finished whose final pairs they hold."""
@@ -188,20 +176,13 @@ class RunningSequence:
         return self.refresh in (None, Refresh.PROMPT)
 
     @property
-    def live_rows(self) -> slice:
-        """Return the live rows."""
-        return slice(self.live_start, self.live_start + self.extent.live)
-
-    @property
     def rows(self) -> slice:
         """Return the rows of the next pass: the live ones, after all that come before them if the prompt is read."""
-        return slice(0 if self.reads_everything else self.live_start, self.live_rows.stop)
+        return slice(0 if self.reads_everything else self.window.start, self.window.rows.stop)
 
     def logit_rows(self) -> Int[Tensor, " candidates"]:
         """Return the rows, counted in the next pass, that predict the positions which may be committed in it."""
-        candidates = self.sampler.candidates(self.canvas.masked)
-        if self.stores:
-            candidates = candidates[:0]
+        candidates = self.window.candidates(self.sampler)
         return candidates + self.canvas.prompt_length - self.config.logit_shift - self.rows.start
 
     @property
@@ -216,26 +197,25 @@ class RunningSequence:
 
         The proposals, and what has `moved`, are in host memory.
         """
-        doubted, drifted, stored = self._doubted(proposals), self._drifted(moved), self.stores
-        if stored:
-            commit = Commit.nothing(proposals)
-        else:
-            commit = self.sampler.commit(proposals, self.canvas.masked, put_off=doubted)
+        doubted, drifted = self._doubted(proposals), self._drifted(moved)
+        stored, start, masks_before = self.window.closed, self.window.start, bool(self.window.masked.any())
+        commit = self.window.choose(self.sampler, proposals, put_off=doubted)
         if self.reads_everything:
             self.prompt_passes += 1
             self._since.clear()
-        self._since.append(Taken(commit.positions, self.live_start))
         self._read_again = doubted or drifted
-        self.canvas.commit(commit.positions, commit.tokens)
+        change = self.canvas.commit(commit.positions, commit.tokens)
         for tiers in self._tiers():
             tiers.commit()
         self.index += 1
         self.interrupted = False
-        if stored:
+        told = self.window.close(commit, masks_before=masks_before, cached=self.settings.policy.cached)
+        moved_on = self.window.start > start
+        if moved_on:
             self.advance_caches()
-        if self._block_done and (stored or not self.settings.policy.cached):
-            self.live_start, self.live_rotation = self.live_rows.stop, None
-        return commit.within(self.length)
+            self.live_rotation = None
+        self._since.append(Taken(change, start, stored, moved_on))
+        return told
 
     def _doubted(self, proposals: Proposals) -> bool:
         min_confidence = self.settings.generation.min_confidence
@@ -251,18 +231,18 @@ class RunningSequence:
     def finished(self) -> bool:
         """Tell whether nothing is left to decide (or nothing before a committed end token)."""
         ends = self.config.eos_ids if self.settings.generation.stop_at_eos else ()
-        return finished(self.canvas.response[: self.length], self.canvas.masked[: self.length], ends)
+        return finished(self.canvas.response[: self.window.length], self.window.open, ends)
 
     @property
     def masks_left(self) -> int:
         """Count the positions of the response that are undecided."""
-        return int(self.canvas.masked[: self.length].sum())
+        return int(self.window.open.sum())
 
     def response(self) -> list[int]:
         """Return the response tokens, untrimmed; what an early stop left undecided reads as the end token."""
         tokens = self.canvas.response.clone()
         tokens[self.canvas.masked] = self.config.eos_ids[0]
-        return tokens[: self.length].tolist()
+        return tokens[: self.window.length].tolist()
 
     @property
     def cache_bytes(self) -> int:

@@ -76,7 +76,7 @@ def sweep(
     ]
     # It stays empty: it only shows each layer as the engine's policies see it.
     shown = EvictingCache(config, extent, policy, budget, generation.transfer_ratio)
-    shown.begin(Refresh.PROMPT, sequence.masked)
+    shown.begin(Refresh.PROMPT, sequence.window.masked)
     probe = ChoiceProbe(policy, pairs)
     cache: StepCache = WatchingCache(NoCache(config.causal_block), on_pairs=lambda *held: probe.ask(shown.view(*held)))
     with torch.inference_mode():

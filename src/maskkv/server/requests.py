@@ -89,10 +89,10 @@ class AnswerRequest(_GenerationFields):
     budget: Budget = Field(
         default=None, description='Pairs per KV head and layer; "5%": that part of the prompt, rounded up; null: all.'
     )
-    evicted: Literal["drop", "host"] | None = Field(
+    evicted: Literal["drop", "host", "device"] | None = Field(
         default=None,
         description="What becomes of evicted pairs: drop frees them; host has them wait in host memory, from which "
-        "those that the response's rows want come back.",
+        "those that the response's rows want come back; device is for block-causal models, whose blocks choose anew.",
     )
     diffusing: bool | None = Field(default=None, description="Stream the whole canvas, step by step.")
     stream_mode: Literal["text", "denoise"] | None = Field(default=None, description="denoise: the same as diffusing.")

@@ -25,7 +25,7 @@ class ServerSettings(BaseSettings):
     policy: str = "maskkv"
     budget: Budget = 256
     """For requests that name none: pairs per KV head and layer, or a part of the prompt."""
-    evicted: Literal["drop", "host"] = "drop"
+    evicted: Literal["drop", "host", "device"] = "drop"
     """What becomes of evicted pairs, for requests that do not say."""
     api_key: SecretStr | None = None
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()

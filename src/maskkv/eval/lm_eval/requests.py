@@ -22,7 +22,7 @@ from maskkv.renamed import RENAMED, SETTINGS, under_new_names
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """The names by which tasks give the length of an answer; the first one given counts."""
-_LATER = ("shares",)
+_LATER = ("shares", "edit_threshold", "max_post_steps", "min_transfer")
 _FIELDS = tuple(field.name for field in fields(Generation) if field.name != "gen_length")
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
@@ -77,7 +77,8 @@ def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> 
 
 def _as_first_written(generation: Generation) -> Record:
     """Leave settings out that came later and say nothing: keys from before they existed stay valid."""
-    return {name: value for name, value in asdict(generation).items() if name not in _LATER or value is not None}
+    silent = {name for name in _LATER if getattr(generation, name) == getattr(Generation, name)}
+    return {name: value for name, value in asdict(generation).items() if name not in silent}
 
 
 def estimate_key(
