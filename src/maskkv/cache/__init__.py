@@ -1,5 +1,6 @@
 """What is remembered between steps: nothing, or the kept prompt pairs and the response's features."""
 
+from maskkv.cache.block_copies import BlockCopies
 from maskkv.cache.evicting import EvictingCache
 from maskkv.cache.extent import Extent, Refresh
 from maskkv.cache.importance import ImportanceProbe, measure_importance
@@ -11,6 +12,7 @@ from maskkv.cache.tier import OnRecall, Tiers
 from maskkv.cache.watching import WatchingCache
 
 __all__ = [
+    "BlockCopies",
     "EvictingCache",
     "Extent",
     "ImportanceProbe",

@@ -45,8 +45,7 @@ def requests(*arguments, task="quiz"):
 
 
 def pairs(llm, **settings):
-    config = llm.model.config
-    return Pairs(llm, Likelihood(**settings).resolved(config.family, config.trained_length))
+    return Pairs(llm, Likelihood(**settings).resolved(llm.model.config))
 
 
 def text(llm, pair):

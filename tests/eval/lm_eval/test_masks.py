@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from maskkv.errors import InputError
 from maskkv.eval.lm_eval.likelihood import Likelihood
 from maskkv.eval.lm_eval.masks import draw, draw_dream, draw_llada, generator_for, spread
+from tests.reference import DREAM, LLADA
 
 
 @settings(max_examples=40)
@@ -91,10 +93,10 @@ def test_more_copies_in_a_batch_than_there_are_count_as_that_many():
 
 
 def test_what_is_left_open_is_the_publisher_s():
-    assert Likelihood().resolved("llada", 4096) == Likelihood(estimator="llada", max_length=4096)
-    assert Likelihood().resolved("dream", 2048) == Likelihood(estimator="dream", max_length=2048)
+    assert Likelihood().resolved(LLADA) == Likelihood(estimator="llada", max_length=4096)
+    assert Likelihood().resolved(replace(DREAM, trained_length=2048)) == Likelihood(estimator="dream", max_length=2048)
     given_ = Likelihood(estimator="llada", max_length=99)
-    assert given_.resolved("dream", 2048) == given_
+    assert given_.resolved(DREAM) == given_
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_what_is_left_open_is_the_publisher_s():
         ({"mc_num": 1.5}, "mc_num must be a whole number"),
         ({"mc_batch_size": 0}, "mc_batch_size must be a whole number of at least 1, not 0"),
         ({"mc_num": 100}, "mc_num must be a multiple of mc_batch_size=32: 96 or 128 would fit, not 100"),
-        ({"estimator": "exact"}, "estimator must be one of llada, dream, not 'exact'"),
+        ({"estimator": "exact"}, "estimator must be one of llada, dream, blocks, not 'exact'"),
         ({"sampling_eps": 1.5}, "sampling_eps must be a number of at least 0 and at most 1, not 1.5"),
         ({"is_check_greedy": "perhaps"}, "is_check_greedy must be True or False, not 'perhaps'"),
         ({"add_bos_token": 1}, "add_bos_token must be True or False, not 1"),

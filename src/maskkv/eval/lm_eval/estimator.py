@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from maskkv.api import LanguageModel
-from maskkv.cache import SeparateSequences
+from maskkv.cache import BlockCopies, NoCache, SeparateSequences
+from maskkv.decoding.fitting import for_model
 from maskkv.decoding.sampler import guide
 from maskkv.errors import CheckpointError
+from maskkv.eval.lm_eval.blocks import Copies, copy_blocks, count
 from maskkv.eval.lm_eval.likelihood import Likelihood
 from maskkv.eval.lm_eval.masks import Masks, draw, generator_for
 from maskkv.eval.lm_eval.pairs import Pair
@@ -30,9 +33,13 @@ class LikelihoodEstimator:
     """Estimate likelihoods under a model, without a cache.
 
     `settings` name an estimator. Of `schedule` the seed and the guidance count.
+
+    Raises:
+        InputError: The model is block-causal, for which there is no guidance.
     """
 
     def __init__(self, llm: LanguageModel, settings: Likelihood, schedule: Generation) -> None:
+        for_model(Generation(cfg_scale=schedule.cfg_scale), llm.model.config)
         self._llm = llm
         self._settings = settings
         self._seed = schedule.seed
@@ -46,7 +53,7 @@ class LikelihoodEstimator:
             prompt_length=len(pairs[0].context) if pairs else 0,
             gen_length=tokens,
             tokens=tokens,
-            steps=self._settings.mc_num * len(pairs),
+            steps=sum(map(self._copies, pairs)),
             cache_bytes=0,
             full_cache_bytes=0,
             nll=math.fsum(map(self.negative_log_likelihood, pairs)),
@@ -60,11 +67,13 @@ class LikelihoodEstimator:
             InputError: The pair needs more memory than is free.
             CheckpointError: The logits were not numbers.
         """
-        made = Generation(gen_length=len(pair.answer), block_length=1, cfg_scale=self._cfg_scale)
-        length = len(pair.context) + len(pair.after)
-        check_fits(self._llm.model, Workload(length, made, self._llm.policy_for()))
-        masks = draw(len(pair.answer), self._settings, generator_for(self._seed, pair.context))
-        estimate = self.weighed(pair, masks)
+        model, made = self._llm.model, replace(self._response(pair), block_length=1)
+        check_fits(model, Workload(len(pair.context) + len(pair.after), made, self._llm.policy_for()))
+        generator = generator_for(self._seed, pair.context)
+        if model.config.causal_block is None:
+            estimate = self.weighed(pair, draw(len(pair.answer), self._settings, generator))
+        else:
+            estimate = self.weighed_blocks(pair, copy_blocks(pair, model.config, self._settings, generator))
         if not math.isfinite(estimate):
             raise CheckpointError(
                 "the model's logits are not finite numbers: its weights must be finite, and its dtype wide enough for "
@@ -80,18 +89,45 @@ class LikelihoodEstimator:
                 total += float(self._losses(pair, Masks(masks.masked[copies], masks.weights[copies])).sum())
         return total / len(masks.masked)
 
+    def weighed_blocks(self, pair: Pair, copies: Copies) -> float:
+        """Return the sum over the copies of blocks of the weighted cross entropies at their masks."""
+        rows = self._llm.model.chunk_rows
+        # Beside what comes before the blocks, a chunk at least.
+        size = max(1, max(rows, _CHUNKS * rows - int(copies.starts[-1])) // copies.tokens.shape[1])
+        total = 0.0
+        with torch.inference_mode():
+            for start in range(0, len(copies.starts), size):
+                total += float(self._block_losses(pair, copies.some(slice(start, start + size))).sum())
+        return total
+
     def is_greedy(self, pair: Pair) -> bool:
-        """Tell whether the answer is what committing the surest mask, one per step, makes of the context."""
-        generation = Generation(
-            gen_length=len(pair.answer),
-            block_length=len(pair.answer),
-            stop_at_eos=False,
-            cfg_scale=self._cfg_scale,
-        )
-        for step in self._llm.stream_ids(pair.context, generation, policy="none", budget=None):
-            if any(pair.answer[place] != token for place, token in zip(step.positions, step.tokens, strict=True)):
-                return False  # what is committed stays
+        """Tell whether the answer is what committing the surest mask, one per step, makes of the context.
+
+        On block-causal models that is the surest of a block, and what comes behind the answer in its last block is made
+        as well, if it is surer.
+        """
+        left = len(pair.answer)
+        for step in self._llm.stream_ids(pair.context, self._response(pair), policy="none", budget=None):
+            for place, token in zip(step.positions, step.tokens, strict=True):
+                if place < len(pair.answer):
+                    if pair.answer[place] != token:
+                        return False  # what is committed stays
+                    left -= 1
+            if left == 0:
+                break
         return True
+
+    def _response(self, pair: Pair) -> Generation:
+        """Say how greedy decoding makes an answer so long: as one block, or as the blocks of a block-causal model."""
+        length = len(pair.answer)
+        block = self._llm.model.config.causal_block or length
+        return Generation(
+            gen_length=-(-length // block) * block, block_length=block, stop_at_eos=False, cfg_scale=self._cfg_scale
+        )
+
+    def _copies(self, pair: Pair) -> int:
+        block = self._llm.model.config.causal_block
+        return self._settings.mc_num if block is None else count(pair, block, self._settings)
 
     def _groups(self, pair: Pair, copies: int) -> Iterator[slice]:
         """Split the copies so that a pass has a limited number of rows, and at least one copy."""
@@ -115,21 +151,43 @@ class LikelihoodEstimator:
             copies = torch.cat((copies, unconditional))
         if len(rows) == 0:
             return masks.weights[copy]
-        hidden = self._hidden(copies)
-        targets = torch.tensor(pair.answer)[place].to(model.device)
-        losses = [
-            -logits.log_softmax(-1).gather(-1, own[:, None]).squeeze(-1).double().cpu()
-            for logits, own in zip(self._logits(hidden, rows.to(model.device)), targets.split(LOGIT_ROWS), strict=True)
-        ]
-        return torch.cat(losses) * masks.weights[copy]
+        positions = torch.arange(length).repeat(len(copies))
+        hidden = self._hidden(copies.flatten(), positions, length, SeparateSequences(len(copies)))
+        return self._cross_entropies(hidden, rows, torch.tensor(pair.answer)[place]) * masks.weights[copy]
 
-    def _hidden(self, sequences: Int[Tensor, "sequences length"]) -> Float[Tensor, "rows hidden"]:
-        """Run sequences through the model, each for itself."""
+    def _block_losses(self, pair: Pair, copies: Copies) -> Float64[Tensor, " masks"]:
+        """Return the weighted cross entropy at every mask of blocks, in float64 on the host.
+
+        What comes before the last of them is run once, unmasked.
+        """
+        before, block = int(copies.starts[-1]), copies.tokens.shape[1]
+        masked = copies.tokens.masked_fill(copies.masked, self._llm.model.config.mask_id)
+        tokens = torch.cat((torch.tensor([*pair.context, *pair.answer])[:before], masked.flatten()))
+        places = copies.starts[:, None] + torch.arange(block)
+        positions = torch.cat((torch.arange(before), places.flatten()))
+        length = len(pair.context) + self._response(pair).gen_length
+        hidden = self._hidden(tokens, positions, length, BlockCopies(copies.starts.tolist(), block))
+        copy, place = copies.masked.nonzero(as_tuple=True)
+        rows = before + copy * block + place
+        return self._cross_entropies(hidden, rows, copies.tokens[copy, place]) * copies.weights[copy]
+
+    def _hidden(
+        self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], length: int, cache: NoCache
+    ) -> Float[Tensor, "rows hidden"]:
+        """Run rows through the model, stretched as a sequence of so many tokens is."""
         model = self._llm.model
-        count, length = sequences.shape
-        positions = torch.arange(length, device=model.device).repeat(count)
-        rotation = model.rotation(positions, stretch(model.config, length, self._llm.rope_scale))
-        return model(sequences.flatten(), rotation, SeparateSequences(count))
+        scale = stretch(model.config, length, self._llm.rope_scale)
+        return model(tokens, model.rotation(positions.to(model.device), scale), cache)
+
+    def _cross_entropies(
+        self, hidden: Float[Tensor, "rows hidden"], rows: Int[Tensor, " masks"], targets: Int[Tensor, " masks"]
+    ) -> Float64[Tensor, " masks"]:
+        """Return how unlikely each row finds its target, in nats, in float64 on the host."""
+        device = self._llm.model.device
+        parts = zip(self._logits(hidden, rows.to(device)), targets.to(device).split(LOGIT_ROWS), strict=True)
+        return torch.cat(
+            [-logits.log_softmax(-1).gather(-1, own[:, None]).squeeze(-1).double().cpu() for logits, own in parts]
+        )
 
     def _logits(
         self, hidden: Float[Tensor, "rows hidden"], rows: Int[Tensor, " n"]

@@ -11,8 +11,9 @@ from maskkv.errors import InputError
 if TYPE_CHECKING:
     from maskkv.budget import Budget
     from maskkv.eviction.policy import Policy
+    from maskkv.models.config import ModelConfig
 
-Estimator = Literal["llada", "dream"]
+Estimator = Literal["llada", "dream", "blocks"]
 BATCH = 32
 """Draws that are spread evenly over the number of masks, in both publishers' evaluations."""
 
@@ -33,7 +34,10 @@ class Likelihood:
         int, "lm-eval: copies whose numbers of masks are spread evenly; more than --mc-num count as that many."
     ] = BATCH
     estimator: Annotated[
-        str | None, "lm-eval: how copies are masked: llada or dream; default: as the model's publisher does.", "NAME"
+        str | None,
+        "lm-eval: how copies are masked: llada or dream (default: as the model's publisher does), "
+        "blocks on block-causal models.",
+        "NAME",
     ] = None
     sampling_eps: Annotated[float, "lm-eval: the least part that Dream's estimator masks, 0 to 1."] = 1e-3
     is_check_greedy: Annotated[bool, "lm-eval: see whether greedy decoding would give the very answer."] = True
@@ -63,13 +67,21 @@ class Likelihood:
         """Return how many copies are drawn together."""
         return min(self.mc_batch_size, self.mc_num)
 
-    def resolved(self, family: str, trained_length: int) -> Likelihood:
-        """Return the settings for a model, with nothing left open."""
-        return replace(
-            self,
-            estimator=self.estimator or ("dream" if family == "dream" else "llada"),
-            max_length=self.max_length or trained_length,
-        )
+    def resolved(self, config: ModelConfig) -> Likelihood:
+        """Return the settings for a model, with nothing left open.
+
+        Raises:
+            InputError: The estimator is for bidirectional models and the model is block-causal, or the reverse.
+        """
+        kinds = ("bidirectional", "block-causal")
+        own = config.causal_block is not None
+        if self.estimator is not None and (self.estimator == "blocks") != own:
+            raise InputError(
+                f"estimator={self.estimator} is for {kinds[not own]} models, and {config.family} is {kinds[own]}: "
+                "leave it out"
+            )
+        usual = "blocks" if own else "dream" if config.family == "dream" else "llada"
+        return replace(self, estimator=self.estimator or usual, max_length=self.max_length or config.trained_length)
 
 
 def check_uncached(task: str, policy: Policy, budget: Budget) -> None:

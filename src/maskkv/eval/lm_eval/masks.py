@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,11 +28,31 @@ class Masks:
 def draw(length: int, settings: Likelihood, generator: torch.Generator) -> Masks:
     """Draw the copies of an answer of so many tokens, batch by batch, on the host.
 
-    `settings` name an estimator.
+    `settings` name an estimator. A block of a block-causal model has every copy once if these are no more than are
+    drawn.
     """
+    if settings.estimator == "blocks" and copies_of(length, settings) == 2**length - 1:
+        return every(length)
     one = draw_dream if settings.estimator == "dream" else draw_llada
     batches = [one(length, settings, generator) for _ in range(settings.mc_num // settings.batch)]
     return Masks(torch.cat([each.masked for each in batches]), torch.cat([each.weights for each in batches]))
+
+
+def copies_of(length: int, settings: Likelihood) -> int:
+    """Return how many copies of so many tokens are made.
+
+    >>> copies_of(3, Likelihood(mc_num=8, estimator="blocks")), copies_of(4, Likelihood(mc_num=8, estimator="blocks"))
+    (7, 8)
+    """
+    return min(settings.mc_num, 2**length - 1) if settings.estimator == "blocks" else settings.mc_num
+
+
+def every(length: int) -> Masks:
+    """Mask a token or more in every way there is: the mean of what `draw_llada` draws, without an error."""
+    masked = (torch.arange(1, 2**length)[:, None] >> torch.arange(length)) % 2 == 1
+    # All numbers of masks are equally likely, then all choices of so many: k masks weigh length / k.
+    likely = torch.tensor([1 / (length * math.comb(length, k)) for k in masked.sum(1).tolist()], dtype=torch.float64)
+    return Masks(masked, len(masked) * likely * length / masked.sum(1))
 
 
 def draw_llada(length: int, settings: Likelihood, generator: torch.Generator) -> Masks:

@@ -57,8 +57,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
         self.schedule = Generation(gen_length=arguments.GEN_LENGTH) if schedule is None else schedule
         self.together = together
         self.store = Answers(from_line) if store is None else store
-        config = llm.model.config
-        self.likelihood = (likelihood or Likelihood()).resolved(config.family, config.trained_length)
+        self.likelihood = (likelihood or Likelihood()).resolved(llm.model.config)
         self.answers: dict[str, list[UnscoredAnswer]] = {}
         self._fingerprint = weights.fingerprint(llm.model)
         self._device = llm.model.device
