@@ -1,4 +1,4 @@
-"""A tiny random model that reads any text: one token per byte, in the published LLaDA layout."""
+"""Tiny random models that read any text: one token per byte, in the published layouts of LLaDA and SDAR."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tokenizers.models import BPE
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from maskkv.checkpoints import weights
-from maskkv.models.families import llada
+from maskkv.models.families import llada, sdar
 from maskkv.models.transformer import Transformer
 from tests.cli.tiny import RAW
 
@@ -27,12 +27,23 @@ BYTES = RAW | {
     "vocab_size": END + len(SPECIAL), "embedding_size": END + len(SPECIAL),
     "eos_token_id": END, "pad_token_id": END, "mask_token_id": END + 1,
 }  # fmt: skip
+SDAR_BYTES = {
+    "model_type": "sdar", "architectures": ["SDARForCausalLM"], "attention_bias": False, "hidden_act": "silu",
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
+    "intermediate_size": 48, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "max_position_embeddings": 4096,
+    "tie_word_embeddings": False, "block_size": 4, "vocab_size": END + len(SPECIAL), "eos_token_id": END,
+    "mask_token_id": END + 1,
+}  # fmt: skip
 
 
-def save_byte_level(folder: Path, seed: int = 0) -> Path:
-    """Write weights, config, tokenizer and chat template; the model says fragments of characters and the end only."""
+def save_byte_level(folder: Path, seed: int = 0, *, causal: bool = False) -> Path:
+    """Write weights, config, tokenizer and chat template; the model says fragments of characters and the end only.
+
+    It is LLaDA, or (`causal`) SDAR.
+    """
     torch.manual_seed(seed)
-    model = Transformer(llada.read_config(BYTES))
+    raw, family = (SDAR_BYTES, sdar) if causal else (BYTES, llada)
+    model = Transformer(family.read_config(raw))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     letters = bytes_to_unicode()
     spelled = ["".join(letters[byte] for byte in fragment) for fragment in FRAGMENTS]
@@ -45,7 +56,7 @@ def save_byte_level(folder: Path, seed: int = 0) -> Path:
             if parameter.ndim > 1:
                 parameter.normal_(0.0, 0.3)
         model.head.weight[: len(alphabet)] = 0.0
-    weights.save(model.requires_grad_(False).eval(), folder, BYTES)
+    weights.save(model.requires_grad_(False).eval(), folder, raw)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "<|end|>"}))
     return folder

@@ -120,6 +120,18 @@ def test_what_is_drawn_has_the_right_mean(copies):
     assert abs(fmean(found) - 1.1 * exact) > 4 * error  # which so many can tell apart
 
 
+def test_one_number_of_masks_for_all_blocks_would_have_the_same_mean():
+    """What published code draws: so many masks anywhere in the answer, each block with those that it happens to get."""
+    losses, length = slow_losses(made(), PAIR), len(PAIR.answer)
+    rows = [row for own, _ in losses for row in own]
+    total = 0.0
+    for masked in (each for size in range(1, length + 1) for each in combinations(rows, size)):
+        by_block = [tuple(row for row in masked if row in own) for own, _ in losses]
+        loss = math.fsum(sum(known[each].values()) for each, (_, known) in zip(by_block, losses, strict=True) if each)
+        total += loss / len(masked) / math.comb(length, len(masked))
+    assert total == pytest.approx(in_every_order(losses), rel=1e-9)
+
+
 @pytest.mark.parametrize("copies", [1, 128])
 def test_blocks_of_one_token_are_exactly_autoregressive(copies):
     """Each token given all tokens before it, and its own mask: the chain rule, nothing estimated."""

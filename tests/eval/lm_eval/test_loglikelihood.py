@@ -8,6 +8,7 @@ import pytest
 from lm_eval.api.instance import Instance
 
 import maskkv
+from maskkv.checkpoints import weights
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eval.lm_eval import arguments
 from maskkv.eval.lm_eval.estimator import LikelihoodEstimator
@@ -18,6 +19,7 @@ from maskkv.eval.lm_eval.requests import Estimate, estimate_key, from_line
 from maskkv.eval.store import Store
 from maskkv.generation import Generation
 from tests.eval.byte_level import END, save_byte_level
+from tests.reference import SDAR, random_model
 
 FEW = Likelihood(mc_num=4)
 ASKED = (("How many?", " 12"), ("How many?", " 3"), ("", "Yes"), ("A: ", "ü <|end|>"), ("How many?", " 12"))
@@ -26,6 +28,12 @@ ASKED = (("How many?", " 12"), ("How many?", " 3"), ("", "Yes"), ("A: ", "ü <|e
 @pytest.fixture(scope="module")
 def llm(tmp_path_factory):
     return maskkv.load(save_byte_level(tmp_path_factory.mktemp("bytes")), policy="none")
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory):
+    """Load a block-causal model."""
+    return maskkv.load(save_byte_level(tmp_path_factory.mktemp("causal"), causal=True), policy="none")
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +283,55 @@ def test_the_harness_is_told_the_settings(llm):
     told = MaskKVModel(llm, likelihood=FEW).get_model_info()["likelihood"]
     assert told["estimator"] == "llada"
     assert told["max_length"] == llm.model.config.trained_length
+
+
+def test_block_causal_estimates_depend_neither_on_order_nor_on_company(causal):
+    together = MaskKVModel(causal, likelihood=FEW).loglikelihood(requests(*ASKED))
+    backwards = MaskKVModel(causal, likelihood=FEW, together=1).loglikelihood(requests(*ASKED[::-1]))
+    assert together == backwards[::-1]
+    assert all(value < 0 for value, _ in together)
+    assert len(set(together)) == 4
+
+
+def test_block_causal_answers_that_greedy_decoding_gives_are_said_to_be(causal):
+    model = MaskKVModel(causal, likelihood=FEW)
+    context = tuple(causal.text.encode("How many?"))
+    made = causal.generate_ids(context, gen_length=8, block_length=4, stop_at_eos=False)
+    own = LikelihoodEstimator(causal, model.likelihood, model.schedule)
+    for length in range(1, 8):
+        assert own.is_greedy(Pair(context, tuple(made.tokens[:length])))
+    assert model.loglikelihood(requests(("How many?", " 12")))[0][1] is False
+
+
+def test_a_text_s_likelihood_on_a_block_causal_model_is_the_sum_over_its_windows(causal):
+    model = MaskKVModel(causal, likelihood=replace(FEW, max_length=7))
+    (whole,) = model.loglikelihood_rolling(requests(("abcdefghij",)))
+    own = LikelihoodEstimator(causal, model.likelihood, model.schedule)
+    windows = list(pairs(causal, max_length=7).windows("abcdefghij"))
+    assert len(windows) == 2
+    assert all(each.after == () for each in windows)
+    assert whole == pytest.approx(-sum(map(own.negative_log_likelihood, windows)))
+    assert model.answers["quiz"][0].steps < len(windows) * 4 * 3  # fewer copies than draws where a block has few tokens
+
+
+def test_estimates_of_other_attention_have_keys_of_their_own(llm, causal):
+    models = [MaskKVModel(each, likelihood=FEW) for each in (llm, causal)]
+    assert [each.likelihood.estimator for each in models] == ["llada", "blocks"]
+    given = ((Pair((1,), (2,)),), models[0].likelihood, Generation())
+    blocks = replace(models[0].likelihood, estimator="blocks")
+    keys = {estimate_key(llm, "f", *given), estimate_key(llm, "f", given[0], blocks, given[2])}
+    assert len(keys) == 2
+    of_other_blocks = [weights.fingerprint(random_model(replace(SDAR, causal_block=block))) for block in (4, 8, None)]
+    assert len(set(of_other_blocks)) == 3
+
+
+@pytest.mark.parametrize("estimator", ["llada", "dream"])
+def test_estimators_of_bidirectional_models_are_refused_on_block_causal_ones(llm, causal, estimator):
+    with pytest.raises(InputError, match=f"estimator={estimator} is for bidirectional models, and sdar is block"):
+        MaskKVModel(causal, likelihood=replace(FEW, estimator=estimator))
+    with pytest.raises(InputError, match="estimator=blocks is for block-causal models, and llada is bidirectional"):
+        MaskKVModel(llm, likelihood=replace(FEW, estimator="blocks"))
+    guided = MaskKVModel(causal, Generation(cfg_scale=0.5), likelihood=FEW)
+    for method, args in (("loglikelihood", ("x", " y")), ("loglikelihood_rolling", ("x",))):
+        with pytest.raises(InputError, match=r"cfg_scale=0\.5 is for bidirectional models, and sdar is block-causal"):
+            getattr(guided, method)(requests(args))

@@ -279,3 +279,31 @@ def test_the_command_for_likelihoods(folder, quizzes, capsys):
         "mc_num": 4, "mc_batch_size": 2, "estimator": "llada", "sampling_eps": 1e-3,
         "is_check_greedy": False, "add_bos_token": False, "max_length": 4096,
     }  # fmt: skip
+
+
+def test_block_causal_models_are_asked_by_blocks(tmp_path, quizzes, capsys):
+    folder, out = save_byte_level(tmp_path / "sdar", causal=True), quizzes / "out"
+    args = ["eval", "lm-eval", "--tasks", "choice,last,prose", "--include-path", quizzes, "--model", folder]
+    args = [str(each) for each in (*args, "--policy", "none", "--mc-num", 32, "--out", out)]
+    for flag, said in (
+        (("--estimator", "llada"), "estimator=llada is for bidirectional models, and sdar is block-causal: leave it"),
+        (("--cfg-scale", "0.5"), "cfg_scale=0.5 is for bidirectional models, and sdar is block-causal: leave it out"),
+    ):
+        assert main([*args, *flag]) != 0
+        assert said in capsys.readouterr().err
+    assert main(args) == 0
+    found = {record["task"]: record for record in records.read(out / "lm-eval.jsonl")}
+    assert {record["settings"]["likelihood"]["estimator"] for record in found.values()} == {"blocks"}
+    model = MaskKVModel(maskkv.load(folder, policy="none"), likelihood=Likelihood(mc_num=32))
+    contexts = [f"Question: {each['question']}\nAnswer:" for each in DOCUMENTS]
+    choices = model.loglikelihood(instances(*[(context, f" {each}") for context in contexts for each in "23"]))
+    right = [int(two[0] < three[0]) for two, three in zip(choices[::2], choices[1::2], strict=True)]
+    assert found["choice acc"]["scores"] == [float(each == gold) for each, gold in zip(right, (0, 1, 0), strict=True)]
+    last = model.loglikelihood(
+        instances(*[(each, document["answer"]) for each, document in zip(contexts, DOCUMENTS, strict=True)])
+    )
+    assert found["last perplexity"]["score"] == pytest.approx(math.exp(-sum(value for value, _ in last) / 3))
+    prose = [f"{each['question']} = {each['answer']}" for each in DOCUMENTS]
+    total = sum(model.loglikelihood_rolling(instances(*[(each,) for each in prose])))
+    assert found["prose bits_per_byte"]["score"] == pytest.approx(-total / sum(map(len, prose)) / math.log(2))
+    assert found["last perplexity"]["mean_steps"] == 1  # an answer of one token has one copy
