@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference import SDAR, SlowModel, random_model, random_prompt
+from tests.reference import MOE, SDAR, SlowModel, random_model, random_prompt
 from tests.reference_blocks import run_block_causally
 
 from maskkv.cache import BlockCopies, NoCache
@@ -39,8 +40,9 @@ def test_a_copy_is_the_end_of_its_sequence(block, blocks, at, chunk_rows, seed):
         torch.testing.assert_close(hidden, alone[start:], atol=1e-4, rtol=1e-4)
 
 
-def test_copies_are_those_of_the_list_based_model():
-    model, tokens = random_model(SDAR, chunk_rows=5), random_prompt(SDAR, 8)
+@pytest.mark.parametrize("config", [SDAR, replace(MOE, causal_block=4)])
+def test_copies_are_those_of_the_list_based_model(config):
+    model, tokens = random_model(config, chunk_rows=5), random_prompt(config, 8)
     copies = [(0, [60, 3, 60, 9]), (4, [60, 60, 60, 60]), (4, [1, 60, 2, 60]), (8, [60, 7, 7, 60])]
     _, found = together(model, tokens, copies, 4)
     for (start, own), hidden in zip(copies, found, strict=True):

@@ -38,7 +38,7 @@ class BlockCopies(NoCache):
             read.append(block_causal_attention(queries[:own], keys[:length], values[:length], span.start, block))
         for copy in range(max(0, span.start - length) // block, -(-(span.stop - length) // block)):
             start, first = self._starts[copy], length + copy * block
-            rows = slice(max(first, span.start) - span.start, min(first + block, span.stop) - span.start)
+            rows = slice(max(first, span.start) - span.start, first + block - span.start)
             seen = [torch.cat((pairs[:start], pairs[first : first + block])) for pairs in (keys, values)]
             read.append(attention(queries[rows], seen[0], seen[1]))
         if span.stop == len(values):

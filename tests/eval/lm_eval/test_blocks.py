@@ -186,7 +186,8 @@ def test_copies_are_as_many_as_there_are_ways_or_as_are_drawn():
     assert count(PAIR, 4, ALL) == 14
     assert count(PAIR, 4, FEW) == 8
     assert count(Pair((1, 2, 3), (4, 5, 6)), 4, FEW) == 1 + 3
-    assert len(draw(2, replace(ALL, mc_num=3, mc_batch_size=3), generator_for(0, [1])).masked.unique(dim=0)) == 3
+    just_enough = replace(ALL, mc_num=15, mc_batch_size=5)
+    assert len(draw(4, just_enough, generator_for(0, [1])).masked.unique(dim=0)) == 15
     assert estimator(made()).estimate([PAIR, Pair((1,), (2,))]).steps == 15
 
 
