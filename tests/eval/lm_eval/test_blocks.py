@@ -20,6 +20,7 @@ from maskkv.eval.lm_eval.pairs import Pair
 from maskkv.generation import Generation
 from maskkv.loading import Loading
 from maskkv.models.stretch import stretch
+from tests.emulated import moved, pretended
 from tests.reference import LLADA, SDAR, SlowModel, random_model, random_prompt
 from tests.reference_blocks import run_block_causally
 
@@ -293,3 +294,14 @@ def test_a_pair_that_does_not_fit_into_memory_is_refused(monkeypatch):
     monkeypatch.setattr("maskkv.memory.available", lambda device: 1)
     with pytest.raises(InputError, match="a prompt of 5 tokens with a response of 8 needs about"):
         estimator(llm).negative_log_likelihood(PAIR)
+
+
+@pytest.mark.parametrize("config", [SDAR, LLADA])
+def test_estimates_on_a_device_are_the_cpu_s(config, monkeypatch):
+    monkeypatch.setattr("maskkv.memory.available", lambda device: 1 << 40)
+    own, chosen = random_model(config), Likelihood(mc_num=8).resolved(config)
+    expected = LikelihoodEstimator(LanguageModel(own, None), chosen, Generation()).negative_log_likelihood(PAIR)
+    with pretended() as counts:
+        there = LikelihoodEstimator(LanguageModel(moved(own), None), chosen, Generation())
+        assert there.negative_log_likelihood(PAIR) == pytest.approx(expected, rel=1e-5)
+    assert not counts.mixed

@@ -29,7 +29,10 @@ class Likelihood:
         InputError: A value is out of range, or the draws do not make whole batches.
     """
 
-    mc_num: Annotated[int, "lm-eval: masked copies of an answer that its likelihood is estimated from."] = 128
+    mc_num: Annotated[
+        int,
+        "lm-eval: masked copies of an answer (blocks: of each block at most) that its likelihood is estimated from.",
+    ] = 128
     mc_batch_size: Annotated[
         int, "lm-eval: copies whose numbers of masks are spread evenly; more than --mc-num count as that many."
     ] = BATCH
