@@ -30,8 +30,7 @@ class Likelihood:
     """
 
     mc_num: Annotated[
-        int,
-        "lm-eval: masked copies of an answer (blocks: of each block at most) that its likelihood is estimated from.",
+        int, "lm-eval: masked copies that a likelihood is estimated from: of an answer, or at most of each block of it."
     ] = 128
     mc_batch_size: Annotated[
         int, "lm-eval: copies whose numbers of masks are spread evenly; more than --mc-num count as that many."
