@@ -110,6 +110,8 @@ def test_published_sizes_come_out():
     assert sizes.parameters(SHAPES["dream-7b"]) == 7_615_616_512
     # Qwen3-0.6B: 151936 × 1024 (the head, too) + 28 × (1024 × (6 × 1024 + 3 × 3072 + 2) + 2 × 128) + 1024
     assert sizes.parameters(SHAPES["qwen3-0.6b"]) == 596_049_920
+    assert sizes.parameters(SHAPES["sdar-1.7b"]) == 1_720_574_976  # Qwen3-1.7B
+    assert sizes.parameters(SHAPES["sdar-8b"]) == 8_190_735_360  # Qwen3-8B
 
 
 def test_pairs_of_llada_8b_in_numbers():

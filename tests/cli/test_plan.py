@@ -65,7 +65,8 @@ def test_an_evicting_policy_holds_less_than_a_full_cache(run):
     [
         (
             ("--shape", "big"),
-            "unknown shape 'big': expected one of llada-8b, dream-7b, qwen3-0.6b, llada-moe, llada2-mini, mid, mini",
+            "unknown shape 'big': expected one of llada-8b, dream-7b, qwen3-0.6b, llada-moe, llada2-mini, sdar-1.7b, "
+            "sdar-8b, mid, mid-blocks, mini, tiny",
         ),
         (("--shape", "mid", "--model", "x"), "give one of them"),
         (("--memory", "24XB"), "expected a size like 24GB or 22GiB"),

@@ -19,6 +19,7 @@ from tests.saved_models import (
     LLADA2_MINI,
     LLADA_8B,
     LLADA_MOE_7B,
+    SDAR_8B,
     TINY,
     both_ways,
     published,
@@ -124,6 +125,12 @@ def test_the_published_a2d_config_is_read() -> None:
     assert config.trained_length == 32768
     assert families.read_config(A2D | {"max_position_embeddings": 8192}).trained_length == 8192
     assert config == SHAPES["qwen3-0.6b"]
+
+
+def test_sdar_is_qwen3_in_blocks() -> None:
+    config = families.read_config(SDAR_8B)
+    assert (config.causal_block, config.mask_id, config.eos_ids) == (4, 151669, (151643, 151645))
+    assert config == SHAPES["sdar-8b"]
 
 
 def test_the_published_llada2_config_is_read() -> None:
@@ -450,8 +457,9 @@ def test_no_field_that_matters_has_a_default(family: str) -> None:
         if family == "llada2_moe":
             shape |= {"head_dim", "partial_rotary_factor", "first_k_dense_replace", "num_experts", "num_shared_experts"}
             shape |= {"moe_intermediate_size", "num_experts_per_tok", "n_group", "topk_group", "routed_scaling_factor"}
-        if family == "a2d_qwen3":
-            shape = (shape | {"head_dim"}) - {"pad_token_id"}  # published configs name no padding
+        if family in ("a2d_qwen3", "sdar"):
+            shape = (shape | {"head_dim"}) - {"pad_token_id"}  # published configs of the one name no padding
+            shape |= {"block_size"} if family == "sdar" else set()
     assert needed == shape
 
 

@@ -91,7 +91,8 @@ class Timing:
 def cost(comparison: Comparison, case: Case) -> Cost:
     """Count one step of each kind; of prompt refreshes, one that replaces a cache."""
     generation = comparison.generation
-    if case.cached:
+    # Of a block-causal model the prompt is read once, and all later steps are alike.
+    if case.cached and comparison.model.config.causal_block is None:
         clock = {"one_pass": False, "min_confidence": None, "value_drift": None}
         generation = replace(generation, prompt_interval=3, response_interval=2, **clock)  # type: ignore[arg-type]
     engine = comparison.open(case, generation)

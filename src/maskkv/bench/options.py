@@ -22,7 +22,8 @@ class BenchOptions:
 
     shape: Annotated[
         str | None,
-        "Random weights: mid, mini, tiny, llada-8b, dream-7b, qwen3-0.6b, llada-moe or llada2-mini; default: mid.",
+        "Random weights: mid, mid-blocks (block-causal), mini, tiny, llada-8b, dream-7b, qwen3-0.6b, llada-moe, "
+        "llada2-mini, sdar-1.7b or sdar-8b; default: mid.",
     ] = None
     model: Annotated[str | None, "Instead of a shape: hub id or local folder.", "ID"] = None
     device: Annotated[str, "auto, cpu, cuda or cuda:N."] = "auto"

@@ -31,7 +31,8 @@ class ShapeFlags:
     shape: Annotated[
         str | None,
         typer.Option(
-            help="Instead of a model: llada-8b, dream-7b, qwen3-0.6b, llada-moe, llada2-mini, mid, mini or tiny."
+            help="Instead of a model: llada-8b, dream-7b, qwen3-0.6b, llada-moe, llada2-mini, sdar-1.7b, sdar-8b, mid, "
+            "mid-blocks, mini or tiny."
         ),
     ] = None
     dtype: Annotated[

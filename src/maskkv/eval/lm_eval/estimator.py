@@ -39,7 +39,7 @@ class LikelihoodEstimator:
     """
 
     def __init__(self, llm: LanguageModel, settings: Likelihood, schedule: Generation) -> None:
-        for_model(Generation(cfg_scale=schedule.cfg_scale), llm.model.config)
+        for_model(Generation(cfg_scale=schedule.cfg_scale), llm.policy, llm.model.config)
         self._llm = llm
         self._settings = settings
         self._seed = schedule.seed
