@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel, load
     from maskkv.borrowed import from_transformers
+    from maskkv.cache import Prefix
     from maskkv.decoding.engine import Engine, Step
     from maskkv.errors import CheckpointError, InputError, MaskKVError, ProfileError
     from maskkv.eviction.policy import Policy
@@ -28,6 +29,7 @@ __all__ = [
     "LanguageModel",
     "MaskKVError",
     "Policy",
+    "Prefix",
     "ProfileError",
     "Result",
     "Step",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "maskkv.api": ("LanguageModel", "load"),
     "maskkv.borrowed": ("from_transformers",),
+    "maskkv.cache": ("Prefix",),
     "maskkv.decoding.engine": ("Engine", "Step"),
     "maskkv.errors": ("CheckpointError", "InputError", "MaskKVError", "ProfileError"),
     "maskkv.eviction.policy": ("Policy",),

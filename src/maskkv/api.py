@@ -12,13 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv import memory, mini, mixing
+from maskkv import mini, mixing
 from maskkv.budget import Budget, check_budget
-from maskkv.cache import NoCache
+from maskkv.cache import NoCache, Prefix
 from maskkv.checkpoints import configs, folders, profiles, quantizing, tokenizer_files, weights
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
-from maskkv.decoding.sequence import RunningSequence
 from maskkv.errors import CheckpointError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
@@ -28,6 +27,7 @@ from maskkv.loading import Loading
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.plan import Workload, check_fits
+from maskkv.reporting import reported
 from maskkv.result import Result, finish
 from maskkv.text.tokenizer import Text, Token, before_end, check_text
 
@@ -105,11 +105,14 @@ class LanguageModel:
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
         evicted: str | None = None,
+        prefix: Prefix | None = None,
         **settings: Any,
     ) -> Result:
-        """Answer the last of several turns."""
+        """Answer the last of several turns; a `prefix` given to one after the other spares what was read before."""
         ids = self.text.chat(messages)
-        return self.generate_ids(ids, generation, policy=policy, budget=budget, evicted=evicted, **settings)
+        return self.generate_ids(
+            ids, generation, policy=policy, budget=budget, evicted=evicted, prefix=prefix, **settings
+        )
 
     def stream(
         self,
@@ -134,10 +137,15 @@ class LanguageModel:
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
         evicted: str | None = None,
+        prefix: Prefix | None = None,
         **settings: Any,
     ) -> Result:
-        """Answer a prompt of token ids."""
-        return finish(self.stream_ids(prompt, generation, policy=policy, budget=budget, evicted=evicted, **settings))
+        """Answer a prompt of token ids; what a `prefix` holds of it is not read again (`Engine.add`)."""
+        return finish(
+            self.stream_ids(
+                prompt, generation, policy=policy, budget=budget, evicted=evicted, prefix=prefix, **settings
+            )
+        )
 
     def stream_ids(
         self,
@@ -147,6 +155,7 @@ class LanguageModel:
         policy: str | Policy | None = None,
         budget: Budget | Default = Default.MODEL,
         evicted: str | None = None,
+        prefix: Prefix | None = None,
         **settings: Any,
     ) -> Generator[Step, None, Result]:
         """Yield one `Step` per denoising step of the answer to token ids; the generator returns the Result."""
@@ -160,14 +169,20 @@ class LanguageModel:
         )
         check_fits(self.model, work)
         engine = Engine(self.model, self.profile)
-        number = self.add_to(engine, ids, work.generation, work.policy, work.pairs)
+        number = self.add_to(engine, ids, work.generation, work.policy, work.pairs, prefix)
         return self._run(engine, number)
 
     def add_to(
-        self, engine: Engine, prompt: Sequence[int], generation: Generation, policy: Policy, budget: Budget
+        self,
+        engine: Engine,
+        prompt: Sequence[int],
+        generation: Generation,
+        policy: Policy,
+        budget: Budget,
+        prefix: Prefix | None = None,
     ) -> int:
         """Add a sequence to an engine, stretched and stored as this model was loaded; return its number there."""
-        return engine.add(prompt, generation, policy, budget, self.rope_scale, self.kv_dtype)
+        return engine.add(prompt, generation, policy, budget, self.rope_scale, self.kv_dtype, prefix)
 
     def logits(self, ids: Sequence[int], rope_scale: float | None = 1.0) -> Float[Tensor, "length vocab"]:
         """Return the logits of every row, with nothing cached or (unless told) stretched: the reference.
@@ -217,31 +232,10 @@ class LanguageModel:
                 confidences |= zip(step.positions, step.confidences, strict=True)
                 yield step
         latency = time.perf_counter() - start
-        return self._result(engine[number], latency, confidences)
-
-    def _result(self, sequence: RunningSequence, latency: float, confidences: dict[int, float]) -> Result:
+        sequence = engine[number]
         tokens = sequence.response()
-        said = self.said(tokens)
-        return Result(
-            text="" if self._text is None else self._text.decode_response(tokens, self.model.config.eos_ids),
-            tokens=tokens,
-            prompt_length=sequence.canvas.prompt_length,
-            steps=sequence.index,
-            prompt_passes=sequence.prompt_passes,
-            policy=sequence.settings.policy.name,
-            budget=sequence.settings.budget,
-            cache_bytes=sequence.cache_bytes,
-            full_cache_bytes=sequence.full_cache_bytes(self.model.dtype.itemsize),
-            peak_memory_bytes=memory.peak(self.model.device),
-            latency_s=latency,
-            tokens_per_s=len(said) / latency,
-            kept=sequence.kept(),
-            kv_dtype=sequence.settings.kv_dtype,
-            confidences=[confidences[place] for place in range(len(said))],
-            evicted=sequence.settings.policy.evicted,
-            host_bytes=sequence.host_bytes,
-            recalled=sequence.recalled,
-        )
+        text = "" if self._text is None else self._text.decode_response(tokens, self.model.config.eos_ids)
+        return reported(sequence, self.model, text, len(self.said(tokens)), latency, confidences)
 
 
 def load(  # noqa: PLR0913 (a user's choices, each with its name)

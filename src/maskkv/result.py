@@ -18,6 +18,7 @@ class Result:
     at the end, `full_cache_bytes` what it would hold un-evicted. `peak_memory_bytes` is the device's peak during the
     call (CUDA) or the process's peak resident size (CPU). `tokens_per_s` counts tokens up to the end token.
     `prompt_passes` counts the steps that read the prompt, all of them without a cache.
+    `reused` counts the prompt tokens that were not read, since their pairs came from a prefix.
     `confidences` are the probabilities that the tokens up to the end token had when they were decided.
     `kept[layer][kv_head]` lists the prompt positions kept at the end, sorted; empty without a cache. `evicted` says
     what became of the others: `drop`, or `host`, where all took `host_bytes` and `recalled` came back, counted over all
@@ -42,6 +43,7 @@ class Result:
     evicted: str
     host_bytes: int
     recalled: int
+    reused: int
 
 
 def finish(steps: Generator[Seen, None, Returned], watch: Callable[[Seen], None] = lambda step: None) -> Returned:

@@ -6,6 +6,7 @@ from maskkv.cache.extent import Extent, Refresh
 from maskkv.cache.importance import ImportanceProbe, measure_importance
 from maskkv.cache.packed import PackedCache
 from maskkv.cache.plain import NoCache
+from maskkv.cache.prefix import NotHeldError, Prefix, Resumed
 from maskkv.cache.separate import SeparateSequences
 from maskkv.cache.shared import SharedRefresh
 from maskkv.cache.tier import OnRecall, Tiers
@@ -17,9 +18,12 @@ __all__ = [
     "Extent",
     "ImportanceProbe",
     "NoCache",
+    "NotHeldError",
     "OnRecall",
     "PackedCache",
+    "Prefix",
     "Refresh",
+    "Resumed",
     "SeparateSequences",
     "SharedRefresh",
     "Tiers",

@@ -81,6 +81,11 @@ class EvictingCache:
         return empty
 
     @property
+    def exact(self) -> bool:
+        """Tell whether live rows read every pair, and as it was computed."""
+        return self.kv_dtype == "auto" and not self._policy.evicts(self._budget, self.extent.evictable)
+
+    @property
     def waits(self) -> bool:
         """Tell whether the layers' importance must be found out."""
         return self._layer_pairs is None

@@ -57,3 +57,8 @@ class Extent:
     def evictable(self) -> int:
         """Return the number of prompt pairs that a policy may drop."""
         return self.prompt_length - self.logit_shift
+
+    def numbers(self, config: ModelConfig) -> int:
+        """Count the numbers that a cache holds which evicts nothing: all pairs, and the live rows' outputs."""
+        pairs = 2 * config.num_kv_heads * config.head_dim * self.end
+        return config.num_layers * (pairs + 2 * config.hidden_size * self.live)

@@ -37,9 +37,40 @@ class ImportanceProbe:
     def compare(self, layer: int, before: Float[Tensor, "span hidden"], after: Float[Tensor, "span hidden"]) -> None:
         """Count the rows of a layer in: the residual stream before and after attention."""
         for old, new in zip(before.split(_ROWS), after.split(_ROWS), strict=True):
-            cosine = F.cosine_similarity(old.float(), new.float(), dim=-1)
-            self._cosines[layer] += cosine.double().sum()
-        self._rows[layer] += len(before)
+            self._count(layer, row_cosines(old, new))
+
+    def _count(self, layer: int, cosines: Float[Tensor, " rows"]) -> None:
+        self._cosines[layer] += cosines.double().sum()
+        self._rows[layer] += len(cosines)
+
+
+class ResumedProbe(ImportanceProbe):
+    """Measure it in one pass that begins behind rows that ran before: their cosines are `known`.
+
+    Those of the rows of this pass are kept for the next.
+    """
+
+    def __init__(self, known: Float[Tensor, "known layers"], device: torch.device) -> None:
+        super().__init__(known.shape[1], device)
+        self._known = len(known)
+        self._cosines += known.double().sum(0).to(device)
+        self._own: list[list[Tensor]] = [[] for _ in self._rows]
+
+    def rows(self) -> Float[Tensor, "rows layers"]:
+        """Return the cosines of the rows of this pass."""
+        return torch.stack([torch.cat(own) for own in self._own], dim=1)
+
+    def _count(self, layer: int, cosines: Float[Tensor, " rows"]) -> None:
+        if not self._rows[layer]:
+            # What says that a layer has run, and may be told.
+            self._rows[layer] = self._known
+        super()._count(layer, cosines)
+        self._own[layer].append(cosines)
+
+
+def row_cosines(before: Float[Tensor, "rows hidden"], after: Float[Tensor, "rows hidden"]) -> Float[Tensor, " rows"]:
+    """Return the cosine between both in each row, in fp32."""
+    return F.cosine_similarity(before.float(), after.float(), dim=-1)
 
 
 def measure_importance(model: Transformer, tokens: Tensor, rotation: Rotation) -> tuple[float, ...]:

@@ -13,11 +13,12 @@ from maskkv.ops.blocks import block_causal_attention
 class NoCache:
     """Remember nothing between steps: the reference, for the rows of one sequence, from its first row on.
 
-    Attention is bidirectional, or block-causal in blocks of `causal_block` rows.
+    Attention is bidirectional, or block-causal in blocks of `causal_block` rows. Then a pass may begin at row `start`.
     """
 
-    def __init__(self, causal_block: int | None = None) -> None:
+    def __init__(self, causal_block: int | None = None, start: int = 0) -> None:
         self._causal_block = causal_block
+        self._start = start
         self._pairs: tuple[Tensor, Tensor] | None = None
 
     def stale(self, layer: int, values: Float[Tensor, "rows kv_heads head_dim"]) -> None:
@@ -32,7 +33,7 @@ class NoCache:
         queries: Queries,
         unrotated: UnrotatedKeys,
     ) -> None:
-        """Take the pairs, and let go of them once the last row has read them."""
+        """Take all pairs, those before the pass as well, and let go of them once the last row has read them."""
         self._pairs = (keys, values)
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
@@ -45,11 +46,11 @@ class NoCache:
         """Return what the rows in `span` read from the pairs."""
         assert self._pairs is not None
         keys, values = self._pairs
-        if span.stop == len(values):
+        if self._start + span.stop == len(values):
             self._pairs = None
         if self._causal_block is None:
             return attention(queries, keys, values)
-        return block_causal_attention(queries, keys, values, span.start, self._causal_block)
+        return block_causal_attention(queries, keys, values, self._start + span.start, self._causal_block)
 
     def add(
         self,

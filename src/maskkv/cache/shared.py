@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maskkv.cache.evicting import EvictingCache
 from maskkv.cache.plain import NoCache
+from maskkv.cache.prefix import Resumed
 from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 
@@ -20,7 +21,8 @@ class SharedRefresh(NoCache):
     afterwards. So one pass without a cache serves all parts, and each of them takes from it what it keeps. Voters that
     several policies listen to are counted once.
 
-    Of the last layer only the outputs of rows from `first_live` on are needed: nothing reads the others.
+    Of the last layer only the outputs of rows from `first_live` on are needed: nothing reads the others. A pass that is
+    `resumed` begins behind rows whose pairs are known, and does the same for all rows as if they had run.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class SharedRefresh(NoCache):
         last_layer: int,
         first_live: int,
         causal_block: int | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
-        super().__init__(causal_block)
+        super().__init__(causal_block, 0 if resumed is None else resumed.start)
+        self._resumed = resumed
         self._parts = tuple(parts)
         self._last_layer = last_layer
         self._first_live = first_live
@@ -44,6 +48,9 @@ class SharedRefresh(NoCache):
         unrotated: UnrotatedKeys,
     ) -> None:
         """Take the pairs for this pass, and let each part choose its own from one view."""
+        if self._resumed is not None:
+            keys, values = self._resumed.joined(layer, keys, values)
+            queries, unrotated = self._resumed.counted(queries), self._resumed.counted(unrotated)
         super().hold(layer, keys, values, queries, unrotated)
         if self._parts:
             view = self._parts[0].view(layer, keys, values, queries, unrotated)
@@ -57,7 +64,7 @@ class SharedRefresh(NoCache):
 
     def first(self, layer: int, sublayer: Sublayer) -> int:
         """Return the first row that a later layer, the logits or a later step reads."""
-        return self._first_live if layer == self._last_layer else 0
+        return self._first_live - self._start if layer == self._last_layer else 0
 
     def add(
         self,
@@ -68,6 +75,7 @@ class SharedRefresh(NoCache):
         span: slice,
     ) -> Float[Tensor, "span hidden"]:
         """Return the residual with every row's output added; each part remembers the live rows' outputs."""
+        every = slice(self._start + span.start, self._start + span.stop)
         for part in self._parts:
-            part.remember(layer, sublayer, fresh, span)
+            part.remember(layer, sublayer, fresh, every)
         return super().add(layer, sublayer, residual, fresh, span)

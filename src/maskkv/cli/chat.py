@@ -110,6 +110,8 @@ def _status(result: Result) -> str:
             f"{pairs:,.1f} of {result.prompt_length:,} pairs per head, "
             f"{decimal(result.cache_bytes)} ({part:.1%} of all)"
         )
+    if result.reused:
+        kept += f", {result.reused:,} prompt tokens reused"
     return f"{result.policy}: {kept}, least sure token {sureness(result)}, {result.tokens_per_s:.1f} tokens/s"
 
 

@@ -16,6 +16,7 @@ from maskkv.generation import Generation
 
 if TYPE_CHECKING:
     from maskkv.api import LanguageModel
+    from maskkv.cache import Prefix
     from maskkv.decoding.engine import Step
     from maskkv.result import Result
 
@@ -44,6 +45,7 @@ class Conversation:
             raise CheckpointError("this checkpoint has no chat template: `maskkv generate` gives it plain prompts")
         self._policy = self.flags.chosen()
         self._notice = Notice(self.llm)
+        self._prefix: Prefix | None = None
 
     @property
     def settings(self) -> str:
@@ -58,11 +60,25 @@ class Conversation:
         ids = self.llm.text.chat([*self.turns, turn])
         self._notice(len(ids) + self.generation.gen_length)
         result = yield from self.llm.stream_ids(
-            ids, self.generation, policy=self._policy, budget=self.flags.budget_for(self._policy)
+            ids,
+            self.generation,
+            policy=self._policy,
+            budget=self.flags.budget_for(self._policy),
+            prefix=self._prefix_for(len(ids) + self.generation.gen_length),
         )
         self.turns += [turn, {"role": "assistant", "content": result.text}]
         self.attached.clear()
         return result
+
+    def _prefix_for(self, tokens: int) -> Prefix | None:
+        """Return what holds the pairs of earlier turns; None if they are not to be reused, or host memory is short."""
+        if self.llm.model.config.causal_block is None:
+            return None
+        from maskkv.cache import Prefix
+
+        prefix = Prefix() if self._prefix is None else self._prefix
+        self._prefix = prefix if prefix.fits(self.llm.model, tokens) else None
+        return self._prefix
 
     def command(self, line: str) -> str:
         """Do what a line that starts with a slash says, and return what to tell the user.
@@ -82,6 +98,7 @@ class Conversation:
             case "/clear":
                 self.turns.clear()
                 self.attached.clear()
+                self._prefix = None
                 return "cleared"
             case "/help":
                 width = max(map(len, COMMANDS))

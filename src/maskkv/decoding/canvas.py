@@ -59,6 +59,18 @@ class Canvas:
         return change
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Note of a step what it takes to go back before it, and to take it again."""
+
+    change: Change
+    live_start: int
+    stored: bool
+    """Whether it left final pairs in the cache, and committed nothing."""
+    moved_on: bool
+    """Whether its block was finished with it, and the next one's rows became live."""
+
+
 def check_prompt(prompt: Sequence[int], vocab_size: int) -> list[int]:
     """Return a prompt's ids as a list: of a list, a tuple, a range, a tensor or an array.
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv.budget import Budget, check_budget, pairs_of
-from maskkv.cache import Refresh
+from maskkv.cache import Prefix, Refresh
 from maskkv.checks import KV_DTYPES, check_kv_dtype
 from maskkv.decoding.blame import Blame, let_go
 from maskkv.decoding.branch import Settings
@@ -20,6 +20,7 @@ from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.fitting import for_model
 from maskkv.decoding.passes import Passes
 from maskkv.decoding.proposals import Proposals
+from maskkv.decoding.resuming import hand_over
 from maskkv.decoding.sampler import Commit, guide, limited, propose
 from maskkv.decoding.sequence import RunningSequence
 from maskkv.decoding.turns import Turns
@@ -103,22 +104,28 @@ class Engine:
         budget: Budget = None,
         rope_scale: float | None = None,
         kv_dtype: str = "auto",
+        prefix: Prefix | None = None,
     ) -> int:
         """Take in a sequence and return its number; `rope_scale` None stretches RoPE as its length needs.
 
-        `kv_dtype` is what the kept prompt pairs are stored in: the model's own dtype (`auto`), `int8` or `fp8`.
+        `kv_dtype` is what the kept prompt pairs are stored in: the model's own dtype (`auto`), `int8` or `fp8`. What a
+        `prefix` holds of a block-causal model's prompt is not computed again, and it takes the sequence's own pairs.
+        What is generated stays the same. Without a cache (`none`) it is left alone.
 
         Raises:
             InputError: The prompt is empty or has ids outside the vocabulary, the budget or `rope_scale` is unusable,
-                there is no such `kv_dtype`, or the response is asked for in a way that is not the model's.
+                there is no such `kv_dtype`, or the response or a `prefix` is asked for in a way that is not the
+                model's.
         """
         config = self.model.config
         ids, made = check_prompt(prompt, config.vocab_size), for_model(generation, policy, config)
         rope_scale = stretch(config, len(ids) + generation.gen_length, rope_scale)
         pairs = pairs_of(check_budget(budget), len(ids))
         settings = Settings(made, policy, pairs, rope_scale, check_kv_dtype(kv_dtype), generation.gen_length)
+        if prefix is not None:
+            prefix.bind(self.model)
         number, self._next = self._next, self._next + 1
-        self._sequences[number] = RunningSequence(ids, settings, config, self.model.device)
+        self._sequences[number] = RunningSequence(ids, settings, config, self.model.device, prefix)
         return number
 
     def __getitem__(self, number: int) -> RunningSequence:
@@ -223,6 +230,7 @@ def _guided(sequence: RunningSequence, logits: list[Tensor]) -> Float[Tensor, "c
 
 def _committed(number: int, sequence: RunningSequence, proposals: Proposals, moved: Sequence[float]) -> Step:
     refresh, index = sequence.refresh, sequence.index
+    hand_over(sequence)
     commit = sequence.commit(proposals, moved)
     return Step(
         sequence=number,

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, ImportanceProbe, SharedRefresh, WatchingCache
+from maskkv.cache import EvictingCache, ImportanceProbe, NotHeldError, SharedRefresh, WatchingCache
 from maskkv.decoding.branch import Branch
 from maskkv.decoding.replay import LivePass, capture_stream
+from maskkv.decoding.resuming import resume, resumed
 from maskkv.decoding.sequence import RunningSequence
 from maskkv.eviction.profile import LayerProfile
 from maskkv.models.step_cache import StepCache
@@ -99,38 +100,54 @@ class Passes:
             ended.cache.part([cache for each in self._sequences.values() for cache in each.caches])
 
     def _whole(self, alike: Sequence[RunningSequence]) -> list[list[Tensor]]:
-        first, rotation = alike[0], self._rotation(alike[0])
         for each in alike:
             if not each.branches:
                 each.open_branches()
             if self._profile is not None and each.waits:
                 each.learn(self._profile.importance)
+            resume(each)
+        while True:
+            try:
+                return self._read(alike)
+            except NotHeldError as missing:
+                # A policy looks at rows that have not run. What layers took by then is taken anew.
+                _forget(alike)
+                for each in alike:
+                    resume(each, missing.row)
+
+    def _read(self, alike: Sequence[RunningSequence]) -> list[list[Tensor]]:
+        """Run the rows of a prompt that are not held, and the live ones."""
+        first, rotation = alike[0], self._rotation(alike[0])
+        for each in alike:
             each.begin()
         hidden: list[list[Tensor]] = [[] for _ in alike]
         for index, branch in enumerate(first.branches):
             caches = [cache for each in alike if (cache := each.branches[index].cache) is not None]
             whole = self._refresh(branch.tokens(first.canvas, first.rows), rotation, caches, alike)
             for own, each in zip(hidden, alike, strict=True):
-                from_the_end = each.logit_rows() - each.rows.stop
+                from_the_end = each.logit_rows() - (each.rows.stop - each.rows.start)
                 own.append(whole[from_the_end.to(whole.device, non_blocking=True)])
         return hidden
 
     def _refresh(
         self, tokens: Tensor, rotation: Rotation, caches: list[EvictingCache], alike: Sequence[RunningSequence]
     ) -> Float[Tensor, "needed hidden"]:
-        """Run all rows and refresh the caches; measure the layers' importance if a sequence waits for it."""
-        config = self._model.config
-        shared = SharedRefresh(caches, config.num_layers - 1, alike[0].window.start, config.causal_block)
-        if not any(each.waits for each in alike):
+        """Run the rows and refresh the caches; measure the layers' importance if a sequence waits for it, or may."""
+        config, behind = self._model.config, resumed(alike[0])
+        shared = SharedRefresh(caches, config.num_layers - 1, alike[0].window.start, config.causal_block, behind)
+        waits = any(each.waits for each in alike)
+        if not waits and behind is None:
             return self._model(tokens, rotation, shared)
-        probe = ImportanceProbe(config.num_layers, self._model.device)
+        probe = ImportanceProbe(config.num_layers, self._model.device) if behind is None else behind.probe
         # Before a layer's pairs come, the caches learn the importance of the layers before it.
-        cache: StepCache = WatchingCache(
-            shared, on_pairs=lambda *_: shared.learn(probe.importance), on_attention=probe.compare
-        )
+        learn = (lambda *_: shared.learn(probe.importance)) if waits else None
+        cache: StepCache = WatchingCache(shared, on_pairs=learn, on_attention=probe.compare)
         whole = self._model(tokens, rotation, cache)
+        if behind is not None:
+            behind.finish()
         for each in alike:
-            each.learn(probe.importance)
+            if each.waits:
+                each.learn(probe.importance)
         return whole
 
     def _live(self, live_pass: LivePass, members: Sequence[RunningSequence]) -> list[list[Tensor]]:

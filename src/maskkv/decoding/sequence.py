@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from maskkv.cache import EvictingCache, Extent, Refresh, Tiers
+from maskkv.cache import EvictingCache, Extent, Prefix, Refresh, Tiers
 from maskkv.decoding.branch import Branch, Settings
-from maskkv.decoding.canvas import Canvas, Change
+from maskkv.decoding.canvas import Canvas, Taken
 from maskkv.decoding.editing import Editor
 from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import Commit, Sampler, finished
 from maskkv.decoding.window import Window
 from maskkv.models.config import ModelConfig
 from maskkv.ops.rope import Rotation
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Note of a step what it takes to go back before it, and to take it again."""
-
-    change: Change
-    live_start: int
-    stored: bool
-    """Whether it left final pairs in the cache, and committed nothing."""
-    moved_on: bool
-    """Whether its block was finished with it, and the next one's rows became live."""
 
 
 class RunningSequence:
@@ -40,7 +27,14 @@ class RunningSequence:
     once no row is masked, a step that commits nothing leaves the block's final pairs in the cache.
     """
 
-    def __init__(self, prompt: Sequence[int], settings: Settings, config: ModelConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        settings: Settings,
+        config: ModelConfig,
+        device: torch.device,
+        prefix: Prefix | None = None,
+    ) -> None:
         generation, block = settings.generation, config.causal_block
         self.settings = settings
         length = settings.length or generation.gen_length
@@ -57,6 +51,10 @@ class RunningSequence:
             shares=config.shares,
             begun=None if block is None else len(prompt) % block,
         )
+        self.prefix = prefix if settings.policy.cached else None
+        """Where pairs of its first rows may be held, and its own are left."""
+        self.reused = 0
+        """Rows before the first that ran when the prompt was read."""
         self.branches: tuple[Branch, ...] = ()
         self.live_rotation: Rotation | None = None
         """Of the live rows, once they have run."""
@@ -168,7 +166,7 @@ class RunningSequence:
             (each.extent, each.settings.rope_scale, each.settings.generation.cfg_scale > 0) for each in (self, other)
         )
         # No mask is ever committed, so equal tokens of equal lengths are masked alike.
-        return own == its and torch.equal(self.canvas.tokens, other.canvas.tokens)
+        return own == its and self.prefix is other.prefix and torch.equal(self.canvas.tokens, other.canvas.tokens)
 
     @property
     def reads_everything(self) -> bool:
@@ -177,8 +175,8 @@ class RunningSequence:
 
     @property
     def rows(self) -> slice:
-        """Return the rows of the next pass: the live ones, after all that come before them if the prompt is read."""
-        return slice(0 if self.reads_everything else self.window.start, self.window.rows.stop)
+        """Return the rows of the next pass: the live ones, after those before them that run if the prompt is read."""
+        return slice(self.reused if self.reads_everything else self.window.start, self.window.rows.stop)
 
     def logit_rows(self) -> Int[Tensor, " candidates"]:
         """Return the rows, counted in the next pass, that predict the positions which may be committed in it."""
@@ -264,11 +262,8 @@ class RunningSequence:
 
     def full_cache_bytes(self, itemsize: int) -> int:
         """Return what `cache_bytes` would be if nothing were evicted, in a dtype of `itemsize` bytes."""
-        config, extent = self.config, self.extent
-        pairs = 2 * config.num_kv_heads * config.head_dim * (extent.evictable + extent.live + extent.room)
-        features = 2 * config.hidden_size * extent.live
         branches = 2 if self.settings.generation.cfg_scale else 1
-        return branches * config.num_layers * (pairs + features) * itemsize
+        return branches * self.extent.numbers(self.config) * itemsize
 
     def kept(self) -> list[list[list[int]]]:
         """Return the prompt positions kept now, per layer and KV head; empty without a cache."""

@@ -155,6 +155,11 @@ class QuantisedKV:
         """Return the values of one sequence's finished blocks and live rows."""
         return self.tail[1, : self.tails[0].own]
 
+    def live_pairs(self) -> tuple[Float[Tensor, "live kv_heads head_dim"], Float[Tensor, "live kv_heads head_dim"]]:
+        """Return the keys and values of one sequence's live rows."""
+        keys, values = self.tail[:, self._live_rows]
+        return keys, values
+
     def exchange(
         self,
         places: Int[Tensor, " changed"],

@@ -192,6 +192,10 @@ class RaggedKV:
         done = self.tails[0].done
         return self._tail_places(done).to(self.keys.device, non_blocking=True) if done else self._tail
 
+    def live_pairs(self) -> tuple[Float[Tensor, "live kv_heads head_dim"], Float[Tensor, "live kv_heads head_dim"]]:
+        """Return the keys and values of one sequence's live rows."""
+        return self.keys[self._tail], self.values[self._tail]
+
     def exchange(
         self,
         places: Int[Tensor, " changed"],

@@ -78,6 +78,10 @@ class SegmentedKV(Protocol):
         """Return the values of one sequence's finished blocks and live rows."""
         ...
 
+    def live_pairs(self) -> tuple[Float[Tensor, "live kv_heads head_dim"], Float[Tensor, "live kv_heads head_dim"]]:
+        """Return the keys and values of one sequence's live rows."""
+        ...
+
     def exchange(
         self,
         places: Int[Tensor, " changed"],
