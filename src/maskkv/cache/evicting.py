@@ -207,7 +207,8 @@ class EvictingCache:
         outputs: Float[Tensor, "sublayers live hidden"] | None = None,
     ) -> None:
         held = self.layers[layer]
-        if held is not None:
+        # Segments that grow are packed anew: their prompt is read once, or again after a failure.
+        if held is not None and not self.extent.room:
             held.pairs.refill(keys, values, chosen)
             return
         pairs: SegmentedKV = (
