@@ -8,16 +8,22 @@ import select
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
 
 import maskkv
 from maskkv import mixing
+from maskkv.cli.chat import _status
 from maskkv.cli.condensing import Condensing
+from maskkv.cli.conversation import Conversation
+from maskkv.cli.flags import PolicyFlags
 from maskkv.mini import sample
+from maskkv.result import finish
 from tests.cli.test_main import PROGRAM, heed_interrupts
+from tests.cli.tiny import tiny_model
+from tests.reference import random_model
 
 SAMPLE = sample("multi-key", 120, 3)
 FIRST, SECOND = "anna holds 1 .", "question : anna holds what ?"
@@ -278,6 +284,34 @@ def terminal(tiny):
         if each.process.poll() is None:
             each.process.kill()
             each.process.wait()
+
+
+def test_turns_of_a_block_causal_model_reuse_what_was_read(llm, monkeypatch):
+    config = replace(tiny_model(0).config, family="sdar", causal_block=4)
+    blocks = maskkv.LanguageModel(random_model(config), llm.text)
+    generation = maskkv.Generation(gen_length=8)
+    conversation = Conversation(blocks, generation, PolicyFlags(policy="maskkv", budget="2"))
+
+    def ask(question):
+        turns = [*conversation.turns, {"role": "user", "content": question}]
+        alone = blocks.chat(turns, generation, policy="maskkv", budget=2)
+        seen = finish(conversation.ask(question))
+        assert (seen.tokens, seen.kept) == (alone.tokens, alone.kept)
+        assert ("prompt tokens reused" in _status(seen)) == (seen.reused > 0)
+        return seen
+
+    first, second, third = ask(FIRST), ask(SECOND), ask(FIRST)
+    assert (first.reused, second.reused) == (0, first.prompt_length // 4 * 4)
+    assert f", {third.reused} prompt tokens reused, least sure" in _status(third)
+    assert third.reused == second.prompt_length // 4 * 4
+    # Where host memory is short nothing is held.
+    monkeypatch.setattr("maskkv.cache.Prefix.fits", lambda *_: False)
+    assert (ask(SECOND).reused, ask(SECOND).reused) == (0, 0)
+    monkeypatch.undo()
+    assert ask(SECOND).reused == 0
+    assert ask(SECOND).reused > 0
+    conversation.command("/clear")
+    assert ask(SECOND).reused == 0
 
 
 def test_on_a_terminal_the_answer_comes_with_what_was_kept(terminal, llm):

@@ -106,6 +106,8 @@ def test_like_a_list_per_head(
                     torch.testing.assert_close(whole.own_keys(), own_keys)
                 else:
                     torch.testing.assert_close(parts[place].own_keys(), own_keys)
+                own_pairs = (whole if len(parts) == 1 else parts[place]).live_pairs()
+                torch.testing.assert_close(own_pairs, each.live)
                 if left[place] and random.random() < 0.6:  # type: ignore[attr-defined]
                     left[place] -= 1
                     parts[place].advance()
