@@ -14,7 +14,7 @@ from tests.faults import FaultError, Planted, planted
 from tests.reference import CONFIGS, SDAR, RecordingTransformer, random_model, random_prompt
 
 from maskkv import policies
-from maskkv.cache import Prefix
+from maskkv.cache import EvictingCache, Prefix
 from maskkv.decoding.engine import Engine
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
@@ -277,6 +277,47 @@ def test_after_a_failure_pairs_are_made_anew(policy: Policy, place: str, at: int
             fault.tick += 1
     assert (engine[number].response(), engine[number].kept()) == (expected.response, expected.kept)
     assert_reuse_changes_nothing(model, [third], prefix)
+
+
+def test_a_pass_that_fails_leaves_only_what_it_had_found() -> None:
+    model, prefix, first = sdar(), Prefix(), random_prompt(SDAR, 21)
+    answer(model, Turn(first), prefix)
+    engine = Engine(model)
+    other = [*first[:9], (first[9] + 1) % 50, *first[10:]]
+    engine.add(other, Generation(gen_length=12, block_length=4), FULL, prefix=prefix)
+    with planted(Planted("outputs", "all", 0, victim=0), engine), pytest.raises(FaultError):
+        engine.step()
+    assert prefix.tokens == first[:8]
+
+
+def test_each_of_two_prefixes_takes_the_pairs_of_one_prompt() -> None:
+    engine, prefixes, prompt = Engine(sdar()), [Prefix(), Prefix()], random_prompt(SDAR, 21)
+    for prefix in prefixes:
+        engine.add(prompt, Generation(gen_length=12, block_length=4), MASKKV, 5, prefix=prefix)
+    engine.step()
+    assert [prefix.tokens for prefix in prefixes] == [prompt[:20]] * 2
+
+
+def test_all_rows_count_in_the_layers_importance() -> None:
+    """Those that an answer's blocks had when they were finished are those of a prompt that spells them out."""
+    model, together, apart = sdar(), Prefix(), Prefix()
+    first, second = conversation(model, random_prompt(SDAR, 21), Turn([]), 2)
+    for turn in (first, second):
+        answer(model, turn, together)
+    whole = Turn(together.tokens)
+    answer(model, whole, apart)
+    found = [prefix._cosines.first(len(whole.prompt)) for prefix in (together, apart)]
+    torch.testing.assert_close(*found, atol=1e-6, rtol=0)
+    learnt: list[tuple[float, ...]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        right = EvictingCache.learn
+        patch.setattr(EvictingCache, "learn", lambda own, each: (learnt.append(tuple(each)), right(own, each))[1])
+        for prefix in (None, together):
+            answer(model, Turn([*whole.prompt, 1, 2], MASKKV, 6), prefix)
+    half = len(learnt) // 2
+    assert half == SDAR.num_layers + 1
+    for ours, theirs in zip(learnt[:half], learnt[half:], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
 
 
 @dataclass(frozen=True)

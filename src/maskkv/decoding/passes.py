@@ -111,7 +111,6 @@ class Passes:
                 return self._read(alike)
             except NotHeldError as missing:
                 # A policy looks at rows that have not run. What layers took by then is taken anew.
-                _forget(alike)
                 for each in alike:
                     resume(each, missing.row)
 
