@@ -439,7 +439,7 @@ def test_result_has_the_promised_fields():
     promised = (
         "text tokens prompt_length steps policy budget cache_bytes full_cache_bytes "
         "peak_memory_bytes latency_s tokens_per_s kept kv_dtype prompt_passes confidences "
-        "evicted host_bytes recalled"
+        "evicted host_bytes recalled reused"
     )
     assert [field.name for field in fields(maskkv.Result)] == promised.split()
 
