@@ -24,7 +24,7 @@ class Loading:
     """
 
     model: Annotated[str | Path | None, "Hub id or local folder; default: the bundled dLLM.", "ID"] = None
-    device: Annotated[str, "auto, cpu, cuda or cuda:N."] = "auto"
+    device: Annotated[str, "auto, cpu, cuda, cuda:N, or mps (untested)."] = "auto"
     dtype: Annotated[
         str,
         "auto (the checkpoint's own; float32 on a CPU that would emulate it, if memory allows), float32, bfloat16 or "

@@ -399,9 +399,9 @@ def test_only_data_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"device": "mps"}, "device 'mps' is unknown; supported: auto, cpu, cuda"),
+        ({"device": "mps"}, "device mps is not there: this is no Mac with a GPU that PyTorch can use; try cpu"),
         ({"device": "meta"}, "device 'meta' is unknown"),
-        ({"device": "gpu"}, "device 'gpu' is unknown; supported: auto, cpu, cuda"),
+        ({"device": "gpu"}, "device 'gpu' is unknown; supported: auto, cpu, cuda, cuda:N, mps"),
         ({"device": "cuda:99"}, "device cuda:99 is not there"),
         ({"dtype": "int8"}, "dtype int8 is unknown; supported: auto, float32"),
     ],

@@ -112,7 +112,7 @@ def test_what_raises_is_broken_in_one_line(error):
 def test_an_error_of_ours_speaks_for_itself_and_once(run):
     ran = run("doctor", "--device", "gpu", "--json")
     broken = [each for each in json.loads(ran.out) if each["ok"] is False]
-    assert [each["found"] for each in broken] == ["device 'gpu' is unknown; supported: auto, cpu, cuda, cuda:N"]
+    assert [each["found"] for each in broken] == ["device 'gpu' is unknown; supported: auto, cpu, cuda, cuda:N, mps"]
 
 
 def test_without_torch_everything_is_broken_and_nothing_raises():

@@ -12,6 +12,7 @@ from maskkv.cache.watching import WatchingCache
 from maskkv.models.step_cache import StepCache
 from maskkv.models.transformer import Transformer
 from maskkv.ops.rope import Rotation
+from maskkv.ops.wide import wide, widest
 
 _ROWS = 256
 """Rows that are compared at a time: all rows of a pass in fp32 would take more memory than its MLP does."""
@@ -25,7 +26,7 @@ class ImportanceProbe:
     """
 
     def __init__(self, num_layers: int, device: torch.device) -> None:
-        self._cosines = torch.zeros(num_layers, dtype=torch.float64, device=device)
+        self._cosines = torch.zeros(num_layers, dtype=widest(device), device=device)
         self._rows = [0] * num_layers
 
     @property
@@ -40,7 +41,7 @@ class ImportanceProbe:
             self._count(layer, row_cosines(old, new))
 
     def _count(self, layer: int, cosines: Float[Tensor, " rows"]) -> None:
-        self._cosines[layer] += cosines.double().sum()
+        self._cosines[layer] += wide(cosines).sum()
         self._rows[layer] += len(cosines)
 
 
@@ -53,7 +54,7 @@ class ResumedProbe(ImportanceProbe):
     def __init__(self, known: Float[Tensor, "known layers"], device: torch.device) -> None:
         super().__init__(known.shape[1], device)
         self._known = len(known)
-        self._cosines += known.double().sum(0).to(device)
+        self._cosines += known.double().sum(0).to(self._cosines)
         self._own: list[list[Tensor]] = [[] for _ in self._rows]
 
     def rows(self) -> Float[Tensor, "rows layers"]:

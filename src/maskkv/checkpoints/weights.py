@@ -113,7 +113,7 @@ def _stored(layout: Layout, holders: shards.Holders) -> torch.dtype:
 
 
 def device_of(device: str | torch.device) -> torch.device:
-    """Return the device of that name; `auto` is CUDA where there is one.
+    """Return the device of that name; `auto` is CUDA where there is one. Nothing was ever run on `mps`, Apple's GPUs.
 
     Raises:
         InputError: it is not there, or maskkv knows none of its kind.
@@ -124,8 +124,10 @@ def device_of(device: str | torch.device) -> torch.device:
         place = torch.device(device)
     except (RuntimeError, TypeError):
         place = None
-    if place is None or place.type not in ("cpu", "cuda"):
-        raise InputError(f"device {str(device)!r} is unknown; supported: auto, cpu, cuda, cuda:N")
+    if place is None or place.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device {str(device)!r} is unknown; supported: auto, cpu, cuda, cuda:N, mps")
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"device {device} is not there: this is no Mac with a GPU that PyTorch can use; try cpu")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
         raise InputError(f"device {device} is not there: {found} CUDA devices found; try cpu")

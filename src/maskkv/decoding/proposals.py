@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.generation import Generation
+from maskkv.ops.wide import wide, widest
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Draws:
         )
 
     def gumbel(self, *columns: int) -> Float[Tensor, "n ..."]:
-        """Draw standard Gumbel noise, -ln(-ln u), in float64: fp32 truncates its tail (arXiv 2409.02908)."""
-        return -(-self.uniform(*columns, dtype=torch.float64).log()).log()
+        """Draw standard Gumbel noise, -ln(-ln u), in wide numbers: fp32 truncates its tail (arXiv 2409.02908)."""
+        return -(-self.uniform(*columns, dtype=widest(self.generators[0].device)).log()).log()
 
     def multinomial(self, probabilities: Float[Tensor, "n vocab"]) -> Int[Tensor, " n"]:
         """Draw a token for each candidate: the one whose exponential clock, as fast as it is likely, rings first.
@@ -79,8 +80,8 @@ def shaken(scores: Float[Tensor, "n ..."], temperature: float, noise: Float[Tens
 
     The larger of the two keeps its size, so that no temperature is too high or too low for the numbers there are.
     """
-    wide = scores.double()
-    return wide + temperature * noise if temperature <= 1 else wide / temperature + noise
+    own = wide(scores)
+    return own + temperature * noise if temperature <= 1 else own / temperature + noise
 
 
 def propose_llada(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskkv.errors import InputError
 from maskkv.eviction.view import LayerView, check_tally, check_voters
+from maskkv.ops.wide import wide, widest
 
 POOLINGS = ("max", "avg")
 
@@ -86,9 +87,9 @@ class ObservationWindow:
         if not self.protect_window:
             return pool(votes, self.kernel, self.pooling)
         start = max(0, view.prompt_length - self.window)
-        others = pool(votes[:, :start], self.kernel, self.pooling).double()
+        others = wide(pool(votes[:, :start], self.kernel, self.pooling))
         above = 1 + votes.sum() + torch.arange(view.evictable - start, device=votes.device)
-        return torch.cat((others, above.double().expand(view.kv_heads, -1)), dim=1)
+        return torch.cat((others, wide(above).expand(view.kv_heads, -1)), dim=1)
 
 
 def _pooled(kernel: int, pooling: str) -> str:
@@ -116,7 +117,8 @@ def pool(scores: Float[Tensor, "kv_heads pairs"], kernel: int, pooling: str = "m
         pooled = F.max_pool1d(scores, width, stride=1, padding=width // 2)
     else:
         pooled = F.avg_pool1d(scores, width, stride=1, padding=width // 2) * (width / kernel)
-    return _settle_ties(pooled, scores)
+    # Where there are no wider numbers equal scores stay equal, and the earlier pair counts.
+    return _settle_ties(pooled, scores) if widest(scores.device) == torch.float64 else pooled
 
 
 def _settle_ties(

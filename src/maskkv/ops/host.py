@@ -9,16 +9,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.ops.quantised import Quantised
+from maskkv.ops.wide import wide
 
 
 def on_host(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the tensors in host memory, each with its own dtype and shape, exactly (whole numbers below 2⁵³)."""
+    """Return the tensors in host memory, each with its own dtype and shape.
+
+    They are exact: of whole numbers those below 2⁵³ (2²⁴ from mps).
+    """
     if all(each.is_cpu for each in tensors):
         return list(tensors)
     by_dtype: dict[torch.dtype, list[int]] = {}
     for index, each in enumerate(tensors):
         by_dtype.setdefault(each.dtype, []).append(index)
-    joined = [torch.cat([tensors[index].flatten() for index in own]).double() for own in by_dtype.values()]
+    joined = [wide(torch.cat([tensors[index].flatten() for index in own])) for own in by_dtype.values()]
     order = [index for own in by_dtype.values() for index in own]
     parts = torch.cat(joined).cpu().split([tensors[index].numel() for index in order])
     found = {
@@ -92,5 +96,5 @@ class DeviceVectors:
 def _kept_here(tensor: Tensor) -> Tensor:
     if tensor.is_cpu:
         return tensor
-    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
     return here.copy_(tensor, non_blocking=True)

@@ -13,6 +13,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.eviction.ranking import Shares
 from maskkv.eviction.scorers import Votes
 from maskkv.eviction.view import LayerView, ModelView
+from maskkv.ops.wide import wide
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class PromptPreference:
 
     def preference(self, view: LayerView) -> Float[Tensor, " kv_heads"]:
         """Return P_h, the part of the masks' attention that goes to the prompt rather than to masks (Eq. 14)."""
-        mass = view.mass("mask").double()
+        mass = wide(view.mass("mask"))
         to_prompt = mass[:, : view.prompt_length].sum(1)
         masks = view.rows("mask").to(mass.device, non_blocking=True)
         to_masks = mass.index_select(1, masks).sum(1)
