@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,10 +74,10 @@ def shared_out(masks: int, generation: Generation, usual: str) -> list[int]:
     steps = generation.block_length if generation.steps is None else math.ceil(generation.steps / blocks)
     if (generation.shares or usual) == "largest_first":
         return [masks // steps + (step < masks % steps) for step in range(steps)]
-    shares = []
+    shares, one = [], np.float32(1)
     for left in range(steps, 0, -1):
-        whole, rest = divmod(masks, left)
-        share = whole + (2 * rest > left or (2 * rest == left and whole % 2 == 1))
+        before, after = (one - (one - np.float32(each / steps)) for each in (left, left - 1))
+        share = min(masks, round(masks * (1 - float(after / before))))
         if share:
             shares.append(share)
         masks -= share

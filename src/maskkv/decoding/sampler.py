@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -218,11 +219,18 @@ def rounded_count(masks: int, steps: int, step: int) -> int:
 
     Halves are rounded to even, and steps that would take nothing are not counted (A2D's sampler, arXiv 2602.22661).
     """
+    return _rounded_shares(masks, steps)[step]
+
+
+@cache
+def _rounded_shares(masks: int, steps: int) -> tuple[int, ...]:
+    """Round as published: the part that stays masked is a ratio of noise levels in fp32, which decides some halves."""
+    levels = 1 - (1 - (torch.arange(steps, -1, -1, dtype=torch.float64) / steps).float())
     shares = []
-    for left in range(steps, 0, -1):
-        shares.append(round(masks / left))
+    for stays in (levels[1:] / levels[:-1]).tolist():
+        shares.append(min(masks, round(masks * (1 - stays))))
         masks -= shares[-1]
-    return [share for share in shares if share][step]
+    return tuple(share for share in shares if share)
 
 
 def dream_rates(steps: int, eps: float) -> Float[Tensor, " steps"]:
