@@ -175,7 +175,11 @@ class Generation:
 
     @property
     def num_steps(self) -> int:
-        """Return the most steps that the response may take, those that `min_confidence` puts off not counted."""
+        """Return the most steps that the response may take.
+
+        Not counted are those that `min_confidence` puts off, and of block-causal models those that store a block's
+        pairs or edit its tokens.
+        """
         most = self.num_blocks * self.block_steps
         return min(most, self.gen_length) if self.alg is None else most
 

@@ -21,8 +21,8 @@ class Result:
     `reused` counts the prompt tokens that were not read, since their pairs came from a prefix.
     `confidences` are the probabilities that the tokens up to the end token had when they were decided.
     `kept[layer][kv_head]` lists the prompt positions kept at the end, sorted; empty without a cache. `evicted` says
-    what became of the others: `drop`, or `host`, where all took `host_bytes` and `recalled` came back, counted over all
-    steps, layers and KV heads (and both branches of a guided answer).
+    what became of the others: `drop`, `device`, or `host`, where all took `host_bytes` and `recalled` came back,
+    counted over all steps, layers and KV heads (and both branches of a guided answer).
     """
 
     text: str

@@ -197,8 +197,11 @@ def test_it_stops_behind_an_end_token() -> None:
         ({"cfg_scale": 1.0}, "cfg_scale=1.0 is for bidirectional models"),
         ({"alg": "entropy"}, "alg='entropy' is for bidirectional models"),
         ({"shares": "rounded"}, "shares='rounded' is for bidirectional models"),
-        ({"block_length": 6}, "block_length=6: this model's blocks have 4 tokens, so leave it out or give 4"),
-        ({"block_length": 2}, "block_length=2: this model's blocks have 4 tokens"),
+        (
+            {"block_length": 6},
+            "block_length=6: this model's blocks have 4 tokens: leave it out",
+        ),
+        ({"block_length": 2}, "block_length=2: this model's blocks have 4 tokens: "),
         (
             {"edit_threshold": 0.5, "steps": 6},
             "steps=6 says what a step commits, as edit_threshold does",
@@ -253,7 +256,7 @@ def undisturbed() -> Ran:
     return run_all(random_model(SDAR, 4, 13), four())
 
 
-@pytest.mark.parametrize("who", ["one", "together", "once"])
+@pytest.mark.parametrize("who", ["once", *(pytest.param(who, marks=pytest.mark.slow) for who in ("one", "together"))])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_failure_is_one_sequences_own(place: str, who: Any) -> None:
     asked = four()

@@ -75,7 +75,12 @@ SAMPLERS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+def some_slow(every: tuple[dict[str, Any], ...], *fast: int) -> list[Any]:
+    """Leave all but some to `make test-slow`."""
+    return [each if index in fast else pytest.param(each, marks=pytest.mark.slow) for index, each in enumerate(every)]
+
+
+@pytest.mark.parametrize("sampler", some_slow(SAMPLERS, 0, 3, 5), ids=repr)
 def test_answers_are_those_of_the_published_loop(pair: tuple[Transformer, Any], sampler: dict[str, Any]) -> None:
     model, theirs = pair
     block = model.config.causal_block
@@ -155,7 +160,7 @@ EDITED: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("sampler", EDITED, ids=repr)
+@pytest.mark.parametrize("sampler", some_slow(EDITED, 0, 3), ids=repr)
 def test_edited_answers_are_those_of_the_published_loop(pair: tuple[Transformer, Any], sampler: dict[str, Any]) -> None:
     """Also how many passes they take: a block whose last pass changed nothing is not run once more for its pairs."""
     model, theirs = pair

@@ -98,6 +98,7 @@ def plan(
     inside come on top, some hundred megabytes on a GPU. Evicted pairs that wait in host memory (evicted=host) are
     counted by themselves: --memory is the device's.
     """
+    from maskkv.decoding.fitting import for_model
     from maskkv.plan import LONGEST, Workload
 
     for name, value in (("prompt-length", prompt_length), ("batch-size", batch_size)):
@@ -106,6 +107,7 @@ def plan(
     size = None if memory is None else _size(memory)
     name, shape = model.read()
     chosen = policy.chosen()
+    for_model(generation, chosen, shape.config)
     work = Workload(prompt_length, generation, chosen, policy.budget_for(chosen), model.kv_dtype)
     found = {
         "model": name,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskkv.budget import Budget, check_budget, pairs_of
 from maskkv.cache import Prefix, Refresh
-from maskkv.checks import KV_DTYPES, check_kv_dtype
+from maskkv.checks import KV_DTYPES, check_kv_dtype, quoted
 from maskkv.decoding.blame import Blame, let_go
 from maskkv.decoding.branch import Settings
 from maskkv.decoding.canvas import check_prompt
@@ -24,7 +24,7 @@ from maskkv.decoding.resuming import hand_over
 from maskkv.decoding.sampler import Commit, guide, limited, propose
 from maskkv.decoding.sequence import RunningSequence
 from maskkv.decoding.turns import Turns
-from maskkv.errors import ProfileError
+from maskkv.errors import InputError, ProfileError
 from maskkv.eviction.policy import Policy
 from maskkv.eviction.profile import LayerProfile
 from maskkv.generation import Generation
@@ -123,6 +123,8 @@ class Engine:
         pairs = pairs_of(check_budget(budget), len(ids))
         settings = Settings(made, policy, pairs, rope_scale, check_kv_dtype(kv_dtype), generation.gen_length)
         if prefix is not None:
+            if not isinstance(prefix, Prefix):
+                raise InputError(f"prefix {quoted(prefix)}: expected a maskkv.Prefix")
             prefix.bind(self.model)
         number, self._next = self._next, self._next + 1
         self._sequences[number] = RunningSequence(ids, settings, config, self.model.device, prefix)

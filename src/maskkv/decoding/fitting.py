@@ -46,7 +46,7 @@ def for_model(generation: Generation, policy: Policy, config: ModelConfig) -> Ge
             )
     if generation.block_length not in (block, Generation.block_length):
         raise InputError(
-            f"block_length={generation.block_length}: this model's blocks have {block} tokens, so leave it out or give "
-            f"{block}"
+            f"block_length={generation.block_length}: this model's blocks have {block} tokens: leave it out, with a "
+            f"gen_length that is a multiple of {Generation.block_length}, or give {block}, with a multiple of that"
         )
     return replace(generation, block_length=block, gen_length=-(-generation.gen_length // block) * block)

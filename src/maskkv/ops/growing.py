@@ -25,15 +25,15 @@ class GrowingRows:
         return self._rows[:count]
 
     def write(self, start: int, rows: Shaped[Tensor, "new ..."], most: int) -> None:
-        """Put rows behind the first `start`, and see that there is room for `most` in all.
+        """Put rows behind the first `start`, and see that there is room for `most` in all; later rows stay.
 
         The host waits for a copy from a device: it may itself move the rows next.
         """
         stop = start + len(rows)
         if self._rows is None or len(self._rows) < max(most, stop):
             room = self._room((max(most, stop), *rows.shape[1:]), rows)
-            if start:
-                room[:start] = self.first(start)
+            if self._rows is not None:
+                room[: len(self._rows)] = self._rows
             self._rows = room
         self._rows[start:stop].copy_(rows)
 

@@ -10,9 +10,11 @@ from maskkv.api import LanguageModel
 from maskkv.budget import Budget, pairs_of
 from maskkv.checks import quoted
 from maskkv.decoding.canvas import check_prompt
+from maskkv.decoding.fitting import for_model
 from maskkv.errors import CheckpointError, InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
+from maskkv.models.config import ModelConfig
 from maskkv.plan import Workload
 from maskkv.server.errors import ApiError, invalid
 from maskkv.server.requests import AnswerRequest, ChatRequest, CompletionRequest
@@ -41,7 +43,7 @@ def translate(asked: ChatRequest | CompletionRequest, llm: LanguageModel, settin
     """
     # What costs nothing to check comes before the prompt is encoded.
     policy = _policy(asked, settings)
-    limit, generation = _generation(asked, settings)
+    limit, generation = _generation(asked, settings, policy, llm.model.config)
     prompt = _prompt(asked, llm, settings.max_prompt_length)
     return EngineRequest(
         prompt=tuple(prompt),
@@ -120,7 +122,9 @@ def _budget(asked: AnswerRequest, policy: Policy, settings: ServerSettings) -> B
     return settings.budget if policy.can_evict else None
 
 
-def _generation(asked: AnswerRequest, settings: ServerSettings) -> tuple[int, Generation]:
+def _generation(
+    asked: AnswerRequest, settings: ServerSettings, policy: Policy, config: ModelConfig
+) -> tuple[int, Generation]:
     """Return how many tokens the text may have, and how the response is made: as many, rounded up to whole blocks."""
     chosen = {field.name: getattr(asked, field.name, None) for field in fields(Generation)}
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -130,10 +134,13 @@ def _generation(asked: AnswerRequest, settings: ServerSettings) -> tuple[int, Ge
     if length > settings.max_gen_length:
         raise invalid(f"the response would have {length:,} tokens: expected at most {settings.max_gen_length:,}")
     top_p = given.pop("top_p", 1.0)
+    if top_p < 1 and config.causal_block is not None:
+        raise invalid(f"top_p={top_p} is for bidirectional models, and {config.family} is block-causal", "top_p")
     if top_p < 1:
         given = {"alg": "maskgit_plus", "top_p": top_p} | given
     try:
         generation = Generation(**{"seed": secrets.randbelow(2**31), **given, "gen_length": length})
+        generation = for_model(generation, policy, config)
     except InputError as error:
         raise invalid(str(error)) from None
     return limit, generation
