@@ -138,7 +138,7 @@ def slow_blocks(
     masked = set(range(len(prompt), len(tokens)))
     first = len(prompt) // block * block
     branch = SlowBlocks(slow, first, eviction)
-    steps = -(-(generation.steps or generation.gen_length) // (-(-generation.gen_length // block)))
+    steps = block if generation.steps is None else -(-generation.steps // -(-generation.gen_length // block))
     for start in range(first, len(tokens), block):
         rows = range(start, start + block)
         for step in range(block + 1):

@@ -409,8 +409,3 @@ def test_a_longer_answer_to_the_same_prompt_keeps_what_is_held() -> None:
     (again, reused), (alone, none) = response(turn, 8, prefix), response(turn, 8, None)
     assert again == alone
     assert reused > 12 > none == 0
-
-
-def test_what_is_no_prefix_is_refused() -> None:
-    with pytest.raises(InputError, match=r"prefix 'x': expected a maskkv\.Prefix"):
-        Engine(random_model(SDAR)).add([1, 2, 3], Generation(), policies.named("full"), prefix="x")  # type: ignore[arg-type]

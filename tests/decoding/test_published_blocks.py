@@ -27,7 +27,7 @@ def published_loop(
     Two things are ours: the mask token cannot be predicted, and what is made beyond the length asked for is not told.
     """
     asked = len(tokens) + generation.gen_length
-    steps = -(-(generation.steps or generation.gen_length) // -(-generation.gen_length // block))
+    steps = block if generation.steps is None else -(-generation.steps // -(-generation.gen_length // block))
     x = [*tokens, *[MASK] * (-(-asked // block) * block - len(tokens))]
     open_ = set(range(len(tokens), len(x)))
     for end in range((len(tokens) // block + 1) * block, len(x) + 1, block):
