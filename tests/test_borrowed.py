@@ -18,7 +18,7 @@ from tests.saved_models import TINY, published, reference, write, write_tiny
 
 FAMILIES = pytest.mark.parametrize("family", TINY)
 BOTH_WAYS = pytest.mark.parametrize("family", [family for family in TINY if family != "llada2_moe"])
-"""Those whose rows read every row: block-causal attention is not run yet."""
+"""Those that can write the blocks of `SHORT`: LLaDA2's have 32 tokens."""
 WORDS = ["<eos>", "<unk>", "<end>", *(f"w{number}" for number in range(58)), "answer", ":", "<mask>"]
 SHORT = {"gen_length": 8, "block_length": 4, "stop_at_eos": False}
 

@@ -110,7 +110,7 @@ def test_some_numbers_may_not_be_zero(name: str) -> None:
             "steps must be a multiple of the 8 blocks (gen_length 64 / block_length 8): 8 would fit, not 4",
         ),
         ({"steps": 65}, "steps must be at most gen_length=64, since every step commits a token, not 65"),
-        ({"remasking": "high"}, "remasking must be one of low_confidence, random, not 'high'"),
+        ({"remasking": "high"}, "remasking must be one of low_confidence, random, sequential, not 'high'"),
         ({"alg": "greedy"}, "alg must be one of maskgit_plus, topk_margin, entropy, origin, not 'greedy'"),
         ({"stop_at_eos": 1}, "stop_at_eos must be True or False, not 1"),
         ({"logits_eos_inf": None}, "logits_eos_inf must be True or False, not None"),

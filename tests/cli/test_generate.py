@@ -141,6 +141,7 @@ def test_every_setting_has_a_flag_that_arrives(refused, tiny, monkeypatch):
         {"threshold": 0.9, "min_confidence": 0.6},
         {"factor": 0.5, "one_pass": True},
         {"value_drift": 0.2},
+        {"edit_threshold": 0.5, "max_post_steps": 3, "min_transfer": 2},
     ]
     assert {name for each in sets for name in each} == {field.name for field in fields(Generation)}
     got, llm = [], maskkv.load(tiny)

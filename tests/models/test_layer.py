@@ -14,12 +14,12 @@ from maskkv.bench.gpu.model_checks import live_rows
 from maskkv.cache import NoCache, WatchingCache
 from maskkv.decoding.engine import Engine
 from maskkv.generation import Generation
+from maskkv.models import sizes
 from maskkv.models.published import like_llama
 from maskkv.models.step_cache import StepCache
 from maskkv.models.transformer import Transformer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.rope import rotate
-from maskkv.plan import Shape
 from maskkv.policies import named
 
 TOKENS = torch.tensor(random_prompt(QWEN3, 37, seed=5))
@@ -146,4 +146,4 @@ def test_a_model_with_joined_projections_answers_the_same(chunk_rows: int, kv_dt
 @pytest.mark.parametrize("config", [QWEN3, replace(QWEN3, qk_norm=False)])
 def test_the_plan_counts_every_weight(config: Any) -> None:
     model = Transformer(config)
-    assert Shape(config, 4).parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert sizes.parameters(config) == sum(parameter.numel() for parameter in model.parameters())

@@ -19,7 +19,7 @@ SCHEMAS = {
     "transfer_ratio": FRACTION, "min_confidence": FRACTION, "threshold": FRACTION,
     "factor": {"type": "number", "exclusiveMinimum": 0}, "value_drift": {"type": "number", "exclusiveMinimum": 0},
     "cfg_scale": STRENGTH, "alg_temp": STRENGTH, "eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-    "remasking": {"type": "string", "enum": ["low_confidence", "random"]},
+    "remasking": {"type": "string", "enum": ["low_confidence", "random", "sequential"]},
     "alg": {"type": "string", "enum": ["maskgit_plus", "topk_margin", "entropy", "origin"]},
     **{name: {"type": "boolean"} for name in ("one_pass", "stop_at_eos", "logits_eos_inf", "confidence_eos_eot_inf")},
     # OpenAI's, or vLLM's, and wider than ours: what they mean is translated.

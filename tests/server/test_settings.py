@@ -52,7 +52,7 @@ def test_what_becomes_of_evicted_pairs(monkeypatch):
     assert ServerSettings.read({}).evicted == "drop"
     monkeypatch.setenv("MASKKV_EVICTED", "host")
     assert ServerSettings.read({}).evicted == "host"
-    with pytest.raises(InputError, match=r"^evicted: Input should be 'drop' or 'host'$"):
+    with pytest.raises(InputError, match=r"^evicted: Input should be 'drop', 'host' or 'device'$"):
         ServerSettings.read({"evicted": "disk"})
 
 

@@ -98,7 +98,7 @@ def test_pairs_wait_only_where_some_are_evicted(llm, policy):
     assert (refusal.value.status, refusal.value.param) == (400, "evicted")
 
 
-def test_evicted_is_one_of_two(llm):
+def test_evicted_is_one_of_three(llm):
     with pytest.raises(ValidationError) as refusal:
         CompletionRequest.model_validate({"prompt": [5], "evicted": "disk"})
-    assert refusal.value.errors()[0]["msg"] == "Input should be 'drop' or 'host'"
+    assert refusal.value.errors()[0]["msg"] == "Input should be 'drop', 'host' or 'device'"
