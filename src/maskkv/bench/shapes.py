@@ -32,27 +32,22 @@ _MID = ModelConfig(
     tied_head=False,
 )
 
-_SDAR = replace(
+_QWEN3 = replace(
     _MID,
-    family="sdar",
-    hidden_size=2048,
     num_layers=28,
     num_heads=16,
     num_kv_heads=8,
     head_dim=128,
-    mlp_size=6144,
     vocab_size=151_936,
     rope_theta=1e6,
     norm_eps=1e-6,
     rope_dtype="model",
     trained_length=32_768,
     mask_id=151_669,
-    eos_ids=(151_643, 151_645),
     pad_id=151_643,
-    tied_head=True,
     qk_norm=True,
-    causal_block=4,
 )
+_SDAR = replace(_QWEN3, family="sdar", eos_ids=(151_643, 151_645), causal_block=4)
 
 SHAPES = {
     "llada-8b": replace(
@@ -89,24 +84,12 @@ SHAPES = {
         pad_id=151_643,
     ),
     "qwen3-0.6b": replace(
-        _MID,
+        _QWEN3,
         family="a2d_qwen3",
         hidden_size=1024,
-        num_layers=28,
-        num_heads=16,
-        num_kv_heads=8,
-        head_dim=128,
         mlp_size=3072,
-        vocab_size=151_936,
-        rope_theta=1e6,
-        norm_eps=1e-6,
-        rope_dtype="model",
-        trained_length=32_768,
-        mask_id=151_669,
         eos_ids=(151_645, 151_643),
-        pad_id=151_643,
         tied_head=True,
-        qk_norm=True,
         shares="rounded",
         thinking=False,
     ),
@@ -158,8 +141,8 @@ SHAPES = {
         ),
         causal_block=32,
     ),
-    "sdar-1.7b": _SDAR,
-    "sdar-8b": replace(_SDAR, hidden_size=4096, num_layers=36, num_heads=32, mlp_size=12_288, tied_head=False),
+    "sdar-1.7b": replace(_SDAR, hidden_size=2048, mlp_size=6144, tied_head=True),
+    "sdar-8b": replace(_SDAR, hidden_size=4096, num_layers=36, num_heads=32, mlp_size=12_288),
     "mid": _MID,
     "mid-blocks": replace(_MID, family="sdar", causal_block=32),
     "mini": replace(
