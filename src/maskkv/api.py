@@ -14,8 +14,9 @@ from torch import Tensor
 
 from maskkv import mini, mixing
 from maskkv.budget import Budget, check_budget
-from maskkv.cache import NoCache, Prefix
-from maskkv.checkpoints import configs, folders, profiles, quantizing, tokenizer_files, weights
+from maskkv.cache import Prefix
+from maskkv.checkpoints import configs, folders, tokenizer_files
+from maskkv.decoding import reference
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
 from maskkv.errors import CheckpointError
@@ -26,6 +27,7 @@ from maskkv.generation import Generation, chosen
 from maskkv.loading import Loading
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
+from maskkv.placing import place
 from maskkv.plan import Workload, check_fits
 from maskkv.reporting import reported
 from maskkv.result import Result, finish
@@ -193,10 +195,7 @@ class LanguageModel:
         """
         ids = check_prompt(ids, self.model.config.vocab_size)
         stretched = stretch(self.model.config, len(ids), self.rope_scale if rope_scale is None else rope_scale)
-        tokens = torch.tensor(ids, device=self.model.device)
-        with torch.inference_mode():
-            rotation = self.model.rotation(torch.arange(len(ids), device=self.model.device), stretched)
-            return self.model.logits(self.model(tokens, rotation, NoCache(self.model.config.causal_block)))
+        return reference.logits(self.model, ids, stretched)
 
     def prompt_ids(self, prompt: str, *, raw: bool = False) -> list[int]:
         """Return the token ids of a prompt as `generate` puts it to the model."""
@@ -251,6 +250,7 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     kv_dtype: str = "auto",
     quantize: str | None = None,
     compile: bool = False,
+    tensor_parallel: int = 1,
 ) -> LanguageModel:
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
@@ -261,14 +261,14 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     `rope_scale` None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU
     that would emulate that and has the memory (`weights.load`). `kv_dtype` is what kept prompt pairs are stored in: the
     model's own dtype (`auto`), `int8` or `fp8`; `quantize` stores the layers' weights in 8 or 4 bits (`int8`, `int4`).
-    `compile` compiles the layers.
+    `compile` compiles the layers. `tensor_parallel` splits the model over so many devices of this machine.
 
     Raises:
         CheckpointError: The folder's files cannot be used.
         ProfileError: The profile is malformed or belongs to another model.
         InputError: The policy is unknown, or an argument is out of range.
     """
-    loading = Loading(model, device, dtype, rope_scale, profile, kv_dtype, quantize, compile)
+    loading = Loading(model, device, dtype, rope_scale, profile, kv_dtype, quantize, compile, tensor_parallel)
     return load_model(loading, policy=policy, budget=budget, evicted=evicted)
 
 
@@ -281,12 +281,5 @@ def load_model(
     mixing.mix(resolved, evicted=evicted)
     folder = folders.resolve(mini.folder() if loading.model is None else loading.model)
     text = Text.load(folder, configs.read(folder).thinking) if tokenizer_files.present(folder) else None
-    model = weights.load(folder, device=loading.device, dtype=loading.dtype)
-    # A profile belongs to the weights as they are in the files.
-    profile = profiles.find(loading.profile, model)
-    quantizing.quantize(model, loading.quantize)
-    if loading.compile:
-        model.compile_rows()
-    else:
-        model.pack_weights()
+    model, profile = place(folder, loading)
     return LanguageModel(model, text, policy=resolved, budget=budget, evicted=evicted, profile=profile, loading=loading)

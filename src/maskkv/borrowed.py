@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from maskkv import mixing
 from maskkv.api import LanguageModel
 from maskkv.budget import Budget, check_budget
-from maskkv.checkpoints import folders, in_memory, profiles, quantizing, tokenizer_files
+from maskkv.checkpoints import folders, in_memory, profiles, quantizing, tokenizer_files, weights
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.loading import Loading
 from maskkv.text.tokenizer import Text
 
-_GIVEN = ("model", "device", "dtype")
-"""What the loaded model settles itself."""
+_GIVEN = ("model", "device", "dtype", "tensor_parallel")
+"""What the loaded model settles itself, or cannot have."""
 
 
 def from_transformers(
@@ -51,7 +52,7 @@ def from_transformers(
     files = None if tokenizer is None else _files(tokenizer)
     shared = in_memory.share(model, None if files is None else files[0])
     text = None if files is None else Text(*files, shared.config.thinking)
-    profile = profiles.find(asked.profile, shared)
+    profile = profiles.find(asked.profile, shared.config.num_layers, partial(weights.fingerprint, shared))
     quantizing.quantize(shared, asked.quantize)
     if asked.compile:
         shared.compile_rows()

@@ -5,6 +5,7 @@
     MaskKVError                 anything below: one line that says what is wrong and what would be right
     ├── InputError (ValueError) an argument, a prompt, a document or a policy name is not usable
     ├── CheckpointError         a model folder, shard, tensor, tokenizer or config is not usable
+    ├── DeviceLostError         a process that held a part of a model ended or does not answer
     └── ProfileError            a layer profile is malformed or belongs to another model
 """
 
@@ -19,6 +20,10 @@ class InputError(MaskKVError, ValueError):
 
 class CheckpointError(MaskKVError):
     """Report a model folder whose files cannot be used."""
+
+
+class DeviceLostError(MaskKVError):
+    """Report that a part of a model that is split over devices is lost, and the model with it."""
 
 
 class ProfileError(MaskKVError):

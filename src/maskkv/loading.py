@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from maskkv.checks import check_kv_dtype, check_quantize, check_rope_scale, quoted
+from maskkv.checks import check_kv_dtype, check_quantize, check_rope_scale, check_whole, quoted
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
+
+_MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Loading:
         str | None, "int8 or int4: store the layers' weights in 8 or 4 bits (needs `maskkv[quantize]`)."
     ] = None
     compile: Annotated[bool, "Compile what the layers do to each row: slower to start, faster steps."] = False
+    tensor_parallel: Annotated[int, "Split the model over this many devices of the machine."] = 1
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before gigabytes are read."""
@@ -51,6 +54,9 @@ class Loading:
             raise InputError(f"profile {quoted(self.profile)}: expected a LayerProfile or its file")
         if not isinstance(self.compile, bool):
             raise InputError(f"compile {quoted(self.compile)}: expected True or False")
+        check_whole("tensor_parallel", self.tensor_parallel, 1, _MOST_PARTS)
+        if self.compile and self.tensor_parallel > 1:
+            raise InputError("compile is for a model on one device: leave it out with tensor_parallel")
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.quantised_kv import QuantisedKV
 from maskkv.ops.ragged import RaggedKV
+from maskkv.ops.ranks import ALONE, Ranks
 from maskkv.ops.segmented_kv import SegmentedKV
 from maskkv.ops.selection import Selection
 
@@ -33,7 +34,7 @@ class EvictingCache:
     the cache, between refreshes `PackedCache` reads and writes it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what decides, then how it is stored)
         self,
         config: ModelConfig,
         extent: Extent,
@@ -43,6 +44,7 @@ class EvictingCache:
         *,
         kv_dtype: str = "auto",
         watched: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.extent = extent
         self.refresh = Refresh.PROMPT
@@ -63,6 +65,8 @@ class EvictingCache:
         self._waiting: dict[int, WaitingState] = {}
         self._transfer_ratio = transfer_ratio
         self.kv_dtype = kv_dtype
+        self.ranks = ranks
+        """The processes that hold the pairs of the other KV heads."""
         self._kept: list[Choice | None] = [None] * config.num_layers
         self._block_begins = False
         """Whether the next pass is the first one over a block other than the prompt's last."""
@@ -161,6 +165,7 @@ class EvictingCache:
             masked=self._masked,
             block_length=self.extent.block_length,
             causal_block=self._config.causal_block,
+            ranks=self.ranks,
         )
 
     def choose(self, view: LayerView) -> None:
@@ -173,9 +178,10 @@ class EvictingCache:
             self._waiting[layer] = WaitingState.of(view, self._policy.rank(view, most), most, self._outputs(view.keys))
             return
         choice = self._choice(view, self._layer_pairs[layer])
-        chosen = Selection(choice.rows(), choice.counts, view.live_rows())
+        own = choice.of_heads(view.own_heads)
+        chosen = Selection(own.rows(), own.counts, view.live_rows())
         self._store(layer, view.keys.flatten(0, 1), view.values.flatten(0, 1), chosen)
-        self._settle_tier(layer, choice)
+        self._settle_tier(layer, choice, view.own_heads)
 
     def _choice(self, view: LayerView, pairs: int) -> Choice:
         first = self._kept[view.layer]
@@ -192,11 +198,11 @@ class EvictingCache:
         choice, chosen = state.best(pairs)
         self._note(layer, choice)
         self._store(layer, state.keys, state.values, chosen, state.outputs)
-        self._settle_tier(layer, choice)
+        self._settle_tier(layer, choice, state.heads)
 
-    def _settle_tier(self, layer: int, choice: Choice) -> None:
+    def _settle_tier(self, layer: int, choice: Choice, own_heads: slice) -> None:
         if self.tiers is not None:
-            self.tiers.settle(layer, choice)
+            self.tiers.settle(layer, choice, own_heads)
 
     def _store(
         self,
@@ -224,8 +230,12 @@ class EvictingCache:
 
     @property
     def _sizes(self) -> dict[str, int]:
-        heads, evictable = self._config.num_kv_heads, self.extent.evictable
-        return {"num_layers": self._config.num_layers, "kv_heads": heads, "evictable": evictable}
+        return {"num_layers": self._config.num_layers, "kv_heads": self._heads, "evictable": self.extent.evictable}
+
+    @property
+    def _heads(self) -> int:
+        """Return the number of KV heads of a layer, over all processes."""
+        return self._config.num_kv_heads * self.ranks.count
 
     def _pairs(self, importance: Sequence[float] | None) -> list[int]:
         return self._policy.layer_pairs(self._budget, **self._sizes, importance=importance)
@@ -271,7 +281,7 @@ class EvictingCache:
     def holders(self) -> Int[Tensor, "layers evictable"]:
         """Count the KV heads that keep each prompt position, per layer."""
         shape = (self._config.num_layers, self.extent.evictable)
-        counts = torch.full(shape, self._config.num_kv_heads)
+        counts = torch.full(shape, self._heads)
         for layer, kept in enumerate(self._kept):
             holding = self._tier(layer) or kept
             if holding is not None:
@@ -281,7 +291,7 @@ class EvictingCache:
     def _kept_positions(self, layer: int) -> list[list[int]]:
         holding = self._tier(layer) or self._kept[layer]
         if holding is None:
-            return [list(range(self.extent.evictable)) for _ in range(self._config.num_kv_heads)]
+            return [list(range(self.extent.evictable)) for _ in range(self._heads)]
         return holding.positions()
 
     def _tier(self, layer: int) -> Tier | None:

@@ -15,8 +15,12 @@ from maskkv.models.step_cache import Sublayer
 from maskkv.ops.attention import Queries, UnrotatedKeys
 from maskkv.ops.fused import join
 from maskkv.ops.least import LeastRows
+from maskkv.ops.segmented_kv import SegmentedKV
 from maskkv.ops.segments import Rows
 from maskkv.ops.spans import spans
+
+_TINY = 1e-16
+"""What a product of lengths is taken for if it is smaller: that of two of the 1e-8 of torch's `cosine_similarity`."""
 
 
 class PackedCache:
@@ -101,7 +105,7 @@ class PackedCache:
         partial = any(part.refresh is Refresh.PARTIAL for part in self._parts)
         watched = any(part.watched for part in self._parts)
         if layer > 0 and (partial or watched):
-            similarity = self._layers[layer].pairs.similarity(values)
+            similarity = self._similarity(self._layers[layer].pairs, values)
             if watched:
                 self._watch(similarity)
             if partial:
@@ -171,6 +175,16 @@ class PackedCache:
                 assert later is not None, "a layer holds its pairs before it attends"
                 queries = first[own] if stop <= len(first) else later(own)
                 part.recall(layer, queries, None if self._rows is None else self._rows[own] - live)
+
+    def _similarity(
+        self, pairs: SegmentedKV, values: Float[Tensor, "live kv_heads head_dim"]
+    ) -> Float[Tensor, " live"]:
+        """Return the cosine of each live row's values with new ones, over the KV heads of all processes."""
+        ranks = self._parts[0].ranks
+        if ranks.count == 1:
+            return pairs.similarity(values)
+        product, before, after = ranks.add_up(pairs.products(values))
+        return product / (before * after).sqrt().clamp(min=_TINY)
 
     def _watch(self, similarity: Float[Tensor, " rows"]) -> None:
         """Add up, for the sequences that ask for it, how far the values of a layer moved."""

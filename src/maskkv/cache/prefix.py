@@ -62,6 +62,8 @@ class Prefix:
             InputError: It is not block-causal, or another one's pairs are held.
         """
         config = model.config
+        if model.ranks.count > 1:
+            raise InputError("prefix reuse is for models on one device: load it without tensor_parallel")
         if config.causal_block is None:
             raise InputError(
                 f"prefix reuse is for block-causal models: on {config.family} every pair depends on the whole prompt"

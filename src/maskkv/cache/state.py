@@ -53,13 +53,14 @@ NARROWED = 0.75
 class WaitingState:
     """Hold the pairs that a layer may come to keep, while the layers' importance is being found out.
 
-    They are in the order of `ranking`, enough to choose `most` pairs or fewer, with the live rows' behind them.
-    `outputs` are the live rows'.
+    They are in the order of `ranking`, enough to choose `most` pairs or fewer, with the live rows' behind them. The
+    ranking is of all KV heads, the pairs are those of this process's `heads`. `outputs` are the live rows'.
     """
 
     keys: Float[Tensor, "ranked_and_tail head_dim"]
     values: Float[Tensor, "ranked_and_tail head_dim"]
     ranking: Ranking
+    heads: slice
     most: int
     outputs: Float[Tensor, "sublayers live hidden"]
 
@@ -69,21 +70,27 @@ class WaitingState:
     ) -> WaitingState:
         """Copy from all pairs of a layer those that may stay."""
         narrow, _ = ranking.narrowed(most)
-        chosen = torch.cat((narrow.rows(), view.live_rows().flatten()))
+        chosen = torch.cat((narrow.rows(view.own_heads), view.live_rows().flatten()))
         keys, values = (each.flatten(0, 1).index_select(0, chosen) for each in (view.keys, view.values))
-        return cls(keys, values, narrow, most, outputs)
+        return cls(keys, values, narrow, view.own_heads, most, outputs)
 
     def narrowed(self, most: int) -> WaitingState:
         """Copy those that are needed to choose `most` pairs or fewer."""
         narrow, places = self.ranking.narrowed(most)
-        chosen = torch.cat((places, self._tail()))
+        chosen = torch.cat((self._here(places, narrow.lengths), self._tail()))
         keys, values = self.keys.index_select(0, chosen), self.values.index_select(0, chosen)
         return replace(self, keys=keys, values=values, ranking=narrow, most=most)
 
     def best(self, pairs: int) -> tuple[Choice, Selection]:
         """Return which pairs stay, `pairs` in all, and where they and the live rows' lie here."""
         choice, places = self.ranking.best(pairs)
-        return choice, Selection(places, choice.counts, self._tail().view(-1, len(choice.counts)))
+        own = choice.counts[self.heads]
+        return choice, Selection(self._here(places, choice.counts), own, self._tail().view(-1, len(own)))
+
+    def _here(self, places: Int[Tensor, " places"], counts: Sequence[int]) -> Int[Tensor, " own"]:
+        """Return where those of this process's heads lie here, of places in the ranking: `counts` of each head."""
+        own = places[sum(counts[: self.heads.start]) : sum(counts[: self.heads.stop])]
+        return own - sum(self.ranking.lengths[: self.heads.start])
 
     def _tail(self) -> Int[Tensor, " live_kv_heads"]:
-        return torch.arange(len(self.ranking.cells), len(self.keys), device=self.keys.device)
+        return torch.arange(sum(self.ranking.lengths[self.heads]), len(self.keys), device=self.keys.device)

@@ -15,6 +15,7 @@ from maskkv.ops.attention import attention
 from maskkv.ops.host import DeviceVectors, HostVectors
 from maskkv.ops.nibbles import Nibbles
 from maskkv.ops.quantised import Quantised
+from maskkv.ops.ranks import Ranks
 from maskkv.ops.scan import scan
 from maskkv.ops.segmented_kv import SegmentedKV
 from maskkv.ops.selection import best
@@ -36,8 +37,11 @@ class Tier:
         keys: Float[Tensor, "evictable kv_heads head_dim"],
         values: Float[Tensor, "evictable kv_heads head_dim"],
         recall: Recall | BlockVote,
+        ranks: Ranks,
     ) -> None:
-        self._recall = recall
+        self.came = 0
+        """Pairs that came back in the latest recall, over all KV heads."""
+        self._recall, self._ranks = recall, ranks
         self._device, self._dtype = keys.device, keys.dtype
         self._evictable, self._kv_heads = keys.shape[:2]
         cells = _by_cell(keys)
@@ -47,6 +51,7 @@ class Tier:
         self._number: Int[Tensor, "kv_heads 1"]
         self._slots: Int[Tensor, " kept"]
         self._held: Bool[Tensor, "kv_heads evictable"]
+        self._all_held: Bool[Tensor, "all_heads evictable"]
 
     def refill(
         self,
@@ -61,13 +66,15 @@ class Tier:
             # mypy cannot tell that both are of one kind.
             self._index.copy_(_indexed(cells, self._recall.index))  # type: ignore[arg-type]
 
-    def settle(self, choice: Choice) -> None:
-        """Take note of what the segments hold after a vote."""
-        self._counts = choice.counts
-        self._number = torch.tensor(choice.counts)[:, None].to(self._device)
-        self._slots = choice.cells.long()
-        self._held = torch.zeros((self._kv_heads, self._evictable), dtype=torch.bool, device=self._device)
-        self._held.view(-1)[self._slots] = True
+    def settle(self, choice: Choice, own_heads: slice) -> None:
+        """Take note of what the segments hold after a vote about all KV heads, of which this process has some."""
+        own = choice.of_heads(own_heads)
+        self._counts = own.counts
+        self._number = torch.tensor(own.counts)[:, None].to(self._device)
+        self._slots = own.cells.long()
+        every = torch.zeros((len(choice.counts), self._evictable), dtype=torch.bool, device=self._device)
+        every.view(-1)[choice.cells.long()] = True
+        self._held, self._all_held = every[own_heads], every
 
     def recall(
         self,
@@ -76,6 +83,7 @@ class Tier:
         voters: Bool[Tensor, " fresh"] | None,
     ) -> Int[Tensor, " recalled"]:
         """Let rows choose what the segments hold; return the cells that come back to the device, increasing."""
+        self.came = 0
         if voters is not None and not voters.any():
             return self._slots[:0]
         scores = scan(queries, self._scanned(), pairs.own_keys(), tally=self._recall.recall_tally, voters=voters)
@@ -83,7 +91,8 @@ class Tier:
         back = (chosen & ~self._held).view(-1).nonzero().view(-1)
         # As many leave a head as come to it, and both are in the order of the heads.
         places = (~chosen.view(-1)[self._slots]).nonzero().view(-1)
-        self._slots[places], self._held = back, chosen
+        self._slots[places], self._held, self._all_held = back, chosen, self._ranks.gather(chosen)
+        self.came = self._ranks.total(len(back))
         pairs.exchange(places, self._keys.take(back, self._device), self._values.take(back, self._device))
         return back
 
@@ -113,13 +122,12 @@ class Tier:
         return cells // self._evictable, cells % self._evictable
 
     def positions(self) -> list[list[int]]:
-        """List the positions that each KV head holds on the device now, increasing."""
-        own = (self._slots % self._evictable).cpu().split(list(self._counts))
-        return [sorted(positions.tolist()) for positions in own]
+        """List the positions that each KV head, here or elsewhere, holds on the device now, increasing."""
+        return [held.nonzero().flatten().tolist() for held in self._all_held.cpu()]
 
     def holders(self) -> Int[Tensor, " evictable"]:
         """Count the KV heads that hold each position on the device now, in host memory."""
-        return self._held.sum(0).cpu()
+        return self._all_held.sum(0).cpu()
 
     @property
     def host_bytes(self) -> int:
@@ -182,18 +190,18 @@ class Tiers:
         keys, values = view.keys[: view.evictable], view.values[: view.evictable]
         tier = self._layers[view.layer]
         if tier is None:
-            self._layers[view.layer] = Tier(keys, values, self._recall)
+            self._layers[view.layer] = Tier(keys, values, self._recall, view.ranks)
         else:
             tier.refill(keys, values)
 
-    def settle(self, layer: int, choice: Choice) -> None:
-        """Take note of what a layer's segments hold after a vote."""
+    def settle(self, layer: int, choice: Choice, own_heads: slice) -> None:
+        """Take note of what a layer's segments hold after a vote about all KV heads."""
         tier = self._layers[layer]
         assert tier is not None, "a layer is filled before it settles"
         if choice.is_everything:
             self._layers[layer] = None
         else:
-            tier.settle(choice)
+            tier.settle(choice, own_heads)
 
     def due(self, layer: int) -> bool:
         """Tell whether the rows that a layer recomputes in this pass choose what it holds."""
@@ -222,7 +230,7 @@ class Tiers:
             voters = masked.to(queries.device, non_blocking=True)
             voters = voters if rows is None else voters[rows]
         back = tier.recall(queries, pairs, voters)
-        self._coming += len(back)
+        self._coming += tier.came
         if self.on_recall is not None and len(back):
             asked_by = tier.asked_by(back, queries, pairs, voters)
             self.on_recall(layer, *tier.places(back), asked_by if rows is None else rows[asked_by])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 import torch
@@ -53,14 +53,24 @@ class Layout:
             found |= dict.fromkeys(apart, self.shapes[name][1:])
         return found
 
-    def read(self, tensor: Callable[[str], Tensor]) -> dict[str, Tensor]:
-        """Return the parameters, given how to read a published tensor; each is read once."""
+    def read(
+        self,
+        tensor: Callable[[str], Tensor],
+        wanted: Set[str] | None = None,
+        take: Callable[[str, Tensor], Tensor] = lambda name, whole: whole,
+    ) -> dict[str, Tensor]:
+        """Return what is to be taken of the parameters that are wanted (None: all), given how to read a tensor.
+
+        Each is read once, or not at all.
+        """
         found: dict[str, Tensor] = {}
         for published, joined in self._joined().items():
+            if wanted is not None and wanted.isdisjoint(joined):
+                continue
             parts = tensor(published).split([self.shapes[name][0] for name in joined])
-            found |= zip(joined, parts, strict=True)
+            found |= {name: take(name, part) for name, part in zip(joined, parts, strict=True)}
         for name, apart in self._apart().items():
-            found[name] = torch.stack([tensor(each) for each in apart])
+            found[name] = take(name, torch.stack([tensor(each) for each in apart]))
         return found
 
     def written(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

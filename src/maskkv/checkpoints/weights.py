@@ -23,6 +23,7 @@ from maskkv.errors import InputError
 from maskkv.models import families
 from maskkv.models.config import Experts, Groups, ModelConfig
 from maskkv.models.fields import Raw
+from maskkv.models.part import Part
 from maskkv.models.transformer import Transformer
 
 DTYPES = {
@@ -49,25 +50,35 @@ def config_of(source: str | Path) -> ModelConfig:
     return configs.read(folder)
 
 
-def load(source: str | Path, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Transformer:
+def load(
+    source: str | Path,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    part: Part = Part(),  # noqa: B008 (a frozen dataclass)
+) -> Transformer:
     """Load a checkpoint for inference: eval mode, no gradients.
 
     Each tensor is memory-mapped and goes straight to its device and dtype, so there is never a second copy of
     the whole. `device="auto"` is CUDA where there is one; `dtype="auto"` is what the file holds, but float32 on a CPU
-    that would emulate the file's bf16 or fp16, if the weights take at most three quarters of its free memory so.
+    that would emulate the file's bf16 or fp16, if the weights take at most three quarters of its free memory so. Only
+    a `part` is held of a model that is split.
 
     Raises:
         CheckpointError: the folder's files are not a checkpoint of a supported family, whole and finite.
-        InputError: no such device or dtype.
+        InputError: no such device or dtype, or no such part.
     """
     place, kind = device_of(device), _dtype(dtype)
     folder = folders.resolve(source)
     config = configs.read(folder)
-    model = empty(config)
-    layout = Layout.of(model)
+    model = empty(part.config(config))
+    layout = Layout.of(empty(config))
     with _opened(folder, layout, place) as holders:
         stored = kind or precision.auto(config, _stored(layout, holders), place)
-        weights = layout.read(lambda name: shards.read(name, holders, layout.dtype_of(name, stored)))
+
+        def read(name: str) -> torch.Tensor:
+            return shards.read(name, holders, layout.dtype_of(name, stored))
+
+        weights = layout.read(read, model.state_dict().keys(), part.take)
     if config.tied_head:
         weights["head.weight"] = weights["embed.weight"]
     model.load_state_dict(weights, assign=True)

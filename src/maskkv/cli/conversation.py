@@ -72,7 +72,7 @@ class Conversation:
 
     def _prefix_for(self, tokens: int) -> Prefix | None:
         """Return what holds the pairs of earlier turns; None if they are not to be reused, or host memory is short."""
-        if self.llm.model.config.causal_block is None:
+        if self.llm.model.config.causal_block is None or self.llm.model.ranks.count > 1:
             return None
         from maskkv.cache import Prefix
 

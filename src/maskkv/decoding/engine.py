@@ -95,6 +95,8 @@ class Engine:
         """Steps taken in a call that could not return them."""
         self._turns = Turns(most_prompts)
         self._passes = Passes(model, profile, self._sequences, cuda_graphs=cuda_graphs)
+        self._mirrored = model.ranks.mirrored("engine", profile, most_prompts)
+        """What the processes that hold the other parts of a model do as well, with an engine of theirs."""
 
     def add(
         self,
@@ -127,7 +129,9 @@ class Engine:
                 raise InputError(f"prefix {quoted(prefix)}: expected a maskkv.Prefix")
             prefix.bind(self.model)
         number, self._next = self._next, self._next + 1
-        self._sequences[number] = RunningSequence(ids, settings, config, self.model.device, prefix)
+        sequence = RunningSequence(ids, settings, config, self.model.device, prefix, self.model.ranks)
+        with self._mirrored("add", ids, generation, policy, budget, rope_scale, kv_dtype):
+            self._sequences[number] = sequence
         return number
 
     def __getitem__(self, number: int) -> RunningSequence:
@@ -136,6 +140,10 @@ class Engine:
 
     def remove(self, number: int) -> None:
         """Forget a sequence and all its memory."""
+        with self._mirrored("remove", number):
+            self._remove(number)
+
+    def _remove(self, number: int) -> None:
         del self._sequences[number]
         self._finished.discard(number)
         self._untold = [step for step in self._untold if step.sequence != number]
@@ -149,6 +157,10 @@ class Engine:
         told its number and error it is removed. Without `on_failure` the first error is raised and nobody is removed:
         the next call tries again, and also returns the steps that others took in this one.
         """
+        with self._mirrored("step", on_failure is not None):
+            return self._step(on_failure)
+
+    def _step(self, on_failure: Callable[[int, Exception], None] | None) -> list[Step]:
         blame = Blame()
         self._advance({number: each for number, each in self._sequences.items() if number not in self._finished}, blame)
         for number, error in blame.failed.items():
@@ -156,7 +168,7 @@ class Engine:
             if on_failure is None:
                 raise error
             on_failure(number, error)
-            self.remove(number)
+            self._remove(number)
         steps, self._untold = self._untold, []
         return steps
 
@@ -211,7 +223,7 @@ class Engine:
         """Bring to the host, in one copy, what is proposed and how far each sequence's values have moved."""
         moved = [self[number].moved for number in numbers]
         wanted = [[*proposals[number].columns, *own] for number, own in zip(numbers, moved, strict=True)]
-        here = iter(on_host([each for own in wanted for each in own]))
+        here = iter(self.model.ranks.agreed(on_host([each for own in wanted for each in own])))
         return [
             (Proposals(*islice(here, len(own) - len(also))), [float(next(here)) for _ in also])
             for own, also in zip(wanted, moved, strict=True)

@@ -17,6 +17,7 @@ from maskkv.decoding.proposals import Proposals
 from maskkv.decoding.sampler import Commit, Sampler, finished
 from maskkv.decoding.window import Window
 from maskkv.models.config import ModelConfig
+from maskkv.ops.ranks import ALONE, Ranks
 from maskkv.ops.rope import Rotation
 
 
@@ -34,8 +35,10 @@ class RunningSequence:
         config: ModelConfig,
         device: torch.device,
         prefix: Prefix | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         generation, block = settings.generation, config.causal_block
+        self._ranks = ranks
         self.settings = settings
         length = settings.length or generation.gen_length
         self.config = config
@@ -141,6 +144,7 @@ class RunningSequence:
             generation.transfer_ratio,
             kv_dtype=settings.kv_dtype,
             watched=generation.value_drift is not None,
+            ranks=self._ranks,
         )
 
     @property

@@ -152,6 +152,11 @@ class Policy:
         if self.scorer is None:
             raise ValueError(f"policy {self.name!r} evicts nothing")
         scores = self.scorer(view)
+        if scores.shape != (view.kv_heads, view.evictable):
+            raise InputError(
+                f"policy {self.name!r}: expected scores of {view.kv_heads} KV heads × {view.evictable} pairs, not of "
+                f"{' × '.join(map(str, scores.shape))}; of a model that is split, see LayerView.gathered"
+            )
         shares = self.head_budget(view, scores, most)
         if not callable(shares):
             raise InputError(f"policy {self.name!r}: expected a head budget to return a function from pairs to shares")

@@ -34,6 +34,11 @@ class Choice:
         cells = torch.arange(kv_heads * evictable, dtype=torch.int32, device=device)
         return cls(cells, (evictable,) * kv_heads, evictable)
 
+    def of_heads(self, heads: slice) -> Choice:
+        """Return what of it is kept by some KV heads that lie side by side, counted from the first of them."""
+        own = self.cells[sum(self.counts[: heads.start]) : sum(self.counts[: heads.stop])]
+        return Choice(own - heads.start * self.evictable, self.counts[heads], self.evictable)
+
     @property
     def is_everything(self) -> bool:
         """Tell whether nothing is evicted."""
@@ -74,9 +79,10 @@ class Ranking:
         order += torch.arange(kv_heads, dtype=order.dtype, device=order.device)[:, None] * evictable
         return cls(order.flatten(), (evictable,) * kv_heads, evictable, shares)
 
-    def rows(self) -> Int[Tensor, " ranked"]:
-        """Return where the pairs lie among all of the layer's, heads of a position side by side."""
-        return _rows(self.cells, len(self.lengths), self.evictable)
+    def rows(self, heads: slice) -> Int[Tensor, " ranked"]:
+        """Return where the pairs of some KV heads lie among all that these have, heads of a position side by side."""
+        own = self.cells[sum(self.lengths[: heads.start]) : sum(self.lengths[: heads.stop])]
+        return _rows(own - heads.start * self.evictable, heads.stop - heads.start, self.evictable)
 
     def counts(self, pairs: int) -> list[int]:
         """Return how many each KV head keeps of `pairs` in all."""

@@ -52,7 +52,7 @@ class Votes:
         """Return each pair's votes."""
         votes = view.votes(self.voters, self.tally)
         if self.value_weighted:
-            votes = votes * view.values[: view.evictable].float().norm(dim=-1).T
+            votes = votes * view.value_lengths()
         if self.pooled:
             votes = votes.sum(0, keepdim=True).expand_as(votes)
         return pool(votes, self.kernel)

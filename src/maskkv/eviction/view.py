@@ -13,6 +13,7 @@ from torch import Tensor
 from maskkv.errors import InputError
 from maskkv.ops.attention import Queries, UnrotatedKeys, attention_mass, attention_peak
 from maskkv.ops.blocks import reach
+from maskkv.ops.ranks import ALONE, Ranks
 from maskkv.ops.spans import spans
 
 VOTERS = re.compile(
@@ -62,6 +63,9 @@ class LayerView:
 
     Pairs are those of the prompt, then of the response. Of the prompt only the first `evictable` are the
     policy's to keep or drop; the rest are live rows (of models whose logits are shifted) and always stay.
+
+    A policy decides for all KV heads of the layer, and the methods tell of all. Of a model that is split over several
+    processes `keys`, `values` and `queries` are those of this one's heads: what is computed from them is `gathered`.
     """
 
     layer: int
@@ -79,12 +83,24 @@ class LayerView:
     chunk_rows: int = 1024
     unrotated: UnrotatedKeys | None = None
     """The keys before they were rotated; None: nothing rotates them."""
+    ranks: Ranks = ALONE
+    """The processes that hold the other KV heads."""
     _mass: dict[tuple[str, str], Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def kv_heads(self) -> int:
-        """Return the number of KV heads."""
-        return self.keys.shape[1]
+        """Return the number of KV heads, over all processes."""
+        return self.keys.shape[1] * self.ranks.count
+
+    @property
+    def own_heads(self) -> slice:
+        """Return which of the KV heads are this process's own."""
+        own = self.keys.shape[1]
+        return slice(self.ranks.rank * own, (self.ranks.rank + 1) * own)
+
+    def gathered(self, own: Float[Tensor, own_heads * rest]) -> Float[Tensor, kv_heads * rest]:
+        """Return what was computed for every KV head, given what was for this process's own."""
+        return self.ranks.gather(own)
 
     @property
     def prompt_length(self) -> int:
@@ -92,9 +108,9 @@ class LayerView:
         return len(self.keys) - len(self.masked)
 
     def live_rows(self) -> Int[Tensor, "live kv_heads"]:
-        """Return where the live rows' pairs lie among all of the layer's, heads of a position side by side."""
-        first, stop = self.evictable * self.kv_heads, len(self.keys) * self.kv_heads
-        return torch.arange(first, stop, device=self.keys.device).view(-1, self.kv_heads)
+        """Return where the live rows' pairs lie among all that are here, heads of a position side by side."""
+        own = self.keys.shape[1]
+        return torch.arange(self.evictable * own, len(self.keys) * own, device=self.keys.device).view(-1, own)
 
     def key_lengths(self) -> Float[Tensor, "kv_heads evictable"]:
         """Return the length of each evictable pair's key, in fp32.
@@ -104,7 +120,11 @@ class LayerView:
         """
         unrotated = self.keys.__getitem__ if self.unrotated is None else self.unrotated
         measured = [unrotated(span).float().norm(dim=-1) for span in spans(self.evictable, self.chunk_rows)]
-        return torch.cat(measured).T
+        return self.gathered(torch.cat(measured).T)
+
+    def value_lengths(self) -> Float[Tensor, "kv_heads evictable"]:
+        """Return the length of each evictable pair's value, in fp32."""
+        return self.gathered(self.values[: self.evictable].float().norm(dim=-1).T)
 
     def votes(self, voters: str, tally: str = "sum") -> Float[Tensor, "kv_heads evictable"]:
         """Return the attention that each evictable pair gets from the voters (Eq. 7)."""
@@ -123,7 +143,7 @@ class LayerView:
 
     def _counted(self, rows: Int[Tensor, " voters"], tally: str) -> Float[Tensor, "kv_heads pairs"]:
         weights = _weights(tally, rows)
-        mass = self.keys.new_zeros((self.kv_heads, len(self.keys)), dtype=torch.float32)
+        mass = self.keys.new_zeros((self.keys.shape[1], len(self.keys)), dtype=torch.float32)
         for start in range(0, len(self.keys), self.chunk_rows):
             inside = (rows >= start) & (rows < start + self.chunk_rows)
             own = rows[inside]
@@ -138,7 +158,7 @@ class LayerView:
             else:
                 own_weights = None if weights is None else self._here(weights[inside])
                 mass += attention_mass(queries, self.keys, own_weights, own_reach)
-        return mass
+        return self.gathered(mass)
 
     def _reach(self, rows: Int[Tensor, " voters"]) -> Int[Tensor, " voters"] | None:
         """Return how many pairs each row reads; None if all of them read all."""

@@ -35,6 +35,13 @@ class Experts:
     """The router adds a bias of its own for each expert to what it gives it."""
     groups: Groups | None = None
     """None: a row's experts are chosen among all."""
+    held: tuple[int, int] | None = None
+    """The first expert of this part of the model, and the one behind its last; None: all are here."""
+
+    @property
+    def here(self) -> range:
+        """Return the experts of this part of the model."""
+        return range(self.count) if self.held is None else range(*self.held)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from maskkv.models.config import Experts, Groups
 from maskkv.models.mlp import GatedMLP
+from maskkv.ops.ranks import ALONE, Ranks
 
 
 class Routing(NamedTuple):
@@ -92,15 +93,24 @@ class ExpertsMLP(nn.Module):
         self.exact = () if experts.groups is None else ("router.weight", *bias)
         self.router = nn.Linear(hidden_size, experts.count, bias=False)
         self.expert_bias = nn.Parameter(torch.zeros(experts.count)) if experts.bias else None
-        self.experts = nn.ModuleList(GatedMLP(hidden_size, experts.size) for _ in range(experts.count))
+        # Of a model that is split: the experts of this part, by their numbers in the whole.
+        self.experts = nn.ModuleDict({str(number): GatedMLP(hidden_size, experts.size) for number in experts.here})
         self.shared = GatedMLP(hidden_size, experts.shared_size) if experts.shared_size else None
+        self.ranks: Ranks = ALONE
+        self._count, self._here = experts.count, experts.here
 
     def join_projections(self) -> None:
         """Join those of each expert (see `GatedMLP`)."""
-        for expert in self.experts:
+        for expert in self.experts.values():
             cast("GatedMLP", expert).join_projections()
         if self.shared is not None:
             self.shared.join_projections()
+
+    def share(self, ranks: Ranks) -> None:
+        """Add up what the experts of this part make of a row and what those of the others do."""
+        self.ranks = ranks
+        if self.shared is not None:
+            self.shared.share(ranks)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExpertsMLP:
         """Do to the parameters what torch's `to` and its like ask for, but for the dtype of those that are exact."""
@@ -117,12 +127,13 @@ class ExpertsMLP(nn.Module):
         chosen, weights = self._route(x, self.router, self.expert_bias, self._chosen)
         asked = chosen.flatten()
         order = asked.argsort(stable=True)
-        counts = asked.bincount(minlength=len(self.experts)).tolist()
+        counts = asked.bincount(minlength=self._count).tolist()
         rows, own_weights = (order // self._chosen).split(counts), weights.flatten()[order].split(counts)
         total = torch.zeros(x.shape, dtype=weights.dtype, device=x.device)
-        for expert, own, weight in zip(self.experts, rows, own_weights, strict=True):
+        for number in self._here:
+            own, weight = rows[number], own_weights[number]
             if len(own):
                 # A row is in it once at most, so that nothing depends on the order within.
-                total.index_add_(0, own, expert(x[own]) * weight[:, None])
-        total = total.to(x.dtype)
+                total.index_add_(0, own, self.experts[str(number)](x[own]) * weight[:, None])
+        total = self.ranks.add_up(total).to(x.dtype)
         return total if self.shared is None else total + self.shared(x)

@@ -38,7 +38,7 @@ class Layer(nn.Module):
         self.q_norm = HeadNorm(head_dim, eps) if config.qk_norm else nn.Identity()
         self.k_norm = HeadNorm(head_dim, eps) if config.qk_norm else nn.Identity()
         self.clip = nn.Identity() if config.clip_qkv is None else Clip(config.clip_qkv)
-        self.o_proj = nn.Linear(config.num_heads * head_dim, hidden, bias=False)
+        self.o_proj: nn.Linear = nn.Linear(config.num_heads * head_dim, hidden, bias=False)
         self.mlp_norm = RMSNorm(hidden, eps)
         self.mlp = mlp
         self._q_k: Joined | None = None

@@ -43,7 +43,7 @@ def mlp_parameters(config: ModelConfig, layer: int, *, active: bool = False) -> 
     experts = config.experts_of(layer)
     if experts is None:
         return 3 * config.hidden_size * config.mlp_size
-    widths = (experts.chosen if active else experts.count) * experts.size + experts.shared_size
+    widths = (experts.chosen if active else len(experts.here)) * experts.size + experts.shared_size
     return config.hidden_size * (3 * widths + experts.count) + experts.count * experts.bias
 
 
@@ -76,7 +76,7 @@ def _matrices(config: ModelConfig, layer: int) -> list[tuple[int, int]]:
     if experts is None:
         return [*attention, *_gated(hidden, config.mlp_size)]
     shared = _gated(hidden, experts.shared_size) if experts.shared_size else []
-    return [*attention, *experts.count * _gated(hidden, experts.size), *shared]
+    return [*attention, *len(experts.here) * _gated(hidden, experts.size), *shared]
 
 
 def _gated(hidden: int, size: int) -> list[tuple[int, int]]:

@@ -20,7 +20,8 @@ from maskkv.models.layer import Layer
 from maskkv.models.mlp import GatedMLP
 from maskkv.models.norm import RMSNorm
 from maskkv.models.step_cache import StepCache
-from maskkv.ops.linear import PackedLinear, can_pack
+from maskkv.ops.linear import PackedLinear, SummedLinear, can_pack
+from maskkv.ops.ranks import ALONE, Ranks, unbroken
 from maskkv.ops.rope import Rotation, rotation
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
@@ -37,6 +38,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self._chunk_rows = chunk_rows
+        self.ranks: Ranks = ALONE
+        """The processes that hold the other parts of this model."""
         self.ran: set[tuple[object, ...]] = set()
         """Shapes of passes over one sequence's live rows that have run, and so have had their kernels compiled."""
         # Weights come from elsewhere; and for a normal draw on the meta device torch would import its whole compiler.
@@ -68,8 +71,16 @@ class Transformer(nn.Module):
 
     @property
     def asks_host(self) -> bool:
-        """Tell whether a pass asks the host, so that none can be captured: of experts, how many rows each gets."""
-        return self.config.experts is not None
+        """Tell whether a pass asks the host or other processes, so that none can be captured."""
+        return self.config.experts is not None or self.ranks.count > 1
+
+    def share(self, ranks: Ranks) -> None:
+        """Take this model for one part, and other processes for the others: what parts compute is added up."""
+        self.ranks = ranks
+        for each in self.layers:
+            layer = cast("Layer", each)
+            layer.o_proj = SummedLinear.of(layer.o_proj, ranks)
+            layer.mlp.share(ranks)
 
     def rotation(self, positions: Int[Tensor, " rows"], rope_scale: float = 1.0) -> Rotation:
         """Compute the rotation of `positions` under the family's dtype rule, `rope_theta` times `rope_scale`."""
@@ -120,8 +131,9 @@ class Transformer(nn.Module):
         `tokens` may be on the host.
         """
         x = self.embed(tokens.to(self.device, non_blocking=True))
-        for index, layer in enumerate(self.layers):
-            x = layer(x, rotation, cache, index, self.chunk_rows)
+        with unbroken(self.ranks):
+            for index, layer in enumerate(self.layers):
+                x = layer(x, rotation, cache, index, self.chunk_rows)
         return x
 
     def logits(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows vocab"]:

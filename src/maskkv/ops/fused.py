@@ -69,6 +69,14 @@ def similarity(
     return F.cosine_similarity(before[places].flatten(1).float(), values.flatten(1).float(), dim=-1)
 
 
+def products(
+    before: Float[Tensor, "rows kv_heads head_dim"], after: Float[Tensor, "rows kv_heads head_dim"]
+) -> Float[Tensor, "3 rows"]:
+    """Return for each row before · after, before · before, after · after, over all KV heads, in fp32."""
+    old, new = before.flatten(1).float(), after.flatten(1).float()
+    return torch.stack([(a * b).sum(1) for a, b in ((old, new), (old, old), (new, new))])
+
+
 def join(
     residual: Float[Tensor, "all hidden"],
     kept: Float[Tensor, "all hidden"],

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from maskkv.ops.ranks import ALONE, Ranks
+
 _ROWS = 16
 """For about so many rows a weight is laid out: those of a step between refreshes. Longer passes read it as fast."""
 
@@ -91,6 +93,24 @@ class PackedLinear(nn.Linear):
         """Return `x Wᵀ + b`."""
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self._laid_out, self.bias, "none", [], "")
         return product
+
+
+class SummedLinear(nn.Linear):
+    """Hold one part of a linear map that is split by its inputs: what the parts make of a row is added up."""
+
+    ranks: Ranks = ALONE
+
+    @classmethod
+    def of(cls, linear: nn.Linear, ranks: Ranks) -> SummedLinear:
+        """Take a map without bias, sharing its weight."""
+        with torch.device("meta"):
+            summed = cls(linear.in_features, linear.out_features, bias=False)
+        summed.weight, summed.ranks = linear.weight, ranks
+        return summed.train(linear.training)
+
+    def forward(self, input: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Return the sum of all parts' `x Wᵀ`."""
+        return self.ranks.add_up(F.linear(input, self.weight))
 
 
 @dataclass(frozen=True)

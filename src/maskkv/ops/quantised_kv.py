@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.ops.attention import HALF
+from maskkv.ops.fused import products
 from maskkv.ops.quantised import Quantised
 from maskkv.ops.segments import Bucket, BucketedAttention, Buckets, Read, Rows, attend_packed
 from maskkv.ops.selection import Selection
@@ -173,6 +174,10 @@ class QuantisedKV:
     def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
         """Return the cosine of each live row's values with new ones, over all KV heads."""
         return F.cosine_similarity(self.tail[1, self._live_rows].flatten(1).float(), values.flatten(1).float(), dim=-1)
+
+    def products(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, "3 live"]:
+        """Return of each live row what adds up over KV heads to a cosine: old · new, old · old, new · new, in fp32."""
+        return products(self.tail[1, self._live_rows], values)
 
     def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
         """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""

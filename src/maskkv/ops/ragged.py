@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from maskkv.ops.attention import HALF
-from maskkv.ops.fused import scatter, similarity
+from maskkv.ops.fused import products, scatter, similarity
 from maskkv.ops.segments import Bucket, BucketedAttention, Buckets, Read, Rows, attend_packed
 from maskkv.ops.selection import Selection
 from maskkv.ops.tails import Tail, grow, segment_ends
@@ -171,6 +171,10 @@ class RaggedKV:
     def similarity(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, " live"]:
         """Return the cosine of each live row's values with new ones, over all KV heads."""
         return similarity(self.values, self._tail, values)
+
+    def products(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, "3 live"]:
+        """Return of each live row what adds up over KV heads to a cosine: old · new, old · old, new · new, in fp32."""
+        return products(self.values[self._tail], values)
 
     def write_keys(self, keys: Float[Tensor, "fresh kv_heads head_dim"], rows: Int[Tensor, " fresh"] | None) -> None:
         """Replace the keys of some live rows (None: of all)."""

@@ -95,6 +95,10 @@ class SegmentedKV(Protocol):
         """Return the cosine of each live row's values with new ones, over all KV heads."""
         ...
 
+    def products(self, values: Float[Tensor, "live kv_heads head_dim"]) -> Float[Tensor, "3 live"]:
+        """Return of each live row what adds up over KV heads to a cosine: old · new, old · old, new · new, in fp32."""
+        ...
+
     def attend(self, queries: Float[Tensor, "rows heads head_dim"], rows: Rows) -> Float[Tensor, "rows heads head_dim"]:
         """Attend from each sequence's rows (`rows` says how many it has) to each head's own segment."""
         ...

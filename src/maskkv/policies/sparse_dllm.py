@@ -29,8 +29,10 @@ class BlockQuery:
         """Return each pair's mean logit, the same for every head, in fp32."""
         rows = view.rows("block")
         query = view.queries(slice(int(rows[0]), int(rows[-1]) + 1)).float().mean(0)
-        by_group = query.view(view.kv_heads, -1, query.shape[-1]).sum(1)
-        logits = (view.keys[: view.evictable].float() * by_group).sum((1, 2)) / len(query)
+        keys = view.keys[: view.evictable].float()
+        by_group = query.view(keys.shape[1], -1, query.shape[-1]).sum(1)
+        by_head = view.gathered((keys * by_group).sum(2).T)
+        logits = by_head.sum(0) / (len(query) * view.ranks.count)
         return pool(logits[None], self.kernel).expand(view.kv_heads, -1)
 
 

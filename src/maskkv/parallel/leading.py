@@ -1,0 +1,135 @@
+"""The process that is asked: it tells the others what to do, and does the same."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from weakref import finalize
+
+import torch
+import torch.distributed as dist
+
+from maskkv.errors import DeviceLostError, InputError
+from maskkv.models.part import Part
+from maskkv.ops.ranks import Together
+from maskkv.parallel.follower import Follower, lost
+from maskkv.parallel.group import Group
+
+
+class Leading(Group):
+    """Lead: what is done in a context of `mirrored` the others do as well; elsewhere nothing can be exchanged.
+
+    One context is open at a time, in whichever thread.
+    """
+
+    def __init__(self, part: Part, device: torch.device, store: Path, followers: Sequence[Follower]) -> None:
+        for follower in followers:
+            follower.tell(None)
+        super().__init__(part, device, store)
+        self._followers = followers
+        self._keys = count()
+        self._turn = threading.RLock()
+        self._pipes = threading.Lock()
+        self._open = False
+        self._finish = finalize(self, end, followers)
+
+    def mirrored(self, kind: str, *how: object) -> Together:
+        """Have the others make an object of a kind; return how to have them do with theirs as with this one."""
+        key = next(self._keys)
+        self._tell("make", key, kind, how)
+        mirror = _Mirror(self, key)
+        # It may be gone at any time, in the middle of a pass too: the others let go of theirs after that.
+        finalize(mirror, self._drop, key)
+        return mirror
+
+    def end(self) -> None:
+        """End the others."""
+        self.alive = False
+        self._finish()
+
+    @contextmanager
+    def together(self, key: int, name: str, what: tuple[object, ...]) -> Iterator[None]:
+        """Have the others do what is done meanwhile; to let go of something needs nobody once they are lost.
+
+        Ctrl-C waits for the end: in the middle, the others would wait for what this process was about to add.
+        """
+        with self._turn, _uninterrupted():
+            if self.alive or name != "remove":
+                self._tell("do", key, name, what)
+            self._open = True
+            try:
+                yield
+            finally:
+                self._open = False
+
+    def _drop(self, key: int) -> None:
+        with suppress(DeviceLostError):
+            self._tell("drop", key)
+
+    def _tell(self, *command: object) -> None:
+        if not self.alive:
+            raise DeviceLostError("a part of the model is lost, and the model with it: load it again")
+        try:
+            with self._pipes:
+                for follower in self._followers:
+                    follower.tell(command)
+        except OSError:
+            self._lose()
+
+    @contextmanager
+    def _meeting(self) -> Iterator[None]:
+        if not self._open:
+            raise InputError("this looks into a model as one device computes it: load it without tensor_parallel")
+        if not self.alive:
+            self._lose()
+        try:
+            yield
+        except RuntimeError as error:
+            self._lose(f" ({str(error).splitlines()[0].partition('. ')[0]})")
+
+    def _lose(self, why: str = "") -> None:
+        told = lost(self._followers)
+        self.end()
+        raise DeviceLostError(told + why) from None
+
+
+class _Mirror:
+    """Stand for an object that this process and the others have."""
+
+    def __init__(self, leading: Leading, key: int) -> None:
+        self._leading, self._key = leading, key
+
+    @contextmanager
+    def __call__(self, name: str, *what: object) -> Iterator[None]:
+        with self._leading.together(self._key, name, what):
+            yield
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off until the end; only the main thread is told of it at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
+
+
+def end(followers: Sequence[Follower]) -> None:
+    """End processes, and what this one exchanged with them."""
+    for follower in followers:
+        follower.end()
+    if dist.is_initialized():
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
