@@ -213,8 +213,9 @@ class EvictingCache:
         outputs: Float[Tensor, "sublayers live hidden"] | None = None,
     ) -> None:
         held = self.layers[layer]
-        # Segments that grow are packed anew: their prompt is read once, or again after a failure.
-        if held is not None and not self.extent.room:
+        # Segments that grow are packed anew: their prompt is read once, or again after a failure. So are those of one
+        # process whose heads now have more pairs, or fewer, than before.
+        if held is not None and not self.extent.room and held.kept == len(chosen.kept):
             held.pairs.refill(keys, values, chosen)
             return
         pairs: SegmentedKV = (
@@ -222,7 +223,7 @@ class EvictingCache:
             if self.kv_dtype == "auto"
             else QuantisedKV.pack(keys, values, chosen, self.kv_dtype, self.extent.room)
         )
-        self.layers[layer] = LiveState(pairs, self._outputs(keys) if outputs is None else outputs)
+        self.layers[layer] = LiveState(pairs, self._outputs(keys) if outputs is None else outputs, len(chosen.kept))
         self.moved = self.moved.to(keys.device, non_blocking=True)
 
     def _outputs(self, like: Tensor) -> Float[Tensor, "sublayers live hidden"]:

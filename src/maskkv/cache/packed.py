@@ -33,6 +33,7 @@ class PackedCache:
         self._parts = tuple(parts)
         self._live = tuple(part.extent.live for part in parts)
         layers = range(len(parts[0].layers))
+        self._states = [list(part.layers) for part in parts]
         self._layers = [LiveState.join([part.state(layer) for part in parts]) for layer in layers]
         self._changes = tuple(part.changes for part in parts)
         self._fresh = self._live
@@ -43,8 +44,13 @@ class PackedCache:
         self._least: dict[tuple[int, ...], LeastRows] = {}
 
     def holds(self, parts: Sequence[EvictingCache]) -> bool:
-        """Tell whether these caches are the ones joined here, in this order."""
-        return len(parts) == len(self._parts) and all(map(lambda a, b: a is b, parts, self._parts))
+        """Tell whether these caches are the ones joined here, in this order, and none was filled elsewhere since."""
+        same = len(parts) == len(self._parts) and all(map(lambda a, b: a is b, parts, self._parts))
+        return same and all(
+            now is then
+            for part, states in zip(parts, self._states, strict=True)
+            for now, then in zip(part.layers, states, strict=True)
+        )
 
     def has(self, parts: Sequence[EvictingCache]) -> bool:
         """Tell whether these caches, one or more, are among those joined here."""

@@ -21,6 +21,8 @@ class LiveState:
 
     pairs: SegmentedKV
     outputs: Float[Tensor, "sublayers live hidden"]
+    kept: int
+    """Kept prompt pairs, over the KV heads of this process."""
 
     @classmethod
     def join(cls, parts: Sequence[LiveState]) -> LiveState:
@@ -31,7 +33,7 @@ class LiveState:
         outputs = torch.cat([part.outputs for part in parts], dim=1)
         for part, own in zip(parts, outputs.split([part.outputs.shape[1] for part in parts], dim=1), strict=True):
             part.outputs = own
-        return cls(pairs, outputs)
+        return cls(pairs, outputs, sum(part.kept for part in parts))
 
     def leave(self) -> None:
         """Copy what is a view of a larger whole."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -35,7 +36,10 @@ class Leading(Group):
         self._keys = count()
         self._turn = threading.RLock()
         self._pipes = threading.Lock()
-        self._open = False
+        self._owner: int | None = None
+        """The thread in whose context the others do the same."""
+        self._gone: deque[int] = deque()
+        """Objects that the others can let go of."""
         self._finish = finalize(self, end, followers)
 
     def mirrored(self, kind: str, *how: object) -> Together:
@@ -43,8 +47,8 @@ class Leading(Group):
         key = next(self._keys)
         self._tell("make", key, kind, how)
         mirror = _Mirror(self, key)
-        # It may be gone at any time, in the middle of a pass too: the others let go of theirs after that.
-        finalize(mirror, self._drop, key)
+        # It may be collected in the middle of anything, so the others are told with the next command.
+        finalize(mirror, self._gone.append, key)
         return mirror
 
     def end(self) -> None:
@@ -61,29 +65,30 @@ class Leading(Group):
         with self._turn, _uninterrupted():
             if self.alive or name != "remove":
                 self._tell("do", key, name, what)
-            self._open = True
+            self._owner = threading.get_ident()
             try:
                 yield
             finally:
-                self._open = False
-
-    def _drop(self, key: int) -> None:
-        with suppress(DeviceLostError):
-            self._tell("drop", key)
+                self._owner = None
 
     def _tell(self, *command: object) -> None:
         if not self.alive:
             raise DeviceLostError("a part of the model is lost, and the model with it: load it again")
         try:
             with self._pipes:
-                for follower in self._followers:
-                    follower.tell(command)
+                while self._gone:
+                    self._send("drop", self._gone.popleft())
+                self._send(*command)
         except OSError:
             self._lose()
 
+    def _send(self, *command: object) -> None:
+        for follower in self._followers:
+            follower.tell(command)
+
     @contextmanager
     def _meeting(self) -> Iterator[None]:
-        if not self._open:
+        if self._owner != threading.get_ident():
             raise InputError("this looks into a model as one device computes it: load it without tensor_parallel")
         if not self.alive:
             self._lose()

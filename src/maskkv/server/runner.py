@@ -74,7 +74,7 @@ class Runner:
     @property
     def alive(self) -> bool:
         """Tell whether jobs are being run."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and self._engine.model.ranks.alive
 
     @property
     def idle(self) -> bool:

@@ -1,0 +1,78 @@
+"""What is said and left when a process of a model is lost, or never gets as far as that."""
+
+import os
+import signal
+from functools import partial
+
+import pytest
+import torch
+from tests.parallel.parts import CPU, answer, failing, part_of, settings_for
+from tests.reference import LLADA, random_model, random_prompt
+
+from maskkv.decoding.engine import Engine
+from maskkv.errors import DeviceLostError, InputError, MaskKVError
+from maskkv.mixing import resolve
+from maskkv.parallel.splitting import split
+
+
+def test_a_process_that_is_killed_is_one_clear_error() -> None:
+    model = split(partial(part_of, LLADA, 0), 2, CPU)
+    engine = Engine(model)
+    number = engine.add(random_prompt(LLADA, 40), settings_for(LLADA), resolve("full"))
+    engine.step()
+    os.kill(model.ranks._followers[0]._process.pid, signal.SIGKILL)
+    with pytest.raises(DeviceLostError, match="part 2 of 2 of the model ended") as caught:
+        engine.step()
+    assert "\n" not in str(caught.value)
+    assert not model.ranks.alive
+    engine.remove(number)
+    with pytest.raises(DeviceLostError, match="load it again"):
+        engine.add(random_prompt(LLADA, 40), settings_for(LLADA), resolve("full"))
+    with pytest.raises(DeviceLostError, match="load it again"):
+        Engine(model)
+    # And it can be: nothing of the lost one is in the way.
+    again = split(partial(part_of, LLADA, 0), 2, CPU)
+    prompts = [random_prompt(LLADA, 20)]
+    expected = answer(random_model(LLADA), prompts, settings_for(LLADA), resolve("full"))
+    assert answer(again, prompts, settings_for(LLADA), resolve("full")) == expected
+    again.ranks.end()
+
+
+def _fails(x: torch.Tensor) -> torch.Tensor:
+    raise MemoryError("none left")
+
+
+def test_a_failure_in_this_process_alone_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would wait for it: out of memory, say."""
+    model = split(partial(part_of, LLADA, 0), 2, CPU)
+    follower = model.ranks._followers[0]
+    engine = Engine(model)
+    engine.add(random_prompt(LLADA, 40), settings_for(LLADA), resolve("full"))
+    monkeypatch.setattr(model.layers[1].mlp, "forward", _fails)
+    with pytest.raises((MemoryError, DeviceLostError)):
+        engine.step()
+    assert not model.ranks.alive
+    assert follower._process.exitcode is not None
+
+
+def test_a_part_that_cannot_be_made_is_said_and_nothing_is_left() -> None:
+    with pytest.raises((MaskKVError, RuntimeError), match="no memory for this part"):
+        split(failing, 2, CPU)
+    model = split(partial(part_of, LLADA, 0), 2, CPU)
+    assert model.ranks.alive
+    follower = model.ranks._followers[0]
+    del model
+    assert follower._process.exitcode is not None, "a model that is gone takes its processes along"
+
+
+@pytest.mark.parametrize(("device", "told"), [("mps", "device cpu or cuda"), ("cuda:1", "CUDA_VISIBLE_DEVICES")])
+def test_other_devices_are_refused(device: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        split(partial(part_of, LLADA, 0), 2, torch.device(device))
+
+
+def test_too_few_devices_are_refused() -> None:
+    if torch.cuda.device_count() >= 2:
+        pytest.skip("there are enough")
+    with pytest.raises(InputError, match="CUDA devices found"):
+        split(partial(part_of, LLADA, 0), 2, torch.device("cuda"))
