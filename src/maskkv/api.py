@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from maskkv import mini, mixing
 from maskkv.budget import Budget, check_budget
 from maskkv.cache import Prefix
-from maskkv.checkpoints import configs, folders, tokenizer_files
+from maskkv.checkpoints import configs, folders, tokenizer_files, weights
 from maskkv.decoding import reference
 from maskkv.decoding.canvas import check_prompt
 from maskkv.decoding.engine import Engine, Step
@@ -47,11 +48,11 @@ class LanguageModel:
     """Answer prompts with a diffusion language model; `load` makes one.
 
     `policy`, `budget` and `evicted` are defaults that every call may override; so is each field of `Generation`, given
-    by name. `loading` says how the model was loaded: its `rope_scale` and `kv_dtype` hold for every sequence. Without a
-    tokenizer (`text` None) it answers token ids only, and the text of its results is empty.
+    by name. `loading` says how the model was loaded: its `rope_scale` and `kv_dtype` hold for every sequence.
+    `fingerprint()` tells its weights from others. Without a tokenizer (`text` None) it answers token ids only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what was loaded, and what holds where a call does not say)
         self,
         model: Transformer,
         text: Text | None,
@@ -61,6 +62,7 @@ class LanguageModel:
         evicted: str | None = None,
         profile: LayerProfile | None = None,
         loading: Loading | None = None,
+        fingerprint: Callable[[], str] | None = None,
     ) -> None:
         self.model = model
         self._text = text
@@ -69,6 +71,7 @@ class LanguageModel:
         self.evicted = None if evicted is None else check_evicted(evicted)
         self.profile = profile
         self.loading = Loading() if loading is None else loading
+        self.fingerprint = fingerprint or partial(weights.fingerprint, model)
         self.rope_scale = self.loading.rope_scale
         self.kv_dtype = self.loading.kv_dtype
 
@@ -83,6 +86,10 @@ class LanguageModel:
         if self._text is None:
             raise CheckpointError(f"this model {tokenizer_files.NO_TOKENIZER}; it answers token ids only")
         return self._text
+
+    def close(self) -> None:
+        """End the processes that hold other parts of the model, if it is split; nothing can be asked afterwards."""
+        self.model.ranks.end()
 
     def generate(
         self,
@@ -279,7 +286,16 @@ def load_model(
     resolved = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)
     check_budget(budget)  # before gigabytes are read
     mixing.mix(resolved, evicted=evicted)
-    folder = folders.resolve(mini.folder() if loading.model is None else loading.model)
+    folder = folders.resolve(loading.model or mini.folder())
     text = Text.load(folder, configs.read(folder).thinking) if tokenizer_files.present(folder) else None
-    model, profile = place(folder, loading)
-    return LanguageModel(model, text, policy=resolved, budget=budget, evicted=evicted, profile=profile, loading=loading)
+    placed = place(folder, loading)
+    return LanguageModel(
+        placed.model,
+        text,
+        policy=resolved,
+        budget=budget,
+        evicted=evicted,
+        profile=placed.profile,
+        loading=loading,
+        fingerprint=placed.fingerprint,
+    )

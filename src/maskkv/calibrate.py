@@ -5,11 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import torch
-
 from maskkv import policies
-from maskkv.cache import measure_importance
 from maskkv.checkpoints import weights
+from maskkv.decoding import reference
 from maskkv.decoding.canvas import Canvas, check_prompt
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
@@ -36,6 +34,8 @@ def calibrate(
     """
     if not prompts:
         raise InputError("there are no prompts to calibrate on: expected at least one")
+    if model.ranks.count > 1:
+        raise InputError("a layer profile is measured on one device: load the model without tensor_parallel")
     measured = [importance(model, prompt, gen_length, rope_scale) for prompt in prompts]
     layers = list(zip(*measured, strict=True))
     return LayerProfile(
@@ -61,8 +61,7 @@ def importance(
     check_fits(model, Workload(len(ids), schedule, policies.named("none")))
     tokens = Canvas(ids, gen_length, config.mask_id).tokens
     stretched = stretch(config, len(tokens), rope_scale)
-    rotation = model.rotation(torch.arange(len(tokens), device=model.device), stretched)
-    return measure_importance(model, tokens, rotation)
+    return reference.importance(model, tokens.tolist(), stretched)
 
 
 def documents(n: int, length: int) -> list[str]:

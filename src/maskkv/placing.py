@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -15,7 +17,16 @@ from maskkv.models.transformer import Transformer
 from maskkv.parallel.splitting import split
 
 
-def place(folder: Path, loading: Loading) -> tuple[Transformer, LayerProfile | None]:
+class Placed(NamedTuple):
+    """Hold a model, or the first part of one, its layer profile, and what tells its fingerprint."""
+
+    model: Transformer
+    profile: LayerProfile | None
+    fingerprint: Callable[[], str]
+    """That of a model that is split is of the weights as they are in the files, which are read for it."""
+
+
+def place(folder: Path, loading: Loading) -> Placed:
     """Load a checkpoint's weights as `loading` says, and find the layer profile that goes with them.
 
     Raises:
@@ -26,7 +37,7 @@ def place(folder: Path, loading: Loading) -> tuple[Transformer, LayerProfile | N
     return _whole(folder, loading) if loading.tensor_parallel == 1 else _parts(folder, loading)
 
 
-def _whole(folder: Path, loading: Loading) -> tuple[Transformer, LayerProfile | None]:
+def _whole(folder: Path, loading: Loading) -> Placed:
     model = weights.load(folder, device=loading.device, dtype=loading.dtype)
     # A profile belongs to the weights as they are in the files.
     profile = profiles.find(loading.profile, model.config.num_layers, partial(weights.fingerprint, model))
@@ -35,20 +46,21 @@ def _whole(folder: Path, loading: Loading) -> tuple[Transformer, LayerProfile | 
         model.compile_rows()
     else:
         model.pack_weights()
-    return model, profile
+    return Placed(model, profile, partial(weights.fingerprint, model))
 
 
-def _parts(folder: Path, loading: Loading) -> tuple[Transformer, LayerProfile | None]:
+def _parts(folder: Path, loading: Loading) -> Placed:
     device, parts = weights.device_of(loading.device), loading.tensor_parallel
     Part(0, parts).config(weights.config_of(folder))  # refused before a process starts
     # All in one dtype: what `auto` chooses may depend on the memory that is free.
     dtype = weights.dtype_of(folder, device, loading.dtype)
     model = split(partial(_part, folder, dtype, loading.quantize), parts, device)
 
+    @cache
     def fingerprint() -> str:
         return weights.fingerprint(weights.load(folder, "cpu", dtype))
 
-    return model, profiles.find(loading.profile, model.config.num_layers, fingerprint)
+    return Placed(model, profiles.find(loading.profile, model.config.num_layers, fingerprint), fingerprint)
 
 
 def _part(folder: Path, dtype: torch.dtype, quantize: str | None, part: Part, device: torch.device) -> Transformer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -19,12 +20,17 @@ from maskkv.bench.options import BenchOptions
 from maskkv.bench.report import summary
 from maskkv.bench.shapes import parameter_count, random_model, random_tokens, shape
 from maskkv.budget import pairs_of
-from maskkv.cache import measure_importance
-from maskkv.checkpoints import weights
+from maskkv.checkpoints import folders, weights
+from maskkv.decoding import reference
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
+from maskkv.loading import Loading
+from maskkv.models.config import ModelConfig
+from maskkv.models.part import Part
 from maskkv.models.stretch import notice
 from maskkv.models.transformer import Transformer
+from maskkv.parallel.splitting import split
+from maskkv.placing import place
 from maskkv.plan import Shape, Workload
 from maskkv.printable import printable
 from maskkv.records import environment
@@ -103,10 +109,21 @@ def load(options: BenchOptions, cases: Sequence[Case]) -> Transformer:
     else:
         config = weights.config_of(options.model)
         dtype = weights.dtype_of(options.model, device, options.dtype)
-    _check_memory(options, cases, Shape(config, dtype.itemsize), device)
+    parts = options.tensor_parallel
+    _check_memory(options, cases, Shape(Part(0, parts).config(config), dtype.itemsize), device)
     if options.model is None:
-        return random_model(config, options.seed, dtype, device)
-    return weights.load(options.model, device, options.dtype)
+        make = partial(_random_part, config, options.seed, dtype)
+        return make(Part(), device) if parts == 1 else split(make, parts, device)
+    if parts == 1:
+        return weights.load(options.model, device, options.dtype)
+    return place(
+        folders.resolve(options.model), Loading(None, options.device, options.dtype, tensor_parallel=parts)
+    ).model
+
+
+def _random_part(config: ModelConfig, seed: int, dtype: torch.dtype, part: Part, device: torch.device) -> Transformer:
+    """Make random weights for one part: the others' have the same numbers."""
+    return random_model(part.config(config), seed, dtype, device)
 
 
 def _check_memory(options: BenchOptions, cases: Sequence[Case], model: Shape, device: torch.device) -> None:
@@ -142,8 +159,8 @@ def set_up(options: BenchOptions, model: Transformer, length: int, batch: int) -
     """Draw prompts, and measure the layers' importance on another one of at most 1,024 tokens."""
     generator = torch.Generator().manual_seed(options.seed)
     prompts = [random_tokens(model.config, length, generator) for _ in range(batch)]
-    other = torch.tensor(random_tokens(model.config, min(length, 1024), generator), device=model.device)
-    importance = measure_importance(model, other, model.rotation(torch.arange(len(other), device=model.device)))
+    other = random_tokens(model.config, min(length, 1024), generator)
+    importance = reference.importance(model, other, 1.0)
     profile = LayerProfile("bench", f"random {options.seed}", 1, len(other), importance, (0.0,) * len(importance))
     return Comparison(model, profile, prompts, options.generation, options.kv_dtype)
 

@@ -48,6 +48,7 @@ class BenchOptions:
     ] = None
     kv_dtype: Annotated[str, "What kept pairs are stored in: auto, int8 or fp8."] = "auto"
     compile: Annotated[bool, "Compile what the layers do to each row."] = False
+    tensor_parallel: Annotated[int, "Split the model over this many devices; what is counted is of one."] = 1
     repeats: Annotated[int, "Measurements of every policy."] = 3
     none_steps: Annotated[int, "Steps of none to time per repeat, all alike."] = 2
     seed: Annotated[int, "Seed of weights and prompts."] = 0

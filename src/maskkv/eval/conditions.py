@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from maskkv import records
 from maskkv.api import LanguageModel
-from maskkv.checkpoints import quantizing, weights
+from maskkv.checkpoints import quantizing
 from maskkv.eval.answering import Answered, ScoredAnswer
 from maskkv.eval.benchmark import Task
 from maskkv.eval.fields import filled, whole
@@ -39,13 +39,16 @@ class Conditions:
         """Describe a loaded model and how it is run."""
         model: Record = {
             "model": name,
-            "fingerprint": weights.fingerprint(llm.model),
+            "fingerprint": llm.fingerprint(),
             "dtype": str(llm.model.dtype).removeprefix("torch."),
             "quantize": quantizing.quantization(llm.model),
             "kv_dtype": llm.kv_dtype,
             "rope_scale": llm.rope_scale,
             "profile": None if llm.profile is None else _digest(llm.profile.importance),
         }
+        if llm.model.ranks.count > 1:
+            # Bytes are those of one device.
+            model["tensor_parallel"] = llm.model.ranks.count
         environment: Record = {"device": str(llm.model.device), **records.environment()}
         return cls(model, _without_length(schedule), not isolated, environment)
 

@@ -66,6 +66,8 @@ def record(llm: LanguageModel, prompt: Sequence[int], generation: Generation, po
         InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
     """
     check_evicts(policy)
+    if llm.model.ranks.count > 1:
+        raise InputError("a film needs all KV heads on one device: load the model without tensor_parallel")
     engine = Engine(llm.model, llm.profile)
     number = llm.add_to(engine, prompt, generation, policy, budget)
     (step,) = engine.step()

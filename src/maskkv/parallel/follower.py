@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from maskkv.decoding import reference
 from maskkv.decoding.engine import Engine
-from maskkv.decoding.reference import logits
 from maskkv.errors import DeviceLostError, MaskKVError
 from maskkv.models.part import Part
 from maskkv.models.transformer import Transformer
@@ -140,7 +140,9 @@ def _obey(leader: Connection, model: Transformer) -> None:
                 with suppress(Exception):
                     mirrors[key].step((lambda *_: None) if removes else None)
             case ("do", key, "logits", (ids, rope_scale)):
-                logits(mirrors[key], ids, rope_scale)
+                reference.logits(mirrors[key], ids, rope_scale)
+            case ("do", key, "importance", (ids, rope_scale)):
+                reference.importance(mirrors[key], ids, rope_scale)
 
 
 def _end_with_parent() -> None:

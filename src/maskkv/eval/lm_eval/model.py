@@ -16,7 +16,6 @@ from lm_eval.utils import simple_parse_args_string  # type: ignore[import-untype
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from maskkv.api import LanguageModel
-from maskkv.checkpoints import weights
 from maskkv.decoding.engine import Engine
 from maskkv.decoding.sequence import RunningSequence
 from maskkv.errors import InputError
@@ -59,7 +58,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
         self.store = Answers(from_line) if store is None else store
         self.likelihood = (likelihood or Likelihood()).resolved(llm.model.config)
         self.answers: dict[str, list[UnscoredAnswer]] = {}
-        self._fingerprint = weights.fingerprint(llm.model)
+        self._fingerprint = llm.fingerprint()
         self._device = llm.model.device
         self._rendered: set[str] = set()
 
