@@ -288,14 +288,8 @@ def load_model(
     mixing.mix(resolved, evicted=evicted)
     folder = folders.resolve(loading.model or mini.folder())
     text = Text.load(folder, configs.read(folder).thinking) if tokenizer_files.present(folder) else None
-    placed = place(folder, loading)
+    model, profile, fingerprint = place(folder, loading)
     return LanguageModel(
-        placed.model,
-        text,
-        policy=resolved,
-        budget=budget,
-        evicted=evicted,
-        profile=placed.profile,
-        loading=loading,
-        fingerprint=placed.fingerprint,
-    )
+        model, text, policy=resolved, budget=budget, evicted=evicted, profile=profile, loading=loading,
+        fingerprint=fingerprint,
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from maskkv.errors import InputError
 
+_MOST_PARTS = 64
 KV_DTYPES = ("auto", "int8", "fp8")
 """What kept pairs may be stored in; `auto` is the model's own dtype."""
 QUANTIZED = ("int8", "int4")
@@ -98,3 +99,11 @@ def check_rope_scale(rope_scale: float) -> float:
     if not is_finite(rope_scale) or rope_scale < 1:
         raise InputError(f"rope_scale {quoted(rope_scale)}: expected a factor of at least 1")
     return rope_scale
+
+
+def check_parts(parts: int, *, compiled: bool) -> int:
+    """Return how many devices a model is split over; InputError if that is no such number, or it is to be compiled."""
+    check_whole("tensor_parallel", parts, 1, _MOST_PARTS)
+    if compiled and parts > 1:
+        raise InputError("compile is for a model on one device: leave it out with tensor_parallel")
+    return parts

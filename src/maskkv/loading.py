@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from maskkv.checks import check_kv_dtype, check_quantize, check_rope_scale, check_whole, quoted
+from maskkv.checks import check_kv_dtype, check_parts, check_quantize, check_rope_scale, quoted
 from maskkv.errors import InputError
 from maskkv.eviction.profile import LayerProfile
-
-_MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,7 @@ class Loading:
             raise InputError(f"profile {quoted(self.profile)}: expected a LayerProfile or its file")
         if not isinstance(self.compile, bool):
             raise InputError(f"compile {quoted(self.compile)}: expected True or False")
-        check_whole("tensor_parallel", self.tensor_parallel, 1, _MOST_PARTS)
-        if self.compile and self.tensor_parallel > 1:
-            raise InputError("compile is for a model on one device: leave it out with tensor_parallel")
+        check_parts(self.tensor_parallel, compiled=self.compile)
 
     @property
     def name(self) -> str:

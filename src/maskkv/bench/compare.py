@@ -67,6 +67,7 @@ def compare(options: BenchOptions) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "kv_dtype": options.kv_dtype,
         "compile": options.compile,
+        "tensor_parallel": options.tensor_parallel,
         "seed": options.seed,
         "gen_length": options.gen_length,
         "schedule": asdict(options.generation),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from maskkv.budget import Budget, read_budget
-from maskkv.checks import check_kv_dtype
+from maskkv.checks import check_kv_dtype, check_parts
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 
@@ -65,6 +65,7 @@ class BenchOptions:
         if self.model is not None and self.shape is not None:
             raise InputError("--model and --shape both name a model: give one of them")
         check_kv_dtype(self.kv_dtype)
+        check_parts(self.tensor_parallel, compiled=self.compile)
         try:
             _ = self.budgets
         except InputError as error:
