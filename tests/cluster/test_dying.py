@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -52,10 +53,10 @@ def answer(server, number):
 def test_no_answer_is_lost_when_a_replica_is_killed(expected):
     began = time.monotonic()
     with on_ray("--replicas", "2") as server:
-        print(f"\nanswers after {time.monotonic() - began:.0f} s; private memory in MiB:")
+        sys.stdout.write(f"\nanswers after {time.monotonic() - began:.0f} s; private memory in MiB:\n")
         until(lambda: len(server.replicas()) == 2)  # Ray names its processes by what they do
         for name, sizes in memory(server.process.pid).items():
-            print(f"{len(sizes)} × {name}: {sum(sizes) / len(sizes) / 2**20:.0f}")
+            sys.stdout.write(f"{len(sizes)} × {name}: {sum(sizes) / len(sizes) / 2**20:.0f}\n")
         first = server.replicas()
         done: list[int] = []
 
@@ -71,7 +72,7 @@ def test_no_answer_is_lost_when_a_replica_is_killed(expected):
             found = [each.result() for each in asked]
         right = [said == expected[number % len(PROMPTS)] for number, said in enumerate(found)]
         told = Counter(said for said, is_right in zip(found, right, strict=True) if not is_right)
-        print(f"{sum(right)} of {REQUESTS} answers equal, errors: {dict(told)}")
+        sys.stdout.write(f"{sum(right)} of {REQUESTS} answers equal, errors: {dict(told)}\n")
         assert set(told) <= RETRYABLE
         assert sum(told.values()) <= 8  # those that the replica had
         assert sum(right) + sum(told.values()) == REQUESTS
