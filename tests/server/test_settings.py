@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from maskkv.errors import InputError
-from maskkv.server.run import _listen
+from maskkv.server.run import listen
 from maskkv.server.settings import ServerSettings
 
 
@@ -72,5 +72,5 @@ def test_an_address_that_is_taken_is_named_with_what_would_help():
         port = taken.getsockname()[1]
         said = f"cannot listen on 127.0.0.1, port {port}: .+; try another --port .0 takes a free one. or --host"
         with pytest.raises(InputError, match=said) as refusal:
-            _listen(ServerSettings(port=port))
+            listen(ServerSettings(port=port))
     assert "\n" not in str(refusal.value)

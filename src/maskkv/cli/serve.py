@@ -53,8 +53,25 @@ class ServeFlags:
     max_gen_length: Annotated[int | None, typer.Option(help="Tokens of the longest response; default: 4096.")] = None
 
 
+@dataclass(frozen=True)
+class ReplicaFlags:
+    """Say how many copies serve, and on which cluster."""
+
+    replicas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N-M",
+            help="Copies of the model behind one port, on Ray (needs `maskkv[ray]`); 1-4: as many as the load needs.",
+        ),
+    ] = None
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Ray cluster for --replicas: HOST:PORT or auto; default: its own, here."),
+    ] = None
+
+
 @flagged
-def serve(*, loading: Loading, options: ServeFlags) -> None:
+def serve(*, loading: Loading, options: ServeFlags, copies: ReplicaFlags) -> None:
     """Serve a model over HTTP, as OpenAI's API does.
 
     Every option can also come from a variable: --max-queue from MASKKV_MAX_QUEUE. Keys: MASKKV_API_KEY, or
@@ -73,4 +90,18 @@ def serve(*, loading: Loading, options: ServeFlags) -> None:
     settings = ServerSettings.read({name: value for name, value in asdict(options).items() if value is not None})
     policies.named(settings.policy)
     name = BUNDLED if loading.model is None else loading.name
-    run(load(loading), name, settings, ready=lambda url: terminal.put(f"serving {name} on {url}"))
+
+    def ready(url: str) -> None:
+        terminal.put(f"serving {name} on {url}")
+
+    if copies.replicas is None:
+        if copies.ray_address is not None:
+            raise InputError("--ray-address says where --replicas run: give their number too")
+        run(load(loading), name, settings, ready)
+        return
+    from maskkv.cluster.run import serve as run_replicas
+    from maskkv.cluster.site import Served
+    from maskkv.cluster.spelling import Replicas
+
+    served = Served.of(loading, settings, Replicas.read(copies.replicas))
+    run_replicas(served, settings, copies.ray_address, ready)

@@ -31,6 +31,8 @@ _HEADERS = {
 class AccessLog:
     """Give each request an id, log it and count it; an exception that nothing else answers becomes status 500.
 
+    What another process answered and this one only passes on (`passed_on`) has been counted and logged there.
+
     HEAD is answered as GET is: uvicorn, which knows what was asked, leaves the body out.
     """
 
@@ -53,7 +55,8 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).update({**_HEADERS, "x-request-id": number})
+                if not scope["state"].get("passed_on"):
+                    MutableHeaders(scope=message).update({**_HEADERS, "x-request-id": number})
             await send(message)
 
         try:
@@ -67,6 +70,8 @@ class AccessLog:
             self._account(scope, fields, status, time.perf_counter() - start)
 
     def _account(self, scope: Scope, fields: dict[str, Any], status: int, seconds: float) -> None:
+        if scope["state"].get("passed_on"):
+            return
         # The route's pattern, not what the client wrote: that may be anything.
         route = getattr(scope.get("route"), "path", "other")
         exchange = scope["state"].get("exchange")

@@ -16,7 +16,7 @@ from maskkv.api import LanguageModel
 from maskkv.server import errors, page, page_api, routes
 from maskkv.server.access_log import AccessLog
 from maskkv.server.errors import ApiError
-from maskkv.server.guard import Guard
+from maskkv.server.guard import Guard, digests
 from maskkv.server.metrics import Metrics
 from maskkv.server.reading import Readers
 from maskkv.server.runner import Runner
@@ -52,7 +52,7 @@ def create_app(llm: LanguageModel, model_name: str, settings: ServerSettings) ->
     app.add_exception_handler(ApiError, _problem)
     app.add_exception_handler(HTTPException, _status)
     app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, keys=digests(settings.accepted_keys()))
     app.add_middleware(AccessLog, metrics=metrics)
     return app
 

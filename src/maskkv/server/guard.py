@@ -26,10 +26,11 @@ class Guard:
     The whole body is read here, before anything is done with it.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, keys: Sequence[bytes]) -> None:
+        """Stand before an application; `keys` are digests of those that it takes, and none means all are welcome."""
         self._app = app
         self._settings = settings
-        self._keys = [_digest(key) for key in settings.accepted_keys()]
+        self._keys = tuple(keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
@@ -103,6 +104,11 @@ async def _read(receive: Receive, most: int) -> bytes:
 def _too_large(most: int) -> ApiError:
     message = f"the body is too large: expected at most {most:,} bytes"
     return ApiError(413, message, "body_too_large", headers={"connection": "close"})
+
+
+def digests(keys: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return what a guard knows of keys."""
+    return tuple(_digest(key) for key in keys)
 
 
 def _digest(key: bytes) -> bytes:

@@ -60,3 +60,12 @@ def configure() -> None:
         logging.getLogger(name).propagate = True
     # The access log has these lines already.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def own_to_stderr() -> None:
+    """Send the lines of this module alone to standard error: other libraries of the process log as they were set up."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    LOGGER.handlers = [handler]
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False

@@ -27,7 +27,7 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
     Raises:
         InputError: The address cannot be listened on.
     """
-    _warm_up(llm)
+    warm_up(llm)
     logs.configure()
     app = create_app(llm, model_name, settings)
     config = uvicorn.Config(
@@ -39,9 +39,8 @@ def serve(llm: LanguageModel, model_name: str, settings: ServerSettings, ready: 
         timeout_graceful_shutdown=settings.drain_timeout + LAST_WORDS_S,
         lifespan="on",
     )
-    with _listen(settings) as listener:
-        host, port = listener.getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    with listen(settings) as listener:
+        url = address(*listener.getsockname()[:2])
         logs.say("listening", url=url, model=model_name, keys=len(settings.accepted_keys()))
         ready(url)
         # When all is finished, uvicorn raises the signal that ended it once more: that is no failure.
@@ -75,7 +74,17 @@ class Draining(uvicorn.Server):
         timer.cancel()
 
 
-def _listen(settings: ServerSettings) -> socket.socket:
+def address(host: str, port: int) -> str:
+    """Return the URL of a host's port."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Listen where the settings say.
+
+    Raises:
+        InputError: That is not possible.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family)
@@ -86,7 +95,7 @@ def _listen(settings: ServerSettings) -> socket.socket:
         ) from None
 
 
-def _warm_up(llm: LanguageModel) -> None:
+def warm_up(llm: LanguageModel) -> None:
     """Do what takes seconds the first time, before a request has to wait for it."""
     llm.text.least_tokens(".")
     if llm.text.has_chat_template:

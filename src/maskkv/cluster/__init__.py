@@ -1,0 +1,1 @@
+"""Many copies of one server behind one port, on Ray Serve; Ray is imported below this package only."""

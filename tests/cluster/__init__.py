@@ -1,0 +1,1 @@
+"""Many copies of the server: their parts without Ray, and (slow) all of it on Ray."""
