@@ -13,6 +13,7 @@ import typer
 
 from maskkv import records
 from maskkv.cli import lm_eval, observe, terminal
+from maskkv.cli.elsewhere import check_address, sharing
 from maskkv.cli.flags import PolicyFlags, Without, flagged, load
 from maskkv.cli.stretched import Notice
 from maskkv.cli.variants import VariantFlags
@@ -129,8 +130,10 @@ class ExampleFlags(lm_eval.LmEvalFlags):
 
     def check_lm_eval(self, running: RunFlags) -> None:
         """Refuse what lm-eval cannot do before a model is loaded."""
-        if self.length or running.jobs > 1 or running.shard is not None:
-            raise InputError("lm-eval makes its own prompts, in one process: leave out --length, --jobs and --shard")
+        if self.length or (running.jobs or 1) > 1 or running.shard is not None or running.ray is not None:
+            raise InputError(
+                "lm-eval makes its own prompts, in one process: leave out --length, --jobs, --ray and --shard"
+            )
         self.check(self.names)
 
     def harness(self, likelihood: Likelihood) -> Harness:
@@ -155,7 +158,17 @@ class RunFlags:
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Answers go to DIR/NAME.answers.jsonl, records to DIR/NAME.jsonl.")
     ] = Path("results")
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 1
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that measure side by side; default: 1, with --ray what has room."),
+    ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Measure on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; local, or nothing: on this host.",
+        ),
+    ] = None
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Do the I-th of N parts; a run without --shard puts the parts together."),
@@ -167,10 +180,13 @@ class RunFlags:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done before a model is loaded."""
-        if self.isolated and self.jobs > 1:
+        if self.isolated and (self.jobs or 1) > 1:
             raise InputError(
                 f"--isolated measures time, which other processes would take part of: --jobs 1, not {self.jobs}"
             )
+        if self.isolated and self.ray is not None and self.jobs is None:
+            raise InputError("--isolated measures time, which other workers would take part of: with --ray, --jobs 1")
+        check_address(self.ray)
         self.part()
 
     def part(self) -> tuple[int, int]:
@@ -221,20 +237,21 @@ def evaluate(  # noqa: PLR0913 (each group of flags by itself)
     variants.check(benchmarks)
     chosen = variants.variants(mixing, length=1)
     records.prepare(running.out)
-    llm = load(loading)
-    if OBSERVE in benchmarks:
-        observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
-    own = [name for name in dict.fromkeys(benchmarks) if name in BENCHMARKS]
-    parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
-    tell = Notice(llm)
-    for name in own:
-        with Store(conditions.read, running.out, name, running.part()) as store:
-            for length, tasks in parts[name]:
-                study = Study(variants.variants(mixing, length), schedule, running.isolated, running.part())
-                with terminal.progress(name, 1) as advance:
-                    progress = _Progress(name, advance, tell)
-                    found = runs.run(llm, loading, tasks, study, store, running.jobs, progress)
-                _report(name, len(tasks) * len(study.variants), found, running)
+    with sharing(running.ray, running.jobs) as elsewhere:
+        llm = load(loading)
+        if OBSERVE in benchmarks:
+            observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
+        own = [name for name in dict.fromkeys(benchmarks) if name in BENCHMARKS]
+        parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
+        tell = Notice(llm)
+        for name in own:
+            with Store(conditions.read, running.out, name, running.part()) as store:
+                for length, tasks in parts[name]:
+                    study = Study(variants.variants(mixing, length), schedule, running.isolated, running.part())
+                    with terminal.progress(name, 1) as advance:
+                        progress = _Progress(name, advance, tell)
+                        found = runs.run(llm, loading, tasks, study, store, elsewhere, progress)
+                    _report(name, len(tasks) * len(study.variants), found, running)
     if LM_EVAL in benchmarks:
         study = Study(chosen, schedule, running.isolated)
         _print_all(lm_eval.run(llm, loading.name, examples.harness(likelihood), study, running.out), running)
