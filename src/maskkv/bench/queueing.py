@@ -100,7 +100,7 @@ def compare(options: argparse.Namespace) -> list[Fields]:
                 name: {
                     "measured": spread(each["measured"][name] for each in found),
                     "simulated": spread(each["simulated"][name] for each in found),
-                    "ratio": spread(each["measured"][name] / each["simulated"][name] for each in found),
+                    "ratio": _ratios([(each["measured"][name], each["simulated"][name]) for each in found]),
                 }
                 for name in found[0]["measured"]
             },
@@ -109,11 +109,17 @@ def compare(options: argparse.Namespace) -> list[Fields]:
     ]
 
 
+def _ratios(pairs: Sequence[tuple[float, float]]) -> dict[str, float] | None:
+    """Return the spread of measured over simulated; None where nothing was simulated to take time."""
+    ratios = [measured / simulated for measured, simulated in pairs if simulated > 0]
+    return spread(ratios) if ratios else None
+
+
 def _pace(options: argparse.Namespace) -> Pace:
     """Have `maskkv bench` measure the bundled dLLM in a process of its own."""
-    batches = sorted({1, 2, *range(4, options.max_batch, 4), options.max_batch})
+    batches = sorted({1, -(-options.max_batch // 2), options.max_batch})
     words = [f"--prompt-length={length}" for length in options.prompt_length]
-    words += [f"--batch-size={batch}" for batch in batches if batch <= options.max_batch]
+    words += [f"--batch-size={batch}" for batch in batches]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pace.jsonl"
         words += ["--model", str(mini.folder()), "--policy", "maskkv", f"--budget={options.budget}", "--repeats=1"]
