@@ -211,11 +211,11 @@ def _show(found: Mapping[str, object]) -> None:
     runs: Sequence[Mapping[str, object]] = found["runs"]  # type: ignore[assignment]
     for run in runs:
         seconds = [each for name in ("wait_s", "latency_s") for each in dict(run[name]).values()]  # type: ignore[call-overload]
-        cells = ["–" if each is None else f"{each:.2f}" for each in seconds]
+        cells = ["–" if each is None else f"{each:.2f}" if each < 100 else f"{each:.0f}" for each in seconds]
         table.add_row(str(run["replicas"]), f"{run['utilisation']:.0%}", *cells, f"{run['refused']:.1%}")
     terminal.show(table)
     if found["needed"] is not None:
         terminal.put(
             f"{found['needed']} replicas: nine in ten requests wait at most {found['wait_s']:g} s, and none is refused"
         )
-    terminal.put("seconds; wait: until the prompt begins to be read, answer: until it is whole; 429: refused")
+    terminal.put("seconds; wait: until a prompt begins to be read, answer: until it is whole")
