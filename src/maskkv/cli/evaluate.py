@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskkv import records
-from maskkv.cli import lm_eval, observe, terminal
+from maskkv.cli import lm_eval, observe, scores, terminal
 from maskkv.cli.elsewhere import check_address, sharing
 from maskkv.cli.flags import PolicyFlags, Without, flagged, load
 from maskkv.cli.stretched import Notice
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from maskkv.eval.answering import Answered
     from maskkv.eval.benchmark import Chosen, Task
     from maskkv.eval.lm_eval.harness import Harness
-    from maskkv.eval.table import Table
     from maskkv.json_lines import Record
 
 BENCHMARKS = {
@@ -254,7 +253,8 @@ def evaluate(  # noqa: PLR0913 (each group of flags by itself)
                     _report(name, len(tasks) * len(study.variants), found, running)
     if LM_EVAL in benchmarks:
         study = Study(chosen, schedule, running.isolated)
-        _print_all(lm_eval.run(llm, loading.name, examples.harness(likelihood), study, running.out), running)
+        found = lm_eval.run(llm, loading.name, examples.harness(likelihood), study, running.out)
+        scores.show(found, markdown=running.markdown)
 
 
 class _Progress:
@@ -282,21 +282,4 @@ def _report(name: str, cells: int, found: list[Record], running: RunFlags) -> No
             f"{name}: {cells - len(found)} of {cells} cells still lack answers of other shards; "
             f"once all are in {running.out}, the same command without --shard puts them together"
         )
-    _print_all(found, running)
-
-
-def _print_all(found: Sequence[Record], running: RunFlags) -> None:
-    from maskkv.eval import table
-
-    for each in table.tables(found):
-        _print(each, running.markdown)
-
-
-def _print(table: Table, markdown: bool) -> None:
-    if markdown:
-        terminal.put(f"{table.title}\n\n{table.markdown()}\n")
-        return
-    shown = terminal.table(*table.header, title=table.title)
-    for row in table.rows:
-        shown.add_row(*row)
-    terminal.show(shown)
+    scores.show(found, markdown=running.markdown)
