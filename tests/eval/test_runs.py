@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -12,11 +13,13 @@ from maskkv.errors import InputError
 from maskkv.eval import cells, conditions, runs
 from maskkv.eval.answering import ScoredAnswer
 from maskkv.eval.store import Store
+from maskkv.eval.workers import side_by_side
 from maskkv.generation import Generation
 from maskkv.loading import Loading
 from tests.cli.tiny import save_tiny
 from tests.eval.examples import TASKS, run, study, task
 
+TWO = partial(side_by_side, jobs=2)
 SMALL = (task(numbers=range(5, 6)),)
 """One task of one document."""
 
@@ -82,15 +85,14 @@ def test_shards_put_together_are_the_whole(llm, source, whole, tmp_path, monkeyp
 
 def test_processes_side_by_side_measure_the_same(llm, source, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "TOGETHER", 3)  # a document per unit
-    assert measured(run(llm, source, tmp_path, jobs=2)) == measured(whole)
+    assert measured(run(llm, source, tmp_path, elsewhere=TWO)) == measured(whole)
 
 
-def test_all_processes_compute_in_the_dtype_of_the_first(llm, source, tmp_path, monkeypatch):
+def test_all_processes_compute_in_the_dtype_of_the_first(llm, source, tmp_path):
     """What `auto` chooses depends on the memory that is free: with several models there is less."""
     given = []
-    monkeypatch.setattr(runs, "side_by_side", lambda units, source, *others: given.append(source) or iter(()))
     stated = replace(source, device="cpu", rope_scale=2.0, kv_dtype="int8")
-    run(llm, stated, tmp_path, jobs=2)
+    run(llm, stated, tmp_path, elsewhere=lambda units, terms: iter(given.append(terms.loading) or ()))
     assert given == [replace(stated, dtype="torch.float32")], "and load it as this one did otherwise"
     assert api.load_model(given[0]).model.dtype == llm.model.dtype
 
@@ -99,7 +101,7 @@ def test_an_error_in_a_process_is_raised_here(llm, source, tmp_path, monkeypatch
     monkeypatch.setattr(runs, "TOGETHER", 3)
     elsewhere = Loading("no-such/model")
     with pytest.raises(maskkv.CheckpointError, match="no-such/model"):
-        run(llm, elsewhere, tmp_path, jobs=2)
+        run(llm, elsewhere, tmp_path, elsewhere=TWO)
 
 
 def test_an_interrupted_run_loses_one_unit_at_most(llm, source, whole, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskkv.errors import InputError
+from maskkv.errors import InputError, MaskKVError
 from maskkv.mini import TASKS, sample
 
 Fields = dict[str, Any]
@@ -60,6 +60,23 @@ class Server:
             whole = json.loads(response.read())
             job = whole["id"].partition("-")[2]
             return ClientAnswer(200, whole["choices"][0]["message"]["content"], whole["maskkv"]["steps"], job)
+
+    def timed(self, body: Fields) -> tuple[float, float]:
+        """Send a chat request that is streamed, and return the seconds until its first text and until its end.
+
+        Raises:
+            MaskKVError: The request is refused, or fails.
+        """
+        start = time.perf_counter()
+        first: float | None = None
+        with self._open("POST", "/v1/chat/completions", json.dumps(body).encode()) as response:
+            for line in response:
+                if b'"error"' in line:
+                    raise MaskKVError(f"the server answers {line.decode(errors='replace').strip()}")
+                if first is None and b'"content":"' in line and b'"content":""' not in line:
+                    first = time.perf_counter() - start
+        end = time.perf_counter() - start
+        return end if first is None else first, end
 
     def send(self, content: bytes, *, wait: bool = True) -> ClientAnswer:
         """Send raw bytes as the body of a chat request; without `wait`, close the connection at once."""

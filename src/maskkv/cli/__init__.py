@@ -15,6 +15,7 @@ from maskkv.cli import (
     chat,
     demo,
     doctor,
+    elsewhere,
     evaluate,
     generate,
     inspect,
@@ -51,7 +52,7 @@ for _name, _command in {
     "inspect": inspect.inspect,
     "doctor": doctor.doctor,
 }.items():
-    app.command(_name)(_command)
+    app.command(_name, cls=elsewhere.WithRay if _name == "eval" else None)(_command)
 
 # Typer's own word for a command line that it refuses is the base class of the only one that it exports.
 _Refused: Any = typer.BadParameter.__mro__[2]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskkv import records
-from maskkv.cli import lm_eval, observe, terminal
+from maskkv.cli import lm_eval, observe, scores, terminal
+from maskkv.cli.elsewhere import check_address, sharing
 from maskkv.cli.flags import PolicyFlags, Without, flagged, load
 from maskkv.cli.stretched import Notice
 from maskkv.cli.variants import VariantFlags
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from maskkv.eval.answering import Answered
     from maskkv.eval.benchmark import Chosen, Task
     from maskkv.eval.lm_eval.harness import Harness
-    from maskkv.eval.table import Table
     from maskkv.json_lines import Record
 
 BENCHMARKS = {
@@ -129,8 +129,10 @@ class ExampleFlags(lm_eval.LmEvalFlags):
 
     def check_lm_eval(self, running: RunFlags) -> None:
         """Refuse what lm-eval cannot do before a model is loaded."""
-        if self.length or running.jobs > 1 or running.shard is not None:
-            raise InputError("lm-eval makes its own prompts, in one process: leave out --length, --jobs and --shard")
+        if self.length or (running.jobs or 1) > 1 or running.shard is not None or running.ray is not None:
+            raise InputError(
+                "lm-eval makes its own prompts, in one process: leave out --length, --jobs, --ray and --shard"
+            )
         self.check(self.names)
 
     def harness(self, likelihood: Likelihood) -> Harness:
@@ -155,7 +157,17 @@ class RunFlags:
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Answers go to DIR/NAME.answers.jsonl, records to DIR/NAME.jsonl.")
     ] = Path("results")
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 1
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that measure side by side; default: 1, with --ray what has room."),
+    ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Measure on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; local, or nothing: on this host.",
+        ),
+    ] = None
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Do the I-th of N parts; a run without --shard puts the parts together."),
@@ -167,10 +179,13 @@ class RunFlags:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done before a model is loaded."""
-        if self.isolated and self.jobs > 1:
+        if self.isolated and (self.jobs or 1) > 1:
             raise InputError(
                 f"--isolated measures time, which other processes would take part of: --jobs 1, not {self.jobs}"
             )
+        if self.isolated and self.ray is not None and self.jobs is None:
+            raise InputError("--isolated measures time, which other workers would take part of: with --ray, --jobs 1")
+        check_address(self.ray)
         self.part()
 
     def part(self) -> tuple[int, int]:
@@ -221,23 +236,25 @@ def evaluate(  # noqa: PLR0913 (each group of flags by itself)
     variants.check(benchmarks)
     chosen = variants.variants(mixing, length=1)
     records.prepare(running.out)
-    llm = load(loading)
-    if OBSERVE in benchmarks:
-        observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
-    own = [name for name in dict.fromkeys(benchmarks) if name in BENCHMARKS]
-    parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
-    tell = Notice(llm)
-    for name in own:
-        with Store(conditions.read, running.out, name, running.part()) as store:
-            for length, tasks in parts[name]:
-                study = Study(variants.variants(mixing, length), schedule, running.isolated, running.part())
-                with terminal.progress(name, 1) as advance:
-                    progress = _Progress(name, advance, tell)
-                    found = runs.run(llm, loading, tasks, study, store, running.jobs, progress)
-                _report(name, len(tasks) * len(study.variants), found, running)
+    with sharing(running.ray, running.jobs) as elsewhere:
+        llm = load(loading)
+        if OBSERVE in benchmarks:
+            observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
+        own = [name for name in dict.fromkeys(benchmarks) if name in BENCHMARKS]
+        parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
+        tell = Notice(llm)
+        for name in own:
+            with Store(conditions.read, running.out, name, running.part()) as store:
+                for length, tasks in parts[name]:
+                    study = Study(variants.variants(mixing, length), schedule, running.isolated, running.part())
+                    with terminal.progress(name, 1) as advance:
+                        progress = _Progress(name, advance, tell)
+                        found = runs.run(llm, loading, tasks, study, store, elsewhere, progress)
+                    _report(name, len(tasks) * len(study.variants), found, running)
     if LM_EVAL in benchmarks:
         study = Study(chosen, schedule, running.isolated)
-        _print_all(lm_eval.run(llm, loading.name, examples.harness(likelihood), study, running.out), running)
+        found = lm_eval.run(llm, loading.name, examples.harness(likelihood), study, running.out)
+        scores.show(found, markdown=running.markdown)
 
 
 class _Progress:
@@ -265,21 +282,4 @@ def _report(name: str, cells: int, found: list[Record], running: RunFlags) -> No
             f"{name}: {cells - len(found)} of {cells} cells still lack answers of other shards; "
             f"once all are in {running.out}, the same command without --shard puts them together"
         )
-    _print_all(found, running)
-
-
-def _print_all(found: Sequence[Record], running: RunFlags) -> None:
-    from maskkv.eval import table
-
-    for each in table.tables(found):
-        _print(each, running.markdown)
-
-
-def _print(table: Table, markdown: bool) -> None:
-    if markdown:
-        terminal.put(f"{table.title}\n\n{table.markdown()}\n")
-        return
-    shown = terminal.table(*table.header, title=table.title)
-    for row in table.rows:
-        shown.add_row(*row)
-    terminal.show(shown)
+    scores.show(found, markdown=running.markdown)

@@ -11,6 +11,7 @@ import typer
 from rich.filesize import decimal
 
 from maskkv.cli import terminal
+from maskkv.cli.capacity import CapacityFlags
 from maskkv.cli.flags import Json, PolicyFlags, flagged
 from maskkv.errors import InputError
 from maskkv.generation import Generation
@@ -80,7 +81,7 @@ class ShapeFlags:
 
 
 @flagged
-def plan(
+def plan(  # noqa: PLR0913 (each group of flags by itself)
     *,
     prompt_length: Annotated[int, typer.Option(help="Tokens of the prompt.")] = 32_768,
     memory: Annotated[
@@ -90,6 +91,7 @@ def plan(
     model: ShapeFlags,
     policy: PolicyFlags,
     generation: Generation,
+    load: CapacityFlags,
     as_json: Json = False,
 ) -> None:
     """Predict the memory that a response takes, from the model's shape alone.
@@ -97,6 +99,9 @@ def plan(
     Nothing is loaded. Counted are the bytes of tensors: a driver's context, an allocator's slack and what kernels use
     inside come on top, some hundred megabytes on a GPU. Evicted pairs that wait in host memory (evicted=host) are
     counted by themselves: --memory is the device's.
+
+    With --rate it is simulated how many copies of a server keep requests from waiting. What a step takes is read from
+    records of `maskkv bench` (--pace): nothing is assumed.
     """
     from maskkv.decoding.fitting import for_model
     from maskkv.plan import LONGEST, Workload
@@ -109,6 +114,9 @@ def plan(
     chosen = policy.chosen()
     for_model(generation, chosen, shape.config)
     work = Workload(prompt_length, generation, chosen, policy.budget_for(chosen), model.kv_dtype)
+    if load.rate is not None:
+        load.answer(name, shape, model.computed_in, work, size, as_json=as_json)
+        return
     found = {
         "model": name,
         "dtype": model.computed_in,

@@ -1,1 +1,1 @@
-"""Many copies of one server behind one port, on Ray Serve; Ray is imported below this package only."""
+"""More than one machine: copies of the server and workers of an evaluation on a Ray cluster (`maskkv[ray]`)."""

@@ -11,6 +11,7 @@ from maskkv.decoding.sequence import RunningSequence
 from maskkv.eval.benchmark import Example, Task
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
+from maskkv.loading import Loading
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class Unit:
     def size(self) -> int:
         """Return how many answers it takes."""
         return len(self.numbers) * len(self.variants)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Say how units are answered where the model has yet to be loaded: its weights have this `fingerprint`."""
+
+    loading: Loading
+    fingerprint: str
+    schedule: Generation
+    isolated: bool
 
 
 @dataclass(frozen=True)

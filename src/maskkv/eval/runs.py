@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from maskkv.api import LanguageModel
+from maskkv.checkpoints import weights
 from maskkv.errors import InputError
 from maskkv.eval import cells
-from maskkv.eval.answering import Answered, Unit, Variant, answer, fitted
+from maskkv.eval.answering import Answered, Terms, Unit, Variant, answer, fitted
 from maskkv.eval.benchmark import Task
 from maskkv.eval.conditions import Conditions, Held, Key
 from maskkv.eval.store import Store
-from maskkv.eval.workers import side_by_side
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.json_lines import Record
@@ -38,6 +38,9 @@ class Study:
     shard: tuple[int, int] = (1, 1)
 
 
+Elsewhere = Callable[[Sequence[Unit], Terms], Iterator[list[Answered]]]
+"""Have units answered by other processes, and yield the answers of each unit as they come, in any order."""
+
 OnAnswers = Callable[[Sequence[Answered], int], None]
 """Take note of a unit's answers (at the start: none) and of how many answers the whole run takes."""
 
@@ -57,12 +60,13 @@ def run(
     tasks: Sequence[Task],
     study: Study,
     store: Store[Key, Held],
-    jobs: int = 1,
+    elsewhere: Elsewhere | None = None,
     on_answers: OnAnswers = lambda answered, total: None,
 ) -> list[Record]:
     """Answer the examples that the store has no answers to, and return the records of all complete cells.
 
-    All tasks belong to the store's benchmark. `loading` says how other processes (`jobs` > 1) load the model.
+    All tasks belong to the store's benchmark. Units are answered here, unless `elsewhere` is given and there are
+    several: `loading` says how other processes load the model.
 
     Raises:
         InputError: A task cannot be put to this model, or a file cannot be written.
@@ -72,7 +76,7 @@ def run(
     missing = [unit for whole in _units(tasks, study) for unit in _missing(whole, conditions, store.known)]
     total = sum(unit.size for unit in missing)
     on_answers([], total)
-    for answered in _answered(llm, loading, study, missing, jobs):
+    for answered in _answered(llm, loading, study, missing, elsewhere):
         store.add([conditions.line(each) for each in answered])
         on_answers(answered, total)
     found = (cells.cell(conditions, task, variant, store.known) for task in tasks for variant in study.variants)
@@ -116,10 +120,10 @@ def _missing(unit: Unit, conditions: Conditions, known: dict[Key, Held]) -> Iter
 
 
 def _answered(
-    llm: LanguageModel, loading: Loading, study: Study, units: Sequence[Unit], jobs: int
+    llm: LanguageModel, loading: Loading, study: Study, units: Sequence[Unit], elsewhere: Elsewhere | None
 ) -> Iterator[list[Answered]]:
-    if jobs == 1 or len(units) < 2:
+    if elsewhere is None or len(units) < 2:
         return (answer(llm, unit, study.schedule, study.isolated) for unit in units)
-    # All in one dtype: what `auto` chooses may depend on the memory that is free.
-    alike = replace(loading, dtype=str(llm.model.dtype))
-    return side_by_side(units, alike, study.schedule, study.isolated, jobs)
+    # All on one kind of device and in one dtype: what `auto` chooses may depend on the memory that is free.
+    alike = replace(loading, device=str(llm.model.device), dtype=str(llm.model.dtype))
+    return elsewhere(units, Terms(alike, weights.fingerprint(llm.model), study.schedule, study.isolated))

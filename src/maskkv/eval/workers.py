@@ -14,14 +14,10 @@ import torch
 
 from maskkv import api
 from maskkv.errors import MaskKVError
-from maskkv.eval.answering import Answered, Unit, answer
-from maskkv.generation import Generation
-from maskkv.loading import Loading
+from maskkv.eval.answering import Answered, Terms, Unit, answer
 
 
-def side_by_side(
-    units: Sequence[Unit], loading: Loading, schedule: Generation, isolated: bool, jobs: int
-) -> Iterator[list[Answered]]:
+def side_by_side(units: Sequence[Unit], terms: Terms, jobs: int) -> Iterator[list[Answered]]:
     """Yield the answers of each unit as it is done; every process gets its next unit when it has none.
 
     An error in a process ends them all and is raised here. A process whose parent is gone ends after its unit.
@@ -30,7 +26,7 @@ def side_by_side(
     with ExitStack() as stack:
         count = min(jobs, len(units))
         threads = max(1, torch.get_num_threads() // count)
-        idle = [stack.enter_context(_worker(loading, schedule, isolated, threads)) for _ in range(count)]
+        idle = [stack.enter_context(_worker(terms, threads)) for _ in range(count)]
         busy: list[Connection] = []
         while waiting or busy:
             while waiting and idle:
@@ -56,11 +52,11 @@ def _received(worker: Connection) -> list[Answered]:
 
 
 @contextmanager
-def _worker(loading: Loading, schedule: Generation, isolated: bool, threads: int) -> Iterator[Connection]:
+def _worker(terms: Terms, threads: int) -> Iterator[Connection]:
     # Forked children would inherit torch's thread pool in an undefined state.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process: SpawnProcess = context.Process(target=_work, args=(theirs, loading, schedule, isolated, threads))
+    process: SpawnProcess = context.Process(target=_work, args=(theirs, terms, threads))
     process.start()
     theirs.close()  # or the end of the child would not be noticed here
     try:
@@ -71,13 +67,13 @@ def _worker(loading: Loading, schedule: Generation, isolated: bool, threads: int
         process.join()
 
 
-def _work(parent: Connection, loading: Loading, schedule: Generation, isolated: bool, threads: int) -> None:
+def _work(parent: Connection, terms: Terms, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children
     torch.set_num_threads(threads)
     try:
-        llm = api.load_model(loading)
+        llm = api.load_model(terms.loading)
         while True:
-            parent.send((answer(llm, parent.recv(), schedule, isolated), None))
+            parent.send((answer(llm, parent.recv(), terms.schedule, terms.isolated), None))
     except (EOFError, BrokenPipeError):
         return  # the parent has ended
     except Exception as error:

@@ -68,7 +68,7 @@ def tasks(llm: LanguageModel, chosen: Chosen) -> list[LongBenchTask]:
         template = files.template(folder, name, chosen.prompts)
         count, digest = files.check(folder, name, chosen.n)
         data = hashlib.sha256(f"{digest} {template}".encode()).hexdigest()[:16]
-        found += [LongBenchTask(name, folder, template, data, length, range(count)) for length in lengths]
+        found += [LongBenchTask(name, folder.absolute(), template, data, length, range(count)) for length in lengths]
     return found
 
 
