@@ -14,6 +14,8 @@ from maskkv.loading import Loading
 from tests.cli.tiny import save_tiny
 
 EVERY = Loading("a/b", "cpu", "bf16", 2.5, Path("p.json"), "int8", "int8", compile=True)
+SPLIT = replace(EVERY, compile=False, tensor_parallel=2)
+"""What cannot be asked for together with all others."""
 
 
 @pytest.mark.usefixtures("untyped")
@@ -21,12 +23,15 @@ def test_load_takes_every_option_with_the_same_default(monkeypatch):
     got = []
     monkeypatch.setattr(api, "load_model", lambda loading, **rest: got.append((loading, rest)))
     maskkv.load(**vars(EVERY), policy="snapkv", budget="5%", evicted="host")
+    maskkv.load(**vars(SPLIT))
     maskkv.load()
     assert got == [
         (EVERY, {"policy": "snapkv", "budget": "5%", "evicted": "host"}),
+        (SPLIT, {"policy": "maskkv", "budget": None, "evicted": None}),
         (Loading(), {"policy": "maskkv", "budget": None, "evicted": None}),
     ]
-    assert all(getattr(EVERY, field.name) != field.default for field in fields(Loading))
+    for field in fields(Loading):
+        assert {getattr(EVERY, field.name), getattr(SPLIT, field.name)} != {field.default}
 
 
 def test_a_model_says_how_it_was_loaded(tmp_path):
@@ -52,6 +57,8 @@ def test_every_sequence_is_stretched_and_stored_as_the_model_was_loaded(tmp_path
         ({"rope_scale": 0.5}, "rope_scale 0.5: expected a factor of at least 1"),
         ({"profile": 5}, "profile 5: expected a LayerProfile or its file"),
         ({"compile": "no"}, "compile 'no': expected True or False"),
+        ({"tensor_parallel": True}, "tensor_parallel must be a whole number from 1 to 64, not True"),
+        ({"tensor_parallel": 65}, "tensor_parallel must be a whole number from 1 to 64, not 65"),
     ],
 )
 @pytest.mark.usefixtures("untyped")

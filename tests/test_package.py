@@ -63,7 +63,7 @@ def test_constraints_pin_every_dependency_inside_its_range() -> None:
 
 def test_errors_are_the_documented_tree() -> None:
     tree = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, BaseException)}
-    assert set(tree) == {"MaskKVError", "InputError", "CheckpointError", "ProfileError"}
+    assert set(tree) == {"MaskKVError", "InputError", "CheckpointError", "DeviceLostError", "ProfileError"}
     assert all(issubclass(cls, errors.MaskKVError) for cls in tree.values())
     assert errors.InputError.__bases__ == (errors.MaskKVError, ValueError)
     assert all(name in errors.__doc__ for name in tree)

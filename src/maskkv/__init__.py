@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from maskkv.borrowed import from_transformers
     from maskkv.cache import Prefix
     from maskkv.decoding.engine import Engine, Step
-    from maskkv.errors import CheckpointError, InputError, MaskKVError, ProfileError
+    from maskkv.errors import CheckpointError, DeviceLostError, InputError, MaskKVError, ProfileError
     from maskkv.eviction.policy import Policy
     from maskkv.generation import Generation
     from maskkv.result import Result
@@ -23,6 +23,7 @@ except PackageNotFoundError:  # It runs from a working tree that nobody installe
 
 __all__ = [
     "CheckpointError",
+    "DeviceLostError",
     "Engine",
     "Generation",
     "InputError",
@@ -43,7 +44,7 @@ _HOMES = {
     "maskkv.borrowed": ("from_transformers",),
     "maskkv.cache": ("Prefix",),
     "maskkv.decoding.engine": ("Engine", "Step"),
-    "maskkv.errors": ("CheckpointError", "InputError", "MaskKVError", "ProfileError"),
+    "maskkv.errors": ("CheckpointError", "DeviceLostError", "InputError", "MaskKVError", "ProfileError"),
     "maskkv.eviction.policy": ("Policy",),
     "maskkv.generation": ("Generation",),
     "maskkv.result": ("Result",),
