@@ -115,3 +115,20 @@ def test_pairs_that_wait_in_host_memory_are_told_beside_the_device_s(run):
     assert (host["fits"], host["longest_prompt"] > 30_000) == (True, True)
     assert "beside it, in host memory        34.4 GB" in run(*args, "--policy", "maskkv(evicted=host)").out
     assert "host memory" not in run(*args, "--policy", "maskkv").out
+
+
+def test_a_device_of_two_holds_half_of_what_is_split(run):
+    """LLaDA-8B: embedding, head and norms are whole on both."""
+    args = ("plan", "--json", "--shape", "llada-8b", "--budget", 64, "--prompt-length", 4096)
+    one, two = (json.loads(run(*args, "--tensor-parallel", parts).out) for parts in (1, 2))
+    beside = 2 * 126_464 * 4096 + (2 * 32 + 1) * 4096
+    assert one["parameters"] == two["parameters"] == 8_015_581_184
+    assert two["weight_bytes"] == 2 * (beside + (8_015_581_184 - beside) // 2)
+    # In 32 layers: pairs of 64 kept and 64 live rows, of 16 heads; and two outputs of all live rows.
+    assert two["held_bytes"] == 32 * (2 * 16 * 128 * (64 + 64) + 2 * 4096 * 64) * 2
+    assert two["reading_bytes"] < one["reading_bytes"]
+
+
+def test_plan_refuses_what_does_not_split(refused):
+    told = refused("plan", "--shape", "llada-8b", "--tensor-parallel", 3)
+    assert told == "tensor_parallel 3: this model's 32 KV heads do not split into 3 equal parts"

@@ -49,6 +49,9 @@ class ShapeFlags:
     quantize: Annotated[
         str | None, typer.Option(help="What the layers' weights are stored in on a GPU: int8 or int4; default: dtype.")
     ] = None
+    tensor_parallel: Annotated[
+        int, typer.Option(help="Split the model over this many devices; bytes are those of one.")
+    ] = 1
 
     @property
     def computed_in(self) -> str:
@@ -62,11 +65,12 @@ class ShapeFlags:
         from maskkv import mini
         from maskkv.bench.shapes import shape
         from maskkv.checkpoints import configs, weights
-        from maskkv.checks import check_kv_dtype, check_quantize
+        from maskkv.checks import check_kv_dtype, check_parts, check_quantize
         from maskkv.plan import Shape
 
         check_kv_dtype(self.kv_dtype)
         check_quantize(self.quantize)
+        check_parts(self.tensor_parallel, compiled=False)
         if self.model is not None and self.shape is not None:
             raise InputError("--model and --shape both name a model: give one of them")
         if self.dtype not in weights.DTYPES:
@@ -104,13 +108,16 @@ def plan(  # noqa: PLR0913 (each group of flags by itself)
     records of `maskkv bench` (--pace): nothing is assumed.
     """
     from maskkv.decoding.fitting import for_model
+    from maskkv.models import sizes
+    from maskkv.models.part import Part
     from maskkv.plan import LONGEST, Workload
 
     for name, value in (("prompt-length", prompt_length), ("batch-size", batch_size)):
         if not 1 <= value <= LONGEST:
             raise InputError(f"--{name} {value}: expected a number from 1 to {LONGEST:,}")
     size = None if memory is None else _size(memory)
-    name, shape = model.read()
+    name, whole = model.read()
+    shape = replace(whole, config=Part(0, model.tensor_parallel).config(whole.config))
     chosen = policy.chosen()
     for_model(generation, chosen, shape.config)
     work = Workload(prompt_length, generation, chosen, policy.budget_for(chosen), model.kv_dtype)
@@ -121,6 +128,9 @@ def plan(  # noqa: PLR0913 (each group of flags by itself)
         "model": name,
         "dtype": model.computed_in,
         "quantize": model.quantize,
+        "tensor_parallel": model.tensor_parallel,
+        "parameters": sizes.parameters(whole.config),
+        "active_parameters": sizes.active_parameters(whole.config) if whole.config.experts else None,
         **_record(shape, work, batch_size, size),
     }
     if as_json:
@@ -130,14 +140,11 @@ def plan(  # noqa: PLR0913 (each group of flags by itself)
 
 
 def _record(shape: Shape, work: Workload, batch_size: int, memory: int | None) -> dict[str, object]:
-    from maskkv.models import sizes
     from maskkv.models.stretch import stretch
     from maskkv.plan import longest_prompt
 
     need = shape.need(work, batch_size)
     found: dict[str, object] = {
-        "parameters": sizes.parameters(shape.config),
-        "active_parameters": sizes.active_parameters(shape.config) if shape.config.experts else None,
         "prompt_length": work.prompt_length,
         "gen_length": work.generation.gen_length,
         "policy": work.policy.name,
@@ -168,8 +175,9 @@ def _show(found: dict[str, object]) -> None:
     budget = "" if found["budget"] is None else f" {found['budget']}"
     active = "" if found["active_parameters"] is None else f" ({found['active_parameters']:,} active for a token)"
     stored = "" if found["quantize"] is None else f", the layers' in {found['quantize']}"
+    parts = "" if found["tensor_parallel"] == 1 else f", on each of {found['tensor_parallel']} devices"
     terminal.note(
-        f"{found['model']}, {found['parameters']:,} parameters{active} in {found['dtype']}{stored}; "
+        f"{found['model']}, {found['parameters']:,} parameters{active} in {found['dtype']}{stored}{parts}; "
         f"{found['batch_size']} x "
         f"{found['prompt_length']:,} prompt tokens and {found['gen_length']:,} of response; {found['policy']}{budget}"
     )
