@@ -9,6 +9,7 @@ from maskkv.bench.shapes import shape
 from maskkv.cluster import shares
 from maskkv.errors import InputError
 from maskkv.generation import Generation
+from maskkv.models.part import Part
 from maskkv.plan import Shape, Workload
 
 GB = 10**9
@@ -70,3 +71,13 @@ def test_llada_8b_takes_a_third_of_a_card_of_80_gb():
 def test_a_card_that_is_too_small_is_refused_in_one_line():
     with pytest.raises(InputError, match=r"a replica needs about [0-9.]+ GB with 16 requests .* --max-batch"):
         shares.of_card(16 * GB, LLADA, WORK, 16)
+
+
+def test_a_model_that_is_split_takes_whole_cards_of_one_host():
+    """LLaDA-8B on two cards of 16 GB each: half of it fits on either, and a host with three cards has room for one."""
+    half = Shape(Part(0, 2).config(LLADA.config), LLADA.itemsize)
+    share = shares.of_card(16 * GB, half, WORK, 16, cards=2)
+    assert share == shares.Share(2.0, 2.0, 1, 1)
+    assert shares.fitting_on(share, [3, 8, 1]) == 5
+    with pytest.raises(InputError, match="a replica needs about"):
+        shares.of_card(8 * GB, half, WORK, 16, cards=2)

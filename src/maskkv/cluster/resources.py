@@ -16,6 +16,7 @@ from maskkv.cluster.site import Placed, Served
 from maskkv.errors import InputError
 from maskkv.generation import Generation
 from maskkv.loading import Loading
+from maskkv.models.part import Part
 from maskkv.plan import Shape, Workload
 
 
@@ -46,7 +47,9 @@ def _share(served: Served, nodes: list[dict[str, Any]]) -> Share:
         ]
     )
     settings = served.settings
-    shape = Shape(weights.config_of(_source(served.loading)), found[0][1], quantize=served.loading.quantize)
+    split = served.loading.tensor_parallel
+    config = Part(0, split).config(weights.config_of(_source(served.loading)))
+    shape = Shape(config, found[0][1], quantize=served.loading.quantize)
     work = Workload(
         settings.max_prompt_length,
         Generation(),
@@ -54,12 +57,11 @@ def _share(served: Served, nodes: list[dict[str, Any]]) -> Share:
         settings.budget,
         served.loading.kv_dtype,
     )
-    share = shares.of_card(min(card for card, _ in found), shape, work, settings.max_batch)
-    if share.parts * sum(cards) < replicas:
-        raise InputError(
-            f"{replicas} replicas: {share.parts} fit on a GPU, and there are {sum(cards)}: expected at most "
-            f"{share.parts * sum(cards)}"
-        )
+    share = shares.of_card(min(card for card, _ in found), shape, work, settings.max_batch, split)
+    most = shares.fitting_on(share, cards)
+    if most < replicas:
+        each = f"{share.parts} fit on a GPU" if split == 1 else f"each takes {split} GPUs of one host"
+        raise InputError(f"{replicas} replicas: {each}, and there are {sum(cards)}: expected at most {most}")
     return share
 
 

@@ -55,8 +55,10 @@ def _fitting(cores: int, host: int, parts: int) -> int:
     return cores * parts // host
 
 
-def of_card(card_bytes: int, shape: Shape, work: Workload, max_batch: int) -> Share:
+def of_card(card_bytes: int, shape: Shape, work: Workload, max_batch: int, cards: int = 1) -> Share:
     """Divide cards of so many bytes among replicas that each hold the weights and a full batch.
+
+    A model that is split over several `cards`, each of which holds one `shape`, has them for itself.
 
     Raises:
         InputError: Not even one fits on a card.
@@ -69,8 +71,23 @@ def of_card(card_bytes: int, shape: Shape, work: Workload, max_batch: int) -> Sh
             f"{_USABLE * card_bytes / 1e9:,.1f} GB are planned with: a smaller --max-batch, --max-prompt-length or "
             "--budget, or --quantize, needs less"
         )
+    if cards > 1:
+        return Share(float(cards), float(cards), 1, 1)
     # Rounded up, so many parts would be more than a card.
     return Share(1.0, math.floor(10_000 / parts) / 10_000, 1, parts)
+
+
+def fitting_on(share: Share, cards: Sequence[int]) -> int:
+    """Count the replicas that fit on hosts with so many cards each; the cards of one lie in one host.
+
+    >>> fitting_on(Share(1.0, 0.5, 1, 2), [1, 2])
+    6
+    >>> fitting_on(Share(1.0, 2.0, 1, 1), [1, 3, 8])
+    5
+    """
+    if share.gpus <= 1:
+        return share.parts * sum(cards)
+    return sum(count // int(share.gpus) for count in cards)
 
 
 def on_card(card_bytes: int, parts: int, weight_bytes: int) -> int:
