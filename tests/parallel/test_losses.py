@@ -76,3 +76,23 @@ def test_too_few_devices_are_refused() -> None:
         pytest.skip("there are enough")
     with pytest.raises(InputError, match="CUDA devices found"):
         split(partial(part_of, LLADA, 0), 2, torch.device("cuda"))
+
+
+@pytest.mark.parametrize("place", ["_propose", "_fetch", "_commit"])
+def test_so_does_one_outside_of_a_pass(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Else this process would go on with fewer sequences than the others."""
+    model = split(partial(part_of, LLADA, 0), 2, CPU)
+    engine = Engine(model)
+    numbers = [engine.add(random_prompt(LLADA, length), settings_for(LLADA), resolve("full")) for length in (30, 40)]
+    own = getattr(engine, place)
+
+    def failing_for_the_second(first: object, second: object) -> object:
+        asked = second if isinstance(second, list) else [second]
+        if numbers[1] in asked:
+            raise MemoryError("none left")
+        return own(first, second)
+
+    monkeypatch.setattr(engine, place, failing_for_the_second)
+    with pytest.raises((MemoryError, DeviceLostError)):
+        engine.step()
+    assert not model.ranks.alive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from traceback import clear_frames
 from typing import TypeVar
@@ -13,8 +13,12 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Blame:
-    """Do what may fail, for many sequences at once or for one after the other, and note who failed alone."""
+    """Do what may fail, for many sequences at once or for one after the other, and note who failed alone.
 
+    All of it is done inside a `guard`, which is told of failures first.
+    """
+
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext
     failed: dict[int, Exception] = field(default_factory=dict)
 
     def together(
@@ -33,7 +37,8 @@ class Blame:
         if again is None and len(numbers) == 1:
             return self.apart(numbers, alone)
         try:
-            return dict(zip(numbers, do(numbers), strict=True))
+            with self.guard():
+                return dict(zip(numbers, do(numbers), strict=True))
         except Exception as error:
             let_go(error)
         return self.apart(numbers, alone)
@@ -43,7 +48,8 @@ class Blame:
         found: dict[int, Found] = {}
         for number in numbers:
             try:
-                found[number] = do(number)
+                with self.guard():
+                    found[number] = do(number)
             except Exception as error:
                 let_go(error)
                 self.failed[number] = error

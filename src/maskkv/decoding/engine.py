@@ -31,6 +31,7 @@ from maskkv.generation import Generation
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.ops.host import on_host
+from maskkv.ops.ranks import unbroken
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Engine:
             return self._step(on_failure)
 
     def _step(self, on_failure: Callable[[int, Exception], None] | None) -> list[Step]:
-        blame = Blame()
+        blame = Blame(partial(unbroken, self.model.ranks))
         self._advance({number: each for number, each in self._sequences.items() if number not in self._finished}, blame)
         for number, error in blame.failed.items():
             let_go(error)

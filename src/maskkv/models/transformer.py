@@ -21,7 +21,7 @@ from maskkv.models.mlp import GatedMLP
 from maskkv.models.norm import RMSNorm
 from maskkv.models.step_cache import StepCache
 from maskkv.ops.linear import PackedLinear, SummedLinear, can_pack
-from maskkv.ops.ranks import ALONE, Ranks, unbroken
+from maskkv.ops.ranks import ALONE, Ranks
 from maskkv.ops.rope import Rotation, rotation
 
 CHUNK_ROWS = {"cpu": 1024, "cuda": 4096}
@@ -133,9 +133,8 @@ class Transformer(nn.Module):
         `tokens` may be on the host.
         """
         x = self.embed(tokens.to(self.device, non_blocking=True))
-        with unbroken(self.ranks):
-            for index, layer in enumerate(self.layers):
-                x = layer(x, rotation, cache, index, self.chunk_rows)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, rotation, cache, index, self.chunk_rows)
         return x
 
     def logits(self, hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows vocab"]:

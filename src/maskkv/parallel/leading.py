@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from maskkv.errors import DeviceLostError, InputError
 from maskkv.models.part import Part
-from maskkv.ops.ranks import Together
+from maskkv.ops.ranks import Together, unbroken
 from maskkv.parallel.follower import Follower, lost
 from maskkv.parallel.group import Group
 
@@ -67,7 +67,8 @@ class Leading(Group):
                 self._tell("do", key, name, what)
             self._owner = threading.get_ident()
             try:
-                yield
+                with unbroken(self):
+                    yield
             finally:
                 self._owner = None
 
