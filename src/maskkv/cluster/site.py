@@ -31,11 +31,16 @@ class Served:
         """Read the keys, and name local files so that a process in another folder finds them.
 
         Raises:
-            InputError: The keys cannot be read, the policy is unknown, or the device is a certain card.
+            InputError: The keys cannot be read, the policy is unknown, or the devices are chosen that Ray chooses.
         """
         policies.named(settings.policy)
         if loading.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"device {loading.device}: Ray chooses it for each replica: expected auto, cpu or cuda")
+        if loading.tensor_parallel > 1:
+            raise InputError(
+                f"tensor parallel {loading.tensor_parallel}: each replica is on one device: leave it out, or serve a "
+                "single copy without --replicas"
+            )
         bare = settings.model_copy(update={"api_key": None, "api_keys": (), "api_key_file": None})
         return cls(_anywhere(loading), bare, digests(settings.accepted_keys()), replicas)
 
