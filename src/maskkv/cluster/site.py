@@ -15,6 +15,7 @@ from maskkv.loading import Loading
 from maskkv.server.guard import digests
 from maskkv.server.page_api import BUNDLED
 from maskkv.server.settings import ServerSettings
+from maskkv.server.streaming import LAST_WORDS_S
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,19 @@ class Served:
         own = {"host": "0.0.0.0"} | {name: value for name, value in given.items() if name not in of_loading}
         replicas = Replicas.read(own.pop("replicas", 1))
         return cls.of(loading, ServerSettings.read(own), replicas)
+
+    @property
+    def drain_s(self) -> float:
+        """Return the seconds that a replica which Ray Serve takes away has for its requests."""
+        return float(self.settings.drain_timeout + LAST_WORDS_S)
+
+    @property
+    def longest_s(self) -> float:
+        """Return the seconds that a front which Ray Serve takes away has: more than an answer that it passes on takes.
+
+        In an update it is told to go at the beginning, and a replica that it asks perhaps minutes later.
+        """
+        return self.settings.timeout + 2 * self.drain_s
 
     @property
     def name(self) -> str:
