@@ -128,7 +128,7 @@ def test_a_websocket_is_refused_and_reaches_no_replica(path):
 
     scope = {"type": "websocket", "path": path, "query_string": b"", "headers": []}
     asyncio.run(client.site.app(scope, receive, send))
-    assert client.sent == [{"type": "websocket.close"}]
+    assert client.sent == [{"type": "websocket.close", "code": 1000}]
     assert replicas.asked == []
 
 

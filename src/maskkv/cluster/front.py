@@ -45,7 +45,7 @@ class Site:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await receive()
-            await send({"type": "websocket.close"})  # nothing here is one
+            await send({"type": "websocket.close", "code": 1000})  # Ray Serve's proxy asks for a code
             return
         try:
             if scope["path"] == "/metrics" and scope["method"] == "GET":
