@@ -284,3 +284,9 @@ def test_a_quantile_is_the_value_that_so_many_do_not_exceed():
     ordered = [float(each) for each in range(1, 101)]
     assert [quantile(ordered, part) for part in (0.5, 0.9, 0.99, 1.0)] == [50, 90, 99, 100]
     assert capacity.quantile([], 0.5) is None
+
+
+def test_a_full_batch_takes_as_long_as_its_members_one_after_the_other_where_each_is_read_alone():
+    simulation = Simulation(flat(reading=2.0, live=0.0), Limits(4, 64))
+    assert capacity.full_batch(simulation, [Size(5, 1, 1)], [1.0], 4) == pytest.approx(8.0)
+    assert capacity.enough_requests(3.0, 8.0) == 3 * 8 * capacity.SPAN

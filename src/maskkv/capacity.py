@@ -22,6 +22,9 @@ MOST_REPLICAS = 1024
 _COLD = 10
 """One in so many requests, the first ones, is not counted: they meet an empty house."""
 
+SPAN = 10
+"""How many times as long as an answer in a full batch a load is simulated at least."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -235,6 +238,17 @@ class Simulation:
             if self._pace.prompt_interval is not None and visit.steps % self._pace.prompt_interval == 0:
                 house.turn.append(visit)
         house.running = stay
+
+
+def full_batch(simulation: Simulation, sizes: Sequence[Size], weights: Sequence[float], together: int) -> float:
+    """Return the seconds in which a replica answers as many requests as run together, all of which come at once."""
+    drawn = [Arrival(0.0, each.size) for each in poisson(1.0, sizes, weights, together)]
+    return max(visit.done for visit in simulation.run(drawn, 1).visits)
+
+
+def enough_requests(rate: float, answer: float) -> int:
+    """Return how many requests come in `SPAN` times the seconds of an answer: of fewer, most meet an empty house."""
+    return math.ceil(min(rate * answer * SPAN, 1e18))
 
 
 def fewest(simulation: Simulation, arrivals: Sequence[Arrival], wait: float) -> int:

@@ -16,7 +16,7 @@ def pace(tmp_path):
 
 
 def simulated(run, pace, *words):
-    ran = run(*BASE, "--pace", pace, "--json", "--requests", 300, *words)
+    ran = run(*BASE, "--pace", pace, "--json", "--requests", 600, *words)
     assert ran.status == 0, ran.err
     return json.loads(ran.out)
 
@@ -30,16 +30,29 @@ def test_the_fewest_replicas_stand_between_one_less_and_one_more(run, pace):
     assert fewer["utilisation"] > enough["utilisation"] > more["utilisation"]
     assert enough["refused"] == 0
     assert found["lengths"] == {"100": 3, "300": 1}
-    assert (found["max_batch"], found["max_queue"], found["requests"]) == (4, 64, 300)
+    assert (found["max_batch"], found["max_queue"], found["requests"]) == (4, 64, 600)
 
 
 def test_the_table_fits_and_says_where_its_seconds_come_from(run, pace):
-    words = ("--rate", 2, "--lengths", 100, "--replicas", 2, "--requests", 300)
+    words = ("--rate", 2, "--lengths", 100, "--replicas", 2, "--requests", 600)
     ran = run(*BASE, "--pace", pace, *words)
-    assert "pace of random tiny in float32 on cpu, 2 threads; 300 requests simulated, 2 a second" in ran.err
+    assert "pace of random tiny in float32 on cpu, 2 threads; 600 requests simulated, 2 a second" in ran.err
     assert "replicas" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 80
     assert run(*BASE, "--pace", pace, *words).out == ran.out
+
+
+def test_a_load_is_simulated_for_longer_than_its_answers_take(run, refused, pace):
+    """Two thousand requests within four seconds would find every copy nearly empty."""
+    words = ("--rate", 500, "--lengths", 100, "--replicas", 200)
+    ran = run(*BASE, "--pace", pace, "--json", *words)
+    assert json.loads(ran.out)["requests"] > 2000
+    assert "--requests 2000: at this rate all would have come before" in refused(
+        *BASE, "--pace", str(pace), *map(str, words), "--requests", "2000"
+    )
+    assert "ask for a part of this load, and multiply" in refused(
+        *BASE, "--pace", str(pace), "--lengths", "100", "--rate", "1e300"
+    )
 
 
 def test_replicas_are_told_apart_by_load(run, pace):

@@ -32,6 +32,13 @@ def test_the_file_that_is_shipped_says_what_is_served(args):
     assert served.name == "GSAI-ML/LLaDA-8B-Instruct"
 
 
+def test_a_front_that_is_to_go_outlives_every_answer_that_it_passes_on(args):
+    served = Served.read({**args, "timeout": 300, "drain_timeout": 60})
+    assert served.drain_s > 60
+    # The replica that it asks may be told to go when the answer's time is nearly over.
+    assert served.longest_s > 300 + served.drain_s
+
+
 def test_keys_travel_as_digests_alone(args):
     served = Served.read(args)
     assert served.digests == digests([b"secret-key"])
@@ -53,6 +60,7 @@ def test_keys_travel_as_digests_alone(args):
         ({"policy": "os.system"}, "unknown policy"),
         ({"device": "cuda:1"}, "device cuda:1: Ray chooses it"),
         ({"quantize": "int5"}, "int5"),
+        ({"tensor_parallel": 2}, "tensor parallel 2: each replica is on one device"),
     ],
 )
 def test_what_is_wrong_with_it_is_said_in_one_line(args, changed, says):

@@ -116,6 +116,22 @@ def test_an_answer_is_passed_on_with_its_headers_and_without_what_only_the_front
     assert client.counted("maskkv_requests_total") == {}  # the replica counted it
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/v1/completions"])
+def test_a_websocket_is_refused_and_reaches_no_replica(path):
+    client = Client(replicas := Scripted([WHOLE]), keys=(b"secret",), host="0.0.0.0")
+
+    async def receive() -> dict:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict) -> None:
+        client.sent.append(message)
+
+    scope = {"type": "websocket", "path": path, "query_string": b"", "headers": []}
+    asyncio.run(client.site.app(scope, receive, send))
+    assert client.sent == [{"type": "websocket.close", "code": 1000}]
+    assert replicas.asked == []
+
+
 def test_a_stream_is_passed_on_as_it_comes():
     more = asyncio.Event()
     client = Client(Scripted([STREAM, b"data: 1\n\n", more, b"data: 2\n\n"]))

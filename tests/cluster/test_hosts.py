@@ -1,63 +1,17 @@
-"""Two Ray nodes, as separate processes on the loopback, serve one port; one of them may die."""
+"""Two Ray nodes, as separate processes on the loopback, serve one port, or share an evaluation; one of them may die."""
 
-import os
 import re
-import signal
-import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
 
 from tests.cluster.live import below, on_ray
-from tests.server.live import PATIENCE_S, QUIET, until
+from tests.cluster.nodes import end, free_port
+from tests.cluster.test_evaluating import start
+from tests.server.live import PATIENCE_S, until
 
 pytestmark = pytest.mark.slow
-
-ENVIRONMENT = {**QUIET, "RAY_USAGE_STATS_ENABLED": "0"}
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-
-
-@contextmanager
-def node(*flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [*RAY, "start", "--block", "--num-cpus", "1", "--object-store-memory", str(256 << 20), *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT) as process:
-        try:
-            while b"Ray runtime started" not in (said := process.stdout.readline()):
-                assert said
-            yield process
-        finally:
-            end(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    started = below(process.pid)
-    process.kill()
-    for pid, _ in started:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-@pytest.fixture
-def cluster(tmp_path_factory):
-    port = free_port()
-    address = f"127.0.0.1:{port}"
-    folder = tmp_path_factory.mktemp("r")
-    with ExitStack() as nodes:
-        head = node("--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(folder))
-        nodes.enter_context(head)
-        other = nodes.enter_context(node("--address", address, "--dashboard-agent-listen-port", str(free_port())))
-        yield address, other
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def test_each_of_two_nodes_answers_behind_one_port(cluster):
@@ -78,6 +32,20 @@ def test_each_of_two_nodes_answers_behind_one_port(cluster):
         until(lambda: {"ProxyActor", "ServeReplica:maskkv:Replica"} <= kinds(other))
         end(other)
         until(lambda: answers(server.url))
+
+
+def test_an_evaluation_over_two_nodes_writes_what_one_process_writes(cluster, tmp_path):
+    address, other = cluster
+    few = ("--task", "multi-key", "-n", "16")
+    with start(tmp_path / "over", *few, "--ray", address, "--jobs", "2") as over:
+        # A worker takes the one core of a node.
+        until(lambda: any(name.startswith("Worker") for name in kinds(other)))
+        assert over.wait(PATIENCE_S) == 0, over.stderr.read()
+    with start(tmp_path / "here", *few) as here:
+        assert here.wait(PATIENCE_S) == 0, here.stderr.read()
+    written = [(tmp_path / name / "mini.jsonl").read_bytes() for name in ("over", "here")]
+    assert written[0]
+    assert written[0] == written[1]
 
 
 def kinds(process: subprocess.Popen[bytes]) -> set[str]:

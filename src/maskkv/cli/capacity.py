@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SERVED_TOGETHER = 16
 """What `maskkv serve` takes by default."""
+_USUAL_REQUESTS = 2000
+_MOST_REQUESTS = 10**6
 _PARTS = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
 
@@ -62,7 +64,10 @@ class CapacityFlags:
     ] = None
     max_queue: Annotated[int | None, typer.Option(min=1, help="With --rate: as in serve; default: 64.")] = None
     requests: Annotated[
-        int | None, typer.Option(min=100, max=10**6, help="With --rate: how many are simulated; default: 2000.")
+        int | None,
+        typer.Option(
+            min=100, max=10**6, help="With --rate: how many are simulated; default: 2000, or as many as it takes."
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -107,7 +112,9 @@ class CapacityFlags:
         seed = work.generation.seed
         simulation = capacity.Simulation(pace, limits, seed)
         assert self.rate is not None
-        arrivals = capacity.poisson(self.rate, list(sizes), list(sizes.values()), self.requests or 2000, seed)
+        drawn = list(sizes), list(sizes.values())
+        count = self._count(capacity.enough_requests(self.rate, capacity.full_batch(simulation, *drawn, together)))
+        arrivals = capacity.poisson(self.rate, *drawn, count, seed)
         wait = self.wait or 1.0
         needed = capacity.fewest(simulation, arrivals, wait) if self.replicas is None else None
         asked = [self.replicas] if needed is None else [each for each in (needed - 1, needed, needed + 1) if each]
@@ -132,6 +139,20 @@ class CapacityFlags:
             terminal.put_json(found)
         else:
             _show(found)
+
+    def _count(self, least: int) -> int:
+        """Return how many requests are simulated, at least so many."""
+        if least > _MOST_REQUESTS:
+            raise InputError(
+                f"--rate {self.rate:g}: {least:,} requests would have to be simulated, and {_MOST_REQUESTS:,} are the "
+                "most: ask for a part of this load, and multiply the replicas"
+            )
+        if self.requests is not None and self.requests < least:
+            raise InputError(
+                f"--requests {self.requests}: at this rate all would have come before copies are as busy as they get: "
+                f"expected at least {least}"
+            )
+        return self.requests or max(_USUAL_REQUESTS, least)
 
     def _pace(self, shape: Shape, dtype: str, work: Workload) -> Pace:
         """Read what was measured, of the model that is meant."""

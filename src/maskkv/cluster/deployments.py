@@ -69,20 +69,22 @@ class _Here:
 def application(placed: Placed) -> serve.Application:
     """Put the deployments together."""
     settings = placed.served.settings
-    drain_s = settings.drain_timeout + LAST_WORDS_S
     nowhere = {"num_cpus": 0}
     totals = _deployed(Totals, "Totals", ray_actor_options=nowhere).bind()
     model = _deployed(
         Replica,
         "Replica",
         ray_actor_options=placed.share.options(),
-        graceful_shutdown_timeout_s=drain_s,
+        graceful_shutdown_timeout_s=placed.served.drain_s,
         **placed.served.replicas.options(settings.max_batch),
     ).bind(placed, totals)
-    # A front has to outlive the answers that it passes on.
     ingress = serve.ingress(Starlette(routes=[Mount("", app=_Here())]))(Front)
     front = _deployed(
-        ingress, "Front", ray_actor_options=nowhere, num_replicas=placed.fronts, graceful_shutdown_timeout_s=2 * drain_s
+        ingress,
+        "Front",
+        ray_actor_options=nowhere,
+        num_replicas=placed.fronts,
+        graceful_shutdown_timeout_s=placed.served.longest_s,
     )
     return front.bind(placed, model, totals)
 

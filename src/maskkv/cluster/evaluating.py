@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import socket
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,14 +15,13 @@ from typing import Any
 import maskkv
 from maskkv import api
 from maskkv.checkpoints import weights
+from maskkv.cluster.reaching import check_reachable
 from maskkv.cluster.sharing import Done, Host, Lost, room, share
 from maskkv.errors import InputError, MaskKVError
 from maskkv.eval.answering import Answered, Terms, Unit, answer
 from maskkv.eval.runs import Elsewhere
 from maskkv.loading import Loading
 
-_PATIENCE_S = 10
-"""Seconds within which a cluster's head must be reached."""
 Reply = tuple[list[Answered], None] | tuple[None, Exception]
 
 
@@ -38,7 +36,7 @@ def connected(address: str, workers: int | None) -> Iterator[Elsewhere]:
         InputError: Ray is not installed, or there is no such cluster.
     """
     ray = _ray()
-    _check_reachable(address)
+    check_reachable(address)
     # A client of another host's cluster starts nothing, and takes no settings of what it would start.
     settings: dict[str, Any] = {} if "://" in address else {"include_dashboard": False, "log_to_driver": False}
     try:
@@ -61,16 +59,6 @@ def _ray() -> Any:
     except ModuleNotFoundError:
         raise InputError("ray is not installed: pip install 'maskkv[ray]' brings it") from None
     return ray
-
-
-def _check_reachable(address: str) -> None:
-    """Refuse at once an address that nobody listens at: Ray itself tries for minutes."""
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if colon:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S).close()
-        except (OSError, OverflowError) as error:
-            raise InputError(f"no Ray cluster at {address}: {error}") from None
 
 
 def over_cluster(units: Sequence[Unit], terms: Terms, workers: int | None) -> Iterator[list[Answered]]:

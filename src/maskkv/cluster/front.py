@@ -43,6 +43,10 @@ class Site:
         return [*self._metrics.families(), lost]
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})  # Ray Serve's proxy asks for a code
+            return
         try:
             if scope["path"] == "/metrics" and scope["method"] == "GET":
                 text = await self._totals()

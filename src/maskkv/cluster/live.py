@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from maskkv.cluster.deployments import APP, application
+from maskkv.cluster.reasons import said_most
 from maskkv.cluster.resources import place
 from maskkv.cluster.site import Served
 from maskkv.errors import InputError
@@ -50,10 +51,11 @@ class Live:
         try:
             serve.run(application(placed), name=APP, route_prefix="/", logging_config=_LOGGING)
         except BaseException as error:
+            reason = _reason(error) if isinstance(error, RuntimeError) else None
             if not own_ray:
                 serve.delete(APP, _blocking=False)
-            if isinstance(error, RuntimeError):
-                raise InputError(f"the replicas did not start: {_reason(error)}") from None
+            if reason is not None:
+                raise InputError(f"the replicas did not start: {reason}") from None
             raise
 
     def __enter__(self) -> Self:
@@ -90,6 +92,6 @@ class Live:
 
 def _reason(error: RuntimeError) -> str:
     """Return the line that says most of what Ray Serve tells of a replica that failed."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    own = [line for line in lines if line.startswith(("maskkv.errors.", "torch."))]
-    return (own or lines or ["Ray's logs say more"])[-1].removeprefix("maskkv.errors.")
+    there = serve.status().applications.get(APP)
+    told = [] if there is None else [each.message for each in there.deployments.values()]
+    return said_most([str(error), *told])

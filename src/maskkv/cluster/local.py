@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import Any
 
+from maskkv.cluster.reaching import check_reachable
 from maskkv.errors import InputError
 
 _ALONE = {
@@ -14,6 +16,9 @@ _ALONE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_SECRETS = {"MASKKV_API_KEY", "MASKKV_API_KEYS"}
+"""Variables that were read by now, and that Ray's processes, replicas included, would inherit."""
+_ADDRESS = re.compile(r"auto|[^/\s]+:[0-9]{1,5}")
 _STORE_BYTES = 256 << 20
 """Ray's shared memory: requests and pieces of answers are small."""
 
@@ -24,6 +29,10 @@ def connect(address: str | None) -> None:
     Raises:
         InputError: Ray is not installed, or there is no cluster at the address.
     """
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise InputError(f"--ray-address {address}: expected HOST:PORT or auto")
+    for name in [each for each in os.environ if each.upper() in _SECRETS]:
+        del os.environ[name]
     if address is None:
         os.environ.update(_ALONE)  # which Ray reads when it is imported
     try:
@@ -39,6 +48,7 @@ def connect(address: str | None) -> None:
     if address is None:
         ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
         return
+    check_reachable(address)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -63,7 +63,9 @@ class Replica:
             raise RuntimeError("the model's thread does not run")
 
     async def __del__(self) -> None:
-        """End after the last request."""
+        """End after the last request; one that did not come to serve has nothing to end."""
+        if not hasattr(self, "_telling"):
+            return
         self._telling.cancel()
         with contextlib.suppress(Exception):  # what adds up may have ended before
             async with asyncio.timeout(BEAT_S):

@@ -15,6 +15,7 @@ from maskkv.loading import Loading
 from maskkv.server.guard import digests
 from maskkv.server.page_api import BUNDLED
 from maskkv.server.settings import ServerSettings
+from maskkv.server.streaming import LAST_WORDS_S
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,16 @@ class Served:
         """Read the keys, and name local files so that a process in another folder finds them.
 
         Raises:
-            InputError: The keys cannot be read, the policy is unknown, or the device is a certain card.
+            InputError: The keys cannot be read, the policy is unknown, or the devices are chosen that Ray chooses.
         """
         policies.named(settings.policy)
         if loading.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"device {loading.device}: Ray chooses it for each replica: expected auto, cpu or cuda")
+        if loading.tensor_parallel > 1:
+            raise InputError(
+                f"tensor parallel {loading.tensor_parallel}: each replica is on one device: leave it out, or serve a "
+                "single copy without --replicas"
+            )
         bare = settings.model_copy(update={"api_key": None, "api_keys": (), "api_key_file": None})
         return cls(_anywhere(loading), bare, digests(settings.accepted_keys()), replicas)
 
@@ -56,6 +62,19 @@ class Served:
         own = {"host": "0.0.0.0"} | {name: value for name, value in given.items() if name not in of_loading}
         replicas = Replicas.read(own.pop("replicas", 1))
         return cls.of(loading, ServerSettings.read(own), replicas)
+
+    @property
+    def drain_s(self) -> float:
+        """Return the seconds that a replica which Ray Serve takes away has for its requests."""
+        return float(self.settings.drain_timeout + LAST_WORDS_S)
+
+    @property
+    def longest_s(self) -> float:
+        """Return the seconds that a front which Ray Serve takes away has: more than an answer that it passes on takes.
+
+        In an update it is told to go at the beginning, and a replica that it asks perhaps minutes later.
+        """
+        return self.settings.timeout + 2 * self.drain_s
 
     @property
     def name(self) -> str:
