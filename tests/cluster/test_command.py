@@ -82,7 +82,7 @@ def test_a_missing_ray_is_said_in_one_line(monkeypatch):
         (["--replicas", "3-2"], "replicas '3-2': expected a number from 1 to 1,024, or a range"),
         (["--replicas", "2", "--host", "0.0.0.0"], "host 0.0.0.0 can be reached from other machines, and no API key"),
         (["--replicas", "2", "--device", "cuda:1"], "device cuda:1: Ray chooses it"),
-        (["--replicas", "2", "--tensor-parallel", "2"], "tensor parallel 2: each replica is on one device"),
+        (["--replicas", "2", "--tensor-parallel", "0"], "tensor_parallel must be a whole number from 1 to 64, not 0"),
         (["--replicas", "2", "--policy", "os"], "unknown policy 'os'"),
         (["--replicas", "2", "--api-key-file", "/nowhere"], "cannot read the API keys in /nowhere"),
     ],

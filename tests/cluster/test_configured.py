@@ -60,7 +60,7 @@ def test_keys_travel_as_digests_alone(args):
         ({"policy": "os.system"}, "unknown policy"),
         ({"device": "cuda:1"}, "device cuda:1: Ray chooses it"),
         ({"quantize": "int5"}, "int5"),
-        ({"tensor_parallel": 2}, "tensor parallel 2: each replica is on one device"),
+        ({"tensor_parallel": 0}, "tensor_parallel must be a whole number from 1 to 64, not 0"),
     ],
 )
 def test_what_is_wrong_with_it_is_said_in_one_line(args, changed, says):

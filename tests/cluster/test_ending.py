@@ -8,6 +8,7 @@ import threading
 import httpx
 import pytest
 
+import maskkv
 from tests.cluster.live import below, on_ray
 from tests.server.live import LONG, PATIENCE_S, SHORT, events, until
 
@@ -51,3 +52,17 @@ def test_a_stream_finishes_after_sigterm_and_a_key_is_asked_for_and_printed_nowh
         assert [line["event"] for line in logged] == ["listening", "draining"]
         assert "secret-key" not in err
         until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in started))  # noqa: PTH110
+
+
+def test_a_replica_in_three_parts_answers_as_one_model_and_takes_its_processes_along():
+    expected = maskkv.load(policy="maskkv", budget=256, dtype="float32").generate(SHORT.content, gen_length=16).text
+    with on_ray("--replicas", "1", "--tensor-parallel", "3", "--dtype", "float32") as server:
+        started = [pid for pid, _ in below(server.process.pid)]
+        told = server.http.post("/v1/chat/completions", json={**SPLIT, "max_tokens": 16}).json()
+        assert told["choices"][0]["message"]["content"] == expected
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == 0
+        until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in started))  # noqa: PTH110
+
+
+SPLIT = {"messages": [{"role": "user", "content": SHORT.content}]}

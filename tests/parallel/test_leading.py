@@ -102,6 +102,34 @@ def test_a_pass_by_oneself_is_refused(two: Transformer) -> None:
     assert two.ranks.alive
 
 
+def test_so_is_one_of_another_thread_while_this_one_exchanges_sums(
+    two: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    own = two.layers[1].mlp.forward
+
+    def meanwhile() -> None:
+        ids = torch.tensor(random_prompt(LLADA, 20))
+        try:
+            two(ids, two.rotation(torch.arange(20)), NoCache())
+        except InputError as error:
+            told.append(str(error))
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        if not told:
+            monkeypatch.setattr(two.layers[1].mlp, "forward", own)
+            thread = threading.Thread(target=meanwhile)
+            thread.start()
+            thread.join()
+        return own(x)
+
+    monkeypatch.setattr(two.layers[1].mlp, "forward", forward)
+    prompts = [random_prompt(LLADA, 20)]
+    expected = answer(random_model(LLADA), prompts, settings_for(LLADA), resolve("full"))
+    assert answer(two, prompts, settings_for(LLADA), resolve("full")) == expected
+    assert len(told) == 1
+
+
 def test_another_model_is_refused_while_one_is_split(two: Transformer) -> None:
     with pytest.raises(InputError, match="close that first"):
         split(partial(part_of, LLADA, 0), 2, CPU)

@@ -26,6 +26,9 @@ def place(served: Served) -> Placed:
     Raises:
         InputError: The replicas do not fit.
     """
+    split = served.loading.tensor_parallel
+    if split > 1:
+        Part(0, split).config(weights.config_of(_source(served.loading)))  # refused before a replica starts
     nodes = [node for node in ray.nodes() if node["Alive"]]
     return Placed(served, _share(served, nodes), len(nodes))
 

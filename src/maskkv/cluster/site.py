@@ -37,11 +37,6 @@ class Served:
         policies.named(settings.policy)
         if loading.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"device {loading.device}: Ray chooses it for each replica: expected auto, cpu or cuda")
-        if loading.tensor_parallel > 1:
-            raise InputError(
-                f"tensor parallel {loading.tensor_parallel}: each replica is on one device: leave it out, or serve a "
-                "single copy without --replicas"
-            )
         bare = settings.model_copy(update={"api_key": None, "api_keys": (), "api_key_file": None})
         return cls(_anywhere(loading), bare, digests(settings.accepted_keys()), replicas)
 
