@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from traceback import clear_frames
 from typing import TypeVar
 
+from maskkv.ops.ranks import ALONE, Ranks, unbroken
+
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Blame:
-    """Do what may fail, for many sequences at once or for one after the other, and note who failed alone."""
+    """Do what may fail, for many sequences at once or for one after the other, and note who failed alone.
 
+    The other processes of a model that is split (`ranks`) know nothing of what fails in this one only, and are let go.
+    """
+
+    ranks: Ranks = ALONE
     failed: dict[int, Exception] = field(default_factory=dict)
 
     def together(
@@ -33,7 +39,8 @@ class Blame:
         if again is None and len(numbers) == 1:
             return self.apart(numbers, alone)
         try:
-            return dict(zip(numbers, do(numbers), strict=True))
+            with unbroken(self.ranks):
+                return dict(zip(numbers, do(numbers), strict=True))
         except Exception as error:
             let_go(error)
         return self.apart(numbers, alone)
@@ -43,7 +50,8 @@ class Blame:
         found: dict[int, Found] = {}
         for number in numbers:
             try:
-                found[number] = do(number)
+                with unbroken(self.ranks):
+                    found[number] = do(number)
             except Exception as error:
                 let_go(error)
                 self.failed[number] = error
