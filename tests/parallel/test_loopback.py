@@ -15,7 +15,7 @@ LISTENS = "0A"
 
 def _listening(pid: int) -> set[str]:
     """Return the hexadecimal addresses that a process listens on."""
-    held = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.exists() or each.is_symlink()}
+    held = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
     found = set()
     for kind in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{kind}").read_text("ascii").splitlines()[1:]:

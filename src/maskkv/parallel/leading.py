@@ -18,7 +18,7 @@ import torch.distributed as dist
 from maskkv.errors import DeviceLostError, InputError
 from maskkv.models.part import Part
 from maskkv.ops.ranks import Together
-from maskkv.parallel.follower import Follower, lost
+from maskkv.parallel.follower import Follower, lost, packed
 from maskkv.parallel.group import Group
 
 
@@ -30,7 +30,7 @@ class Leading(Group):
 
     def __init__(self, part: Part, device: torch.device, store: Path, followers: Sequence[Follower]) -> None:
         for follower in followers:
-            follower.tell(None)
+            follower.tell(packed(None))
         super().__init__(part, device, store)
         self._followers = followers
         self._keys = count()
@@ -83,8 +83,9 @@ class Leading(Group):
             self._lose()
 
     def _send(self, *command: object) -> None:
+        message = packed(command)  # for all, or for nobody
         for follower in self._followers:
-            follower.tell(command)
+            follower.tell(message)
 
     @contextmanager
     def _meeting(self) -> Iterator[None]:
@@ -122,13 +123,19 @@ def _uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    before = signal.getsignal(signal.SIGINT)
+    if before is None:
+        yield  # whoever embeds Python handles it
+        return
+    signal.signal(signal.SIGINT, lambda *what: came.append(what))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
         if came and callable(before):
             before(*came[0])
+        elif came:
+            signal.raise_signal(signal.SIGINT)  # which ends this process, or is ignored
 
 
 def end(followers: Sequence[Follower]) -> None:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from maskkv.errors import InputError
 from maskkv.models.part import Part
 from maskkv.models.transformer import Transformer
-from maskkv.parallel.follower import Follower, Make
+from maskkv.parallel.follower import Follower, Make, starts_unguarded
 from maskkv.parallel.leading import Leading, end
 
 
@@ -25,6 +25,7 @@ def split(make: Make, parts: int, device: torch.device) -> Transformer:
         InputError: The model does not split so, there are too few devices, or another model is split already.
         MaskKVError: A part could not be made.
     """
+    starts_unguarded()
     places = _places(device, parts)
     if dist.is_initialized():
         raise InputError("tensor_parallel: this process holds a part of another model already; close that first")
