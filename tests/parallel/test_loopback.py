@@ -1,6 +1,7 @@
-"""Where processes of a split model listen, and what they leave of the environment."""
+"""Where processes of a split model listen, what they leave of the environment, and what they hear of Ctrl-C."""
 
 import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -43,3 +44,15 @@ def test_nobody_else_can_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     model.ranks.end()
     assert found == [{"0100007F"}, {"0100007F"}]
     assert os.environ["GLOO_SOCKET_IFNAME"] == other
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells which signals are blocked")
+def test_other_processes_hear_no_ctrl_c_from_the_start() -> None:
+    """While they import, each would print where it was; this process hears it as before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    model = split(partial(part_of, LLADA, 0), 2, CPU)
+    status = Path(f"/proc/{model.ranks._followers[0]._process.pid}/status").read_text("ascii")
+    model.ranks.end()
+    blocked = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk"))
+    assert blocked & 1 << signal.SIGINT - 1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

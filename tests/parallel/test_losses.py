@@ -112,3 +112,18 @@ def test_too_few_devices_are_refused() -> None:
         pytest.skip("there are enough")
     with pytest.raises(InputError, match="CUDA devices found"):
         split(partial(part_of, LLADA, 0), 2, torch.device("cuda"))
+
+
+def test_this_process_too_has_its_share_of_the_threads_only() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        model = split(partial(part_of, LLADA, 0), 2, CPU)
+        assert torch.get_num_threads() == 2
+        model.ranks.end()
+        assert torch.get_num_threads() == 4
+        with pytest.raises((MaskKVError, RuntimeError)):
+            split(failing, 2, CPU)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

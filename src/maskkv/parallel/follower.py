@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -45,7 +46,7 @@ class Follower:
         self.part = part
         arguments = (theirs, make, part, device, threads, store)
         self._process: SpawnProcess = context.Process(target=_follow, args=arguments, daemon=True)
-        with _importable_script():
+        with _importable_script(), _deaf():
             self._process.start()
         theirs.close()  # or the end of the child would not be noticed here
 
@@ -122,6 +123,17 @@ def _importable_script() -> Iterator[None]:
         yield
     finally:
         main.__file__ = file
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have new processes hear nothing of Ctrl-C, not even while they import; here it comes afterwards."""
+    resource_tracker.ensure_running()  # which would unblock it in its own start
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def lost(followers: Sequence[Follower]) -> str:

@@ -28,7 +28,9 @@ class Leading(Group):
     One context is open at a time, in whichever thread.
     """
 
-    def __init__(self, part: Part, device: torch.device, store: Path, followers: Sequence[Follower]) -> None:
+    def __init__(
+        self, part: Part, device: torch.device, store: Path, followers: Sequence[Follower], threads: int
+    ) -> None:
         for follower in followers:
             follower.tell(packed(None))
         super().__init__(part, device, store)
@@ -40,7 +42,7 @@ class Leading(Group):
         """The thread in whose context the others do the same."""
         self._gone: deque[int] = deque()
         """Objects that the others can let go of."""
-        self._finish = finalize(self, end, followers)
+        self._finish = finalize(self, end, followers, threads)
 
     def mirrored(self, kind: str, *how: object) -> Together:
         """Have the others make an object of a kind; return how to have them do with theirs as with this one."""
@@ -138,8 +140,9 @@ def _uninterrupted() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)  # which ends this process, or is ignored
 
 
-def end(followers: Sequence[Follower]) -> None:
-    """End processes, and what this one exchanged with them."""
+def end(followers: Sequence[Follower], threads: int) -> None:
+    """End processes, and what this one exchanged with them; it has all `threads` again."""
+    torch.set_num_threads(threads)
     for follower in followers:
         follower.end()
     if dist.is_initialized():
