@@ -85,6 +85,39 @@ def test_what_is_refused_in_the_middle_of_a_pass_harms_no_later_answer(two: Tran
     assert answer(two, other, settings_for(LLADA), resolve("maskkv")) == expected
 
 
+def test_what_cannot_be_told_the_others_harms_no_later_answer(two: Transformer) -> None:
+    """A sequence that is not there is no more there in the other process; a policy of a function's is nowhere else."""
+
+    class Nowhere(Refusing):
+        pass
+
+    engine = Engine(two)
+    with pytest.raises(KeyError):
+        engine.remove(7)
+    policy = replace(resolve("mask-voting"), name="nowhere", scorer=Nowhere())
+    with pytest.raises(InputError, match="import what a policy is made of from its module"):
+        engine.add(random_prompt(LLADA, 20), settings_for(LLADA), policy, 6)
+    number = engine.add(random_prompt(LLADA, 20), settings_for(LLADA), resolve("maskkv"), 6)
+    engine.step()
+    engine.remove(number)
+    assert answer(two, [random_prompt(LLADA, 20)], settings_for(LLADA), resolve("maskkv"))
+    assert two.ranks.alive
+
+
+def test_a_callback_that_fails_leaves_no_sequence_behind(two: Transformer) -> None:
+    """The other process has removed it."""
+
+    def tell(number: int, error: Exception) -> None:
+        raise ValueError("not told")
+
+    engine = Engine(two)
+    number = engine.add(random_prompt(LLADA, 20), settings_for(LLADA), refusing(), 6)
+    with pytest.raises(ValueError, match="not told"):
+        engine.step(tell)
+    with pytest.raises(KeyError):
+        engine[number]
+
+
 def test_a_policy_that_ranks_its_own_heads_only_is_told_so(two: Transformer) -> None:
     engine = Engine(two)
     policy = replace(resolve("mask-voting"), name="own", scorer=OwnHeadsOnly())

@@ -55,6 +55,42 @@ def test_a_failure_in_this_process_alone_ends_the_others(monkeypatch: pytest.Mon
     assert follower._process.exitcode is not None
 
 
+def _no_memory(hidden: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("no memory for the vocabulary")
+
+
+def _interrupted(hidden: torch.Tensor) -> torch.Tensor:
+    raise SystemExit("a signal came")
+
+
+def test_a_failure_after_a_pass_ends_the_others_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would take part in another exchange than this one, and gloo would end this process."""
+    model = split(partial(part_of, LLADA, 0), 2, CPU)
+    follower = model.ranks._followers[0]
+    engine = Engine(model)
+    for length in (40, 30):
+        engine.add(random_prompt(LLADA, length), settings_for(LLADA), resolve("full"))
+    engine.step()
+    monkeypatch.setattr(model, "logits", _no_memory)
+    told: list[str] = []
+    assert engine.step(lambda number, error: told.append(str(error))) == []
+    assert told == ["no memory for the vocabulary"] * 2
+    assert follower._process.exitcode is not None
+    with pytest.raises(DeviceLostError, match="load it again"):
+        engine.step()
+
+
+def test_what_is_no_error_ends_the_others_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the handler of a signal raises: whoever catches it would wait for ever in the next step."""
+    model = split(partial(part_of, LLADA, 0), 2, CPU)
+    engine = Engine(model)
+    engine.add(random_prompt(LLADA, 40), settings_for(LLADA), resolve("full"))
+    monkeypatch.setattr(model.layers[1].mlp, "forward", _interrupted)
+    with pytest.raises(SystemExit):
+        engine.step()
+    assert not model.ranks.alive
+
+
 def test_a_part_that_cannot_be_made_is_said_and_nothing_is_left() -> None:
     with pytest.raises((MaskKVError, RuntimeError), match="no memory for this part"):
         split(failing, 2, CPU)
@@ -96,3 +132,18 @@ def test_so_does_one_outside_of_a_pass(monkeypatch: pytest.MonkeyPatch, place: s
     with pytest.raises((MemoryError, DeviceLostError)):
         engine.step()
     assert not model.ranks.alive
+
+
+def test_this_process_too_has_its_share_of_the_threads_only() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        model = split(partial(part_of, LLADA, 0), 2, CPU)
+        assert torch.get_num_threads() == 2
+        model.ranks.end()
+        assert torch.get_num_threads() == 4
+        with pytest.raises((MaskKVError, RuntimeError)):
+            split(failing, 2, CPU)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

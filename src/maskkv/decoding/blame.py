@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from traceback import clear_frames
 from typing import TypeVar
+
+from maskkv.ops.ranks import ALONE, Ranks, unbroken
 
 Found = TypeVar("Found")
 
@@ -15,10 +17,10 @@ Found = TypeVar("Found")
 class Blame:
     """Do what may fail, for many sequences at once or for one after the other, and note who failed alone.
 
-    All of it is done inside a `guard`, which is told of failures first.
+    The other processes of a model that is split (`ranks`) know nothing of what fails in this one only, and are let go.
     """
 
-    guard: Callable[[], AbstractContextManager[None]] = nullcontext
+    ranks: Ranks = ALONE
     failed: dict[int, Exception] = field(default_factory=dict)
 
     def together(
@@ -37,7 +39,7 @@ class Blame:
         if again is None and len(numbers) == 1:
             return self.apart(numbers, alone)
         try:
-            with self.guard():
+            with unbroken(self.ranks):
                 return dict(zip(numbers, do(numbers), strict=True))
         except Exception as error:
             let_go(error)
@@ -48,7 +50,7 @@ class Blame:
         found: dict[int, Found] = {}
         for number in numbers:
             try:
-                with self.guard():
+                with unbroken(self.ranks):
                     found[number] = do(number)
             except Exception as error:
                 let_go(error)

@@ -31,7 +31,6 @@ from maskkv.generation import Generation
 from maskkv.models.stretch import stretch
 from maskkv.models.transformer import Transformer
 from maskkv.ops.host import on_host
-from maskkv.ops.ranks import unbroken
 
 
 @dataclass(frozen=True)
@@ -129,9 +128,9 @@ class Engine:
             if not isinstance(prefix, Prefix):
                 raise InputError(f"prefix {quoted(prefix)}: expected a maskkv.Prefix")
             prefix.bind(self.model)
-        number, self._next = self._next, self._next + 1
         sequence = RunningSequence(ids, settings, config, self.model.device, prefix, self.model.ranks)
         with self._mirrored("add", ids, generation, policy, budget, rope_scale, kv_dtype):
+            number, self._next = self._next, self._next + 1
             self._sequences[number] = sequence
         return number
 
@@ -141,6 +140,8 @@ class Engine:
 
     def remove(self, number: int) -> None:
         """Forget a sequence and all its memory."""
+        if number not in self._sequences:
+            raise KeyError(number)  # before others are asked
         with self._mirrored("remove", number):
             self._remove(number)
 
@@ -162,14 +163,16 @@ class Engine:
             return self._step(on_failure)
 
     def _step(self, on_failure: Callable[[int, Exception], None] | None) -> list[Step]:
-        blame = Blame(partial(unbroken, self.model.ranks))
+        blame = Blame(self.model.ranks)
         self._advance({number: each for number, each in self._sequences.items() if number not in self._finished}, blame)
         for number, error in blame.failed.items():
             let_go(error)
             if on_failure is None:
                 raise error
-            on_failure(number, error)
-            self._remove(number)
+            try:
+                on_failure(number, error)
+            finally:
+                self._remove(number)
         steps, self._untold = self._untold, []
         return steps
 

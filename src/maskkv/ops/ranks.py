@@ -71,7 +71,7 @@ def unbroken(ranks: Ranks) -> Iterator[None]:
         yield
     except MaskKVError:
         raise
-    except Exception:
+    except BaseException:  # what a signal's handler raises, too
         ranks.end()
         raise
 

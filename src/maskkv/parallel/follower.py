@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,15 @@ import torch
 
 from maskkv.decoding import reference
 from maskkv.decoding.engine import Engine
-from maskkv.errors import DeviceLostError, MaskKVError
+from maskkv.errors import DeviceLostError, InputError, MaskKVError
 from maskkv.models.part import Part
 from maskkv.models.transformer import Transformer
 from maskkv.ops.ranks import Together
 from maskkv.parallel.group import Group
+
+_UNGUARDED = 97
+"""What a process exits with that runs the script which it was started from."""
+_GUARD = 'a model in parts has processes that import this script: put what it does under `if __name__ == "__main__":`'
 
 Make = Callable[[Part, torch.device], Transformer]
 """Make a part of a model on a device; it is called in a process of its own, so it must be importable."""
@@ -38,7 +45,8 @@ class Follower:
         self.part = part
         arguments = (theirs, make, part, device, threads, store)
         self._process: SpawnProcess = context.Process(target=_follow, args=arguments, daemon=True)
-        self._process.start()
+        with _importable_script(), _deaf():
+            self._process.start()
         theirs.close()  # or the end of the child would not be noticed here
 
     def wait(self) -> None:
@@ -46,13 +54,24 @@ class Follower:
         try:
             error = self._pipe.recv()
         except EOFError:
+            self._process.join()
+            if self._process.exitcode == _UNGUARDED:
+                raise InputError(_GUARD) from None
             raise DeviceLostError(lost([self])) from None
         if error is not None:
             raise error
 
-    def tell(self, command: object) -> None:
-        """Send a command; OSError if the process has ended."""
-        self._pipe.send(command)
+    def tell(self, command: memoryview | bytes) -> None:
+        """Send a command, `packed`; OSError if the process has ended."""
+        self._pipe.send_bytes(command)
+
+    @property
+    def last_words(self) -> str | None:
+        """Return why the process ended, if it said so."""
+        with suppress(EOFError, OSError):
+            if self._pipe.poll():
+                return str(self._pipe.recv())
+        return None
 
     @property
     def ended(self) -> bool:
@@ -67,9 +86,61 @@ class Follower:
         self._process.join()
 
 
+def packed(command: object) -> memoryview | bytes:
+    """Return a command as it is sent.
+
+    Raises:
+        InputError: What it is about cannot be sent.
+    """
+    try:
+        message: memoryview | bytes = ForkingPickler.dumps(command)
+    except Exception as error:  # of many kinds, by what the policy is made of
+        raise InputError(
+            "the processes that hold the other parts of a model import what a policy is made of from its module: "
+            f"{error}"
+        ) from None
+    return message
+
+
+def starts_unguarded() -> None:
+    """End this process if it is about to become one part of a model, and runs the script that it was started from."""
+    # What multiprocessing itself tells this from; by itself it prints 40 lines.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(_UNGUARDED)
+
+
+@contextmanager
+def _importable_script() -> Iterator[None]:
+    """Have new processes not look for the file of a script that comes from a pipe."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or getattr(main, "__spec__", None) is not None or Path(file).is_file():
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = file
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have new processes hear nothing of Ctrl-C, not even while they import; here it comes afterwards."""
+    resource_tracker.ensure_running()  # which would unblock it in its own start
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def lost(followers: Sequence[Follower]) -> str:
     """Say which parts of the model are lost with their processes."""
     gone = [f"{each.part.rank + 1} of {each.part.count}" for each in followers if each.ended]
+    for each in followers:
+        if (said := each.last_words) is not None:
+            return f"{said}: load the model again"
     which = f"part {', '.join(gone)} of the model" if gone else "a part of the model"
     return f"the process that held {which} ended or does not answer (out of memory?): load the model again"
 
@@ -118,6 +189,9 @@ def _follow(leader: Connection, make: Make, part: Part, device: torch.device, th
         _obey(leader, model)
     except (EOFError, ConnectionError):
         return  # the leading process has ended
+    except Exception as error:
+        with suppress(OSError):
+            leader.send(f"the process that held part {part.rank + 1} of {part.count} of the model ended ({error})")
 
 
 def _obey(leader: Connection, model: Transformer) -> None:

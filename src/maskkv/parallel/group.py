@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,8 +30,9 @@ class Group:
             torch.cuda.set_device(device)
             backend = "cpu:gloo,cuda:nccl"
         rendezvous = dist.FileStore(str(store), part.count)  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=rendezvous, rank=part.rank, world_size=part.count, timeout=_PATIENCE)
-        dist.barrier()
+        with _on_loopback():
+            dist.init_process_group(backend, store=rendezvous, rank=part.rank, world_size=part.count, timeout=_PATIENCE)
+            dist.barrier()
 
     def add_up(self, own: Tensor) -> Tensor:
         """Return the sum of the processes' tensors; `own` is written over."""
@@ -61,3 +64,21 @@ class Group:
 
     def _meeting(self) -> AbstractContextManager[None]:
         raise NotImplementedError
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have gloo listen on the loopback only: by itself it takes the address of the host's name, which others reach.
+
+    It knows no other way to be told. What it listens on it does not ask again.
+    """
+    name, before = "GLOO_SOCKET_IFNAME", os.environ.get("GLOO_SOCKET_IFNAME")
+    loopback = next((each for _, each in socket.if_nameindex() if each in ("lo", "lo0")), None)
+    if loopback is not None:
+        os.environ[name] = loopback
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

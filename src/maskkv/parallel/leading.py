@@ -17,8 +17,8 @@ import torch.distributed as dist
 
 from maskkv.errors import DeviceLostError, InputError
 from maskkv.models.part import Part
-from maskkv.ops.ranks import Together, unbroken
-from maskkv.parallel.follower import Follower, lost
+from maskkv.ops.ranks import Together
+from maskkv.parallel.follower import Follower, lost, packed
 from maskkv.parallel.group import Group
 
 
@@ -28,9 +28,11 @@ class Leading(Group):
     One context is open at a time, in whichever thread.
     """
 
-    def __init__(self, part: Part, device: torch.device, store: Path, followers: Sequence[Follower]) -> None:
+    def __init__(
+        self, part: Part, device: torch.device, store: Path, followers: Sequence[Follower], threads: int
+    ) -> None:
         for follower in followers:
-            follower.tell(None)
+            follower.tell(packed(None))
         super().__init__(part, device, store)
         self._followers = followers
         self._keys = count()
@@ -40,7 +42,7 @@ class Leading(Group):
         """The thread in whose context the others do the same."""
         self._gone: deque[int] = deque()
         """Objects that the others can let go of."""
-        self._finish = finalize(self, end, followers)
+        self._finish = finalize(self, end, followers, threads)
 
     def mirrored(self, kind: str, *how: object) -> Together:
         """Have the others make an object of a kind; return how to have them do with theirs as with this one."""
@@ -67,8 +69,12 @@ class Leading(Group):
                 self._tell("do", key, name, what)
             self._owner = threading.get_ident()
             try:
-                with unbroken(self):
-                    yield
+                yield
+            except Exception:
+                raise  # Whether the others can go on was decided where it happened.
+            except BaseException:
+                self.end()
+                raise
             finally:
                 self._owner = None
 
@@ -84,8 +90,9 @@ class Leading(Group):
             self._lose()
 
     def _send(self, *command: object) -> None:
+        message = packed(command)  # for all, or for nobody
         for follower in self._followers:
-            follower.tell(command)
+            follower.tell(message)
 
     @contextmanager
     def _meeting(self) -> Iterator[None]:
@@ -123,17 +130,24 @@ def _uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    before = signal.getsignal(signal.SIGINT)
+    if before is None:
+        yield  # whoever embeds Python handles it
+        return
+    signal.signal(signal.SIGINT, lambda *what: came.append(what))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
         if came and callable(before):
             before(*came[0])
+        elif came:
+            signal.raise_signal(signal.SIGINT)  # which ends this process, or is ignored
 
 
-def end(followers: Sequence[Follower]) -> None:
-    """End processes, and what this one exchanged with them."""
+def end(followers: Sequence[Follower], threads: int) -> None:
+    """End processes, and what this one exchanged with them; it has all `threads` again."""
+    torch.set_num_threads(threads)
     for follower in followers:
         follower.end()
     if dist.is_initialized():

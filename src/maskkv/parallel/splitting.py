@@ -11,34 +11,38 @@ import torch.distributed as dist
 from maskkv.errors import InputError
 from maskkv.models.part import Part
 from maskkv.models.transformer import Transformer
-from maskkv.parallel.follower import Follower, Make
+from maskkv.parallel.follower import Follower, Make, starts_unguarded
 from maskkv.parallel.leading import Leading, end
 
 
 def split(make: Make, parts: int, device: torch.device) -> Transformer:
     """Make the first part of a model here, and the others in processes of their own; return the first.
 
-    On CUDA the parts take the first devices, on a CPU a part of the threads each. The processes end with this one, or
-    when the model is gone.
+    On CUDA the parts take the first devices, and of the CPU a part of the threads each. The processes end with this
+    one, or when the model is gone.
 
     Raises:
         InputError: The model does not split so, there are too few devices, or another model is split already.
         MaskKVError: A part could not be made.
     """
+    starts_unguarded()
     places = _places(device, parts)
     if dist.is_initialized():
         raise InputError("tensor_parallel: this process holds a part of another model already; close that first")
-    threads = max(1, torch.get_num_threads() // parts)
+    before = torch.get_num_threads()
+    threads = max(1, before // parts)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         followers = [Follower(make, Part(rank, parts), places[rank], threads, store) for rank in range(1, parts)]
         try:
+            # What all parts compute alike rounds alike with as many threads.
+            torch.set_num_threads(threads)
             model = make(Part(0, parts), places[0])
             for follower in followers:
                 follower.wait()
-            ranks = Leading(Part(0, parts), places[0], store, followers)
+            ranks = Leading(Part(0, parts), places[0], store, followers, before)
         except BaseException:
-            end(followers)
+            end(followers, before)
             raise
     model.share(ranks)
     return model
