@@ -354,6 +354,7 @@ def test_a_broken_tokenizer_is_still_refused_when_it_is_loaded(tmp_path):
         maskkv.load(folder)
 
 
+@pytest.mark.slow
 def test_logits_are_stretched_only_if_asked(folder):
     model = random_model(DREAM)
     length = 3 * DREAM.trained_length

@@ -43,7 +43,7 @@ def counted(model, work, refreshes=2):
         return live.peak, engine[number].cache_bytes
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("work", [
     workload(2200, "none", None, gen_length=64),
     workload(2200, "full", None, gen_length=64),

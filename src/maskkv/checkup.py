@@ -29,6 +29,7 @@ EXTRAS = {
     "plot": ("figures from records, `maskkv plot`", ("matplotlib",)),
     "lm-eval": ("lm-evaluation-harness, `maskkv eval lm-eval`", ("lm-eval",)),
     "quantize": ("weights in 8 or 4 bits, `--quantize int8`", ("torchao",)),
+    "ray": ("a cluster, `maskkv serve --replicas`, `maskkv eval --ray`", ("ray", "protobuf")),
 }
 """By the name of the extra: what it is for, and the libraries that it brings."""
 

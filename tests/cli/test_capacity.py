@@ -42,6 +42,7 @@ def test_the_table_fits_and_says_where_its_seconds_come_from(run, pace):
     assert run(*BASE, "--pace", pace, *words).out == ran.out
 
 
+@pytest.mark.slow
 def test_a_load_is_simulated_for_longer_than_its_answers_take(run, refused, pace):
     """Two thousand requests within four seconds would find every copy nearly empty."""
     words = ("--rate", 500, "--lengths", 100, "--replicas", 200)

@@ -195,10 +195,13 @@ def test_flags_of_the_model_arrive(run, monkeypatch, tmp_path):
         "--model": "a/b",
     }
     run("generate", "anna", *(part for pair in flags.items() for part in pair), "--compile")
+    run("generate", "anna", "--tensor-parallel", 3)
     run("generate", "anna")
     given = Loading("a/b", "cpu", "bf16", 2.5, tmp_path / "p.json", "int8", "int8", compile=True)
-    assert got == [given, Loading()]
-    assert all(getattr(given, field.name) != field.default for field in fields(Loading))
+    split = Loading(tensor_parallel=3)
+    assert got == [given, split, Loading()]
+    for field in fields(Loading):
+        assert {getattr(given, field.name), getattr(split, field.name)} != {field.default}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def commands(doc, out):
     }
 
 
-@pytest.mark.parametrize("name", commands("", ""))
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.slow if each == "demo" else ()) for each in commands("", "")]
+)
 def test_it_is_said_once_and_of_long_prompts_only(run, tiny, short, doc, tmp_path, monkeypatch, name):
     command = commands(doc, tmp_path / "out")[name]
     for model, times in ((short, 1), (tiny, 0)):

@@ -70,7 +70,7 @@ def by_loop(mlp: ExpertsMLP, rows: Tensor, chosen: int) -> tuple[list[list[int]]
         best = sorted(range(len(given_)), key=lambda expert: (-float(given_[expert]), expert))[:chosen]
         output = torch.zeros_like(row)
         for expert in sorted(best):
-            output = output + given_[expert] * gated(mlp.experts[expert], row)
+            output = output + given_[expert] * gated(mlp.experts[str(expert)], row)
         asked.append(best)
         outputs.append(output if mlp.shared is None else output + gated(mlp.shared, row))
     return asked, torch.stack(outputs)
@@ -108,7 +108,7 @@ def test_where_rows_are_sent_by_hand(scores: str, asked: list[list[int]]) -> Non
 def test_experts_that_nobody_is_sent_to_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     mlp, generator = drawn(8, Experts((0,), count=7, chosen=1, size=5), 3, "one")
     read: list[tuple[int, int]] = []
-    numbers = {id(expert): number for number, expert in enumerate(mlp.experts)}
+    numbers = {id(expert): number for number, expert in enumerate(mlp.experts.values())}
     own = GatedMLP.forward
 
     def forward(self: GatedMLP, x: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def by_loop(mlp: ExpertsMLP, rows: Tensor, experts: Experts) -> tuple[list[list[
         total = sum(float(own[expert]) for expert in chosen) if len(chosen) > 1 else 1.0
         output = torch.zeros_like(row)
         for expert in sorted(chosen):
-            output = output + groups.scale * float(own[expert]) / total * gated(mlp.experts[expert], row)
+            output = output + groups.scale * float(own[expert]) / total * gated(mlp.experts[str(expert)], row)
         asked.append(chosen)
         outputs.append(output if mlp.shared is None else output + gated(mlp.shared, row))
     return asked, torch.stack(outputs)
@@ -119,7 +119,7 @@ def deepseek(seed: int) -> tuple[DeepseekV3MoE, ExpertsMLP]:
     ours = ExpertsMLP(32, Experts((0,), 12, 4, 16, 32, True, Groups(4, 2, 2.5))).requires_grad_(False)
     ours.router.weight.copy_(theirs.gate.weight)
     ours.expert_bias.copy_(theirs.gate.e_score_correction_bias)
-    for number, expert in enumerate(ours.experts):
+    for number, expert in enumerate(ours.experts.values()):
         gate, up = theirs.experts.gate_up_proj[number].chunk(2)
         for name, tensor in (("gate", gate), ("up", up), ("down", theirs.experts.down_proj[number])):
             getattr(expert, f"{name}_proj").weight.copy_(tensor)
@@ -152,7 +152,7 @@ def test_in_bf16_rows_and_router_are_widened_and_experts_added_up_in_fp32(seed: 
     assert torch.equal(own.values, other.values)
     assert routed.weights.dtype == torch.float32
     torch.testing.assert_close(routed.weights.gather(1, own.indices), their_weights.gather(1, other.indices))
-    outputs = torch.stack([expert(x) for expert in ours.experts])
+    outputs = torch.stack([expert(x) for expert in ours.experts.values()])
     terms = outputs[routed.experts, torch.arange(200)[:, None]]
     wide = (terms.float() * routed.weights[..., None]).sum(1).bfloat16() + ours.shared(x)
     narrow = (terms * routed.weights[..., None].bfloat16()).sum(1) + ours.shared(x)
@@ -279,7 +279,9 @@ def test_of_a_model_of_transformers_they_are_widened(bias: torch.dtype, tmp_path
     mlp: Any = shared.layers[1].mlp
     assert torch.equal(mlp.expert_bias, tensors[BIAS].float())
     assert torch.equal(mlp.router.weight, tensors[ROUTER].float())
-    assert mlp.experts[0].up_proj.weight.data_ptr() == tensors["model.layers.1.mlp.experts.0.up_proj.weight"].data_ptr()
+    assert (
+        mlp.experts["0"].up_proj.weight.data_ptr() == tensors["model.layers.1.mlp.experts.0.up_proj.weight"].data_ptr()
+    )
     with pytest.raises(CheckpointError, match=r"query_key_value.weight is in float32, model.word_embeddings.weight in"):
         in_memory.share(Held(tensors | {JOINED.format(1): tensors[JOINED.format(1)].float()}, LLADA2))
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import maskkv
 from maskkv import api
-from maskkv.checkpoints import weights
 from maskkv.cluster.reaching import check_reachable
 from maskkv.cluster.sharing import Done, Host, Lost, room, share
 from maskkv.errors import InputError, MaskKVError
@@ -70,10 +69,11 @@ def over_cluster(units: Sequence[Unit], terms: Terms, workers: int | None) -> It
     """
     ray = _ray()
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    hosts = [Host(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in alive]
+    split = terms.loading.tensor_parallel
+    hosts = [Host(int(each.get("CPU", 0)), int(each.get("GPU", 0)) // split) for each in alive]
     on_gpus = terms.loading.device.startswith("cuda")
     found = room(hosts, workers, on_gpus=on_gpus)
-    pool = _RayPool(replace(terms, loading=_anywhere(terms.loading)), found.cores, on_gpus=on_gpus)
+    pool = _RayPool(replace(terms, loading=_anywhere(terms.loading)), found.cores, split if on_gpus else 0)
     try:
         yield from share(units, pool, found.workers)
     finally:
@@ -92,12 +92,12 @@ def _anywhere(loading: Loading) -> Loading:
 
 
 class _RayPool:
-    """Start workers as Ray actors: each has a GPU, or `cores` of a CPU."""
+    """Start workers as Ray actors: each has so many GPUs, or none and `cores` of a CPU."""
 
-    def __init__(self, terms: Terms, cores: int, *, on_gpus: bool) -> None:
+    def __init__(self, terms: Terms, cores: int, gpus: int) -> None:
         self._ray = _ray()
         # Who is replaced and what is done again is decided in one place: Ray itself does neither.
-        fixed = self._ray.remote(num_cpus=cores, num_gpus=int(on_gpus), max_restarts=0, max_task_retries=0)
+        fixed = self._ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0, max_task_retries=0)
         self._actor = fixed(Worker)
         self._given = (terms, maskkv.__version__, cores)
         self._workers: dict[int, Any] = {}
@@ -172,7 +172,7 @@ class Worker:
         if self._terms.loading.device == "cpu":
             torch.set_num_threads(self._cores)
         llm = api.load_model(self._terms.loading)
-        if weights.fingerprint(llm.model) != self._terms.fingerprint:
+        if llm.fingerprint() != self._terms.fingerprint:
             raise InputError(
                 f"the weights of {self._terms.loading.name} are others than here: copy the same files there"
             )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from maskkv.api import LanguageModel
-from maskkv.checkpoints import weights
 from maskkv.errors import InputError
 from maskkv.eval import cells
 from maskkv.eval.answering import Answered, Terms, Unit, Variant, answer, fitted
@@ -126,4 +125,4 @@ def _answered(
         return (answer(llm, unit, study.schedule, study.isolated) for unit in units)
     # All on one kind of device and in one dtype: what `auto` chooses may depend on the memory that is free.
     alike = replace(loading, device=str(llm.model.device), dtype=str(llm.model.dtype))
-    return elsewhere(units, Terms(alike, weights.fingerprint(llm.model), study.schedule, study.isolated))
+    return elsewhere(units, Terms(alike, llm.fingerprint(), study.schedule, study.isolated))

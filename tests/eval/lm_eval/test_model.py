@@ -236,8 +236,13 @@ def test_every_loading_option_is_an_argument(monkeypatch, llm):
     monkeypatch.setattr("maskkv.api.load_model", load)
     line = "device=cpu,dtype=bf16,rope_scale=2.5,profile=p.json,kv_dtype=int8,quantize=int8,compile=True"
     arguments.load({"pretrained": "a/b", "budget": 4, **dict(pair.split("=") for pair in line.split(","))})
-    assert got == [Loading("a/b", "cpu", "bf16", 2.5, "p.json", "int8", "int8", compile=True)]
-    assert all(getattr(got[0], field.name) != field.default for field in fields(Loading))
+    arguments.load({"pretrained": "a/b", "budget": 4, "tensor_parallel": "3"})
+    assert got == [
+        Loading("a/b", "cpu", "bf16", 2.5, "p.json", "int8", "int8", compile=True),
+        Loading("a/b", tensor_parallel=3),
+    ]
+    for field in fields(Loading):
+        assert {getattr(each, field.name) for each in got} != {field.default}
 
 
 @pytest.mark.parametrize(
