@@ -15,7 +15,7 @@ import typer
 import maskkv
 from maskkv.checkpoints import weights
 from maskkv.cli import app
-from maskkv.cluster import evaluating
+from maskkv.cluster import evaluating, local
 from maskkv.cluster.evaluating import Worker
 from maskkv.errors import InputError
 from maskkv.eval import runs
@@ -40,6 +40,37 @@ def llm(source):
 @pytest.fixture(scope="module")
 def terms(llm, source):
     return Terms(source, weights.fingerprint(llm.model), study().schedule, isolated=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "here", "own"),
+    [("local", True, True), ("", False, True), ("", True, False), ("auto", False, False)],
+)
+def test_a_ray_of_its_own_listens_on_the_loopback_only(monkeypatch, address, here, own):
+    """Ray reads that when it is imported; a cluster that is there may have other hosts."""
+    told = []
+    monkeypatch.setattr(evaluating, "keep_to_loopback", lambda: told.append("loopback"))
+    monkeypatch.setattr(evaluating, "cluster_here", lambda: here)
+
+    def imported():
+        told.append("ray")
+        raise InputError("enough")
+
+    monkeypatch.setattr(evaluating, "_ray", imported)
+    with pytest.raises(InputError, match="enough"), evaluating.connected(address, None):
+        pass
+    assert told == (["loopback", "ray"] if own else ["ray"])
+
+
+def test_a_cluster_is_here_if_a_variable_names_it_or_ray_noted_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(local, "_RUNNING", tmp_path / "cluster")
+    assert not local.cluster_here()
+    (tmp_path / "cluster").write_text("10.0.0.1:6379")
+    assert local.cluster_here()
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    (tmp_path / "cluster").unlink()
+    assert local.cluster_here()
 
 
 def test_a_worker_answers_as_this_process_does(llm, terms):

@@ -14,6 +14,7 @@ from typing import Any
 
 import maskkv
 from maskkv import api
+from maskkv.cluster.local import cluster_here, keep_to_loopback
 from maskkv.cluster.reaching import check_reachable
 from maskkv.cluster.sharing import Done, Host, Lost, room, share
 from maskkv.errors import InputError, MaskKVError
@@ -34,6 +35,8 @@ def connected(address: str, workers: int | None) -> Iterator[Elsewhere]:
     Raises:
         InputError: Ray is not installed, or there is no such cluster.
     """
+    if address == "local" or (not address and not cluster_here()):
+        keep_to_loopback()
     ray = _ray()
     check_reachable(address)
     # A client of another host's cluster starts nothing, and takes no settings of what it would start.

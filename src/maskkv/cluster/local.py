@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from maskkv.cluster.reaching import check_reachable
@@ -19,8 +20,20 @@ _ALONE = {
 _SECRETS = {"MASKKV_API_KEY", "MASKKV_API_KEYS"}
 """Variables that were read by now, and that Ray's processes, replicas included, would inherit."""
 _ADDRESS = re.compile(r"auto|[^/\s]+:[0-9]{1,5}")
+_RUNNING = Path("/tmp/ray/ray_current_cluster")
+"""Where `ray start` notes the cluster of this host."""
 _STORE_BYTES = 256 << 20
 """Ray's shared memory: requests and pieces of answers are small."""
+
+
+def keep_to_loopback() -> None:
+    """Have a Ray that this process starts listen on the loopback only; to be called before Ray is imported."""
+    os.environ.update(_ALONE)
+
+
+def cluster_here() -> bool:
+    """Tell whether Ray would join a cluster by itself: one that a variable names, or that runs on this host."""
+    return "RAY_ADDRESS" in os.environ or _RUNNING.exists()
 
 
 def connect(address: str | None) -> None:
@@ -34,7 +47,7 @@ def connect(address: str | None) -> None:
     for name in [each for each in os.environ if each.upper() in _SECRETS]:
         del os.environ[name]
     if address is None:
-        os.environ.update(_ALONE)  # which Ray reads when it is imported
+        keep_to_loopback()
     try:
         import ray
         from ray import serve
