@@ -1,9 +1,7 @@
 """What the leading process does with the others, and what it refuses."""
 
-import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -189,20 +187,24 @@ def test_threads_take_turns(two: Transformer) -> None:
     assert [found[0], found[1]] == expected
 
 
-def _until_done(engine: Engine) -> None:
-    while engine.step():
-        pass
-    time.sleep(1)
-
-
-def test_ctrl_c_comes_after_the_step(two: Transformer) -> None:
+def test_ctrl_c_comes_after_the_step(two: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would leave the other process waiting; and the model goes on answering."""
-    engine = Engine(two)
-    engine.add(random_prompt(LLADA, 400), settings_for(LLADA), resolve("none"))
-    timer = threading.Timer(0.005, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        _until_done(engine)
+    engine, own = Engine(two), two.layers[1].mlp.forward
+    number = engine.add(random_prompt(LLADA, 40), settings_for(LLADA), resolve("none"))
+
+    def interrupted(x: torch.Tensor) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return own(x)
+
+    monkeypatch.setattr(two.layers[1].mlp, "forward", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.step()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert engine[number].index == 1, "the step was taken to its end"
+    monkeypatch.undo()
     prompts = [random_prompt(LLADA, 20)]
     expected = answer(random_model(LLADA), prompts, settings_for(LLADA), resolve("maskkv"))
     assert answer(two, prompts, settings_for(LLADA), resolve("maskkv")) == expected
