@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -42,14 +43,18 @@ def on_ray(*flags: str) -> Iterator[OnRay]:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=PATIENCE_S)
         finally:
-            started = below(process.pid)
-            process.kill()
-            for pid, _ in started:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            end(process)
             process.communicate()
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    started = below(process.pid)
+    process.kill()
+    for pid, _ in started:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
 def below(root: int) -> list[tuple[int, str]]:

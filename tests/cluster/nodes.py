@@ -1,14 +1,12 @@
 """Ray nodes, each as a separate process on the loopback."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.cluster.live import below
+from tests.cluster.live import end
 from tests.server.live import QUIET
 
 ENVIRONMENT = {**QUIET, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -25,16 +23,6 @@ def node(*flags: str) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             end(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    started = below(process.pid)
-    process.kill()
-    for pid, _ in started:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def free_port() -> int:
