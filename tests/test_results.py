@@ -1,4 +1,4 @@
-"""The figures in the README and the model card are those of the records, of the bundled weights."""
+"""The figures in the documentation and the model card are those of the records, of the bundled weights."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from maskkv.eval.table import cost_table, percent, score_table, summary_table
 from maskkv.mini import TASKS
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 SHORT, LONG = (ROOT / "results" / name / "mini.jsonl" for name in ("length512", "retention"))
 DEMO = ROOT / "results" / "demo" / "mini.jsonl"
 HEADLINE = ("none", "full", "maskkv")
@@ -30,25 +30,25 @@ def measured(file: Path) -> list[Record]:
 def test_the_score_table_is_that_of_the_records() -> None:
     found = [each for name in HEADLINE for each in measured(LONG) if each["policy_name"] == name]
     table = score_table(sorted(found, key=lambda each: TASKS.index(str(each["task"]))))
-    assert table.markdown() in README
-    assert table.title in README
+    assert table.markdown() in PAGE
+    assert table.title in PAGE
 
 
 def test_the_table_of_policies_is_that_of_the_records() -> None:
-    assert summary_table(measured(LONG), "full").markdown() in README
+    assert summary_table(measured(LONG), "full").markdown() in PAGE
 
 
 def test_the_tables_of_pairs_that_come_back_are_those_of_the_records() -> None:
     performance = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     found, parts = (measured(ROOT / "results" / name / "mini.jsonl") for name in ("recall", "recall-parts"))
-    assert summary_table(found, "full").markdown() in README
+    assert summary_table(found, "full").markdown() in PAGE
     assert cost_table(found).markdown() in performance
     assert summary_table(parts, "full").markdown() in performance
 
 
 @pytest.mark.parametrize(("budget", "mean", "worst"), [(51, 0.99, 0.97), (16, 0.979, 0.94), (8, 0.94, 0.82)])
 def test_pairs_that_come_back_answer_as_the_full_cache_does(budget: int, mean: float, worst: float) -> None:
-    """What the README says of 51 and 16 pairs; no share is taken of `passage`, which this model cannot do."""
+    """What the page says of 51 and 16 pairs; no share is taken of `passage`, which this model cannot do."""
     found = measured(ROOT / "results" / "recall" / "mini.jsonl")
     full, host = (
         {str(each["task"]): float(str(each["score"])) for each in found if (each["policy_name"], each["budget"]) == key}
@@ -90,7 +90,7 @@ def test_the_speeds_are_those_of_the_records() -> None:
             name += "" if case["profiled"] else ", no profile"
             (row,) = (
                 line
-                for line in README.splitlines()
+                for line in PAGE.splitlines()
                 if line.startswith(f"| {run['prompt_length']:,} | {name} | {median:.1f} ({least:.1f}–{most:.1f}) |")
             )
             if case["policy"] != "full":
@@ -103,7 +103,7 @@ def test_what_other_seeds_say_is_stated() -> None:
     for record in records.read(ROOT / "results" / "bench-seeds.jsonl"):
         (case,) = (each for each in record["runs"][0]["cases"] if not each["profiled"])  # type: ignore[index]
         median, least, most = (case["over_full"][part] for part in ("median", "min", "max"))
-        assert f"{median:.2f} ({least:.2f}–{most:.2f})" in README
+        assert f"{median:.2f} ({least:.2f}–{most:.2f})" in PAGE
 
 
 def shown(way: demo.Way, task: str) -> Record:
@@ -127,10 +127,10 @@ def test_the_demo_says_what_the_records_say() -> None:
     assert [str(way) for _, way in demo.RECORDED] == 2 * [str(way) for way in demo.compared(demo.PERCENT)]
 
 
-def test_the_readme_shows_the_demo_as_it_is() -> None:
+def test_the_page_shows_the_demo_as_it_is() -> None:
     """Counts with their intervals, what the records say, and the same counts of seed 0 in the table of seeds."""
-    block = README.split("\nanswers  ")[1].split("\n```")[0].splitlines()[1:]
-    table = README.split("| answers | | seed 0 |")[1].split("\n\n")[0].splitlines()[2:]
+    block = PAGE.split("\nanswers  ")[1].split("\n```")[0].splitlines()[1:]
+    table = PAGE.split("| answers | | seed 0 |")[1].split("\n\n")[0].splitlines()[2:]
     for line, row, ((task, way), part) in zip(block, table, demo.RECORDED.items(), strict=True):
         right, n = map(int, re.findall(r"(\d+) of (\d+)", line)[0])
         low, high = demo.wilson(right, n)
@@ -138,19 +138,6 @@ def test_the_readme_shows_the_demo_as_it_is() -> None:
         assert f"{way}  " in line
         assert row.startswith(f"| {demo.TASKS[task]} | {way} | {right} | ")
         assert row.endswith(f" | {part:.1%} |")
-
-
-def test_the_readmes_first_example_is_right_for_every_document_of_the_records() -> None:
-    sampled, generated = README.split("## Use\n\n```\n")[1].splitlines()[:2]
-    assert sampled.startswith("maskkv sample single-key --length 1024 > document.txt ")
-    assert generated.startswith("maskkv generate --file document.txt --gen-length 8 --budget 32 ")
-    (record,) = (
-        each
-        for each in measured(LONG)
-        if (each["task"], each["policy_name"], each["budget"]) == ("single-key", "maskkv", 32)
-    )
-    assert (record["score"], record["length"], record["gen_length"]) == (1.0, 1024, 8)
-    assert f"right for all of {record['n']} such documents" in generated
 
 
 @pytest.mark.parametrize("file", [SHORT, LONG], ids=lambda file: str(file.parent.name))

@@ -44,9 +44,9 @@ def test_json_has_the_record_too(run):
     assert [name for name, entry in printed.items() if not entry["cached"]] == ["none"]
 
 
-def test_the_readmes_table_is_the_commands(run):
+def test_the_table_of_policies_is_the_command_s(run):
     table = run("policies", "--markdown").out.strip()
-    assert f"\n\n{table}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"\n\n{table}\n\n" in (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")
     assert {len(line.split(" | ")) for line in table.splitlines()} == {5}
 
 
