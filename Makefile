@@ -1,4 +1,5 @@
-# Needs Python 3.11 or newer and make; everything else is installed into .venv from constraints.txt.
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from constraints.txt,
+# by `make demo` what the package itself needs, by `make test` the tools as well.
 #
 #   make PYTHON=python3.12 demo          with another Python
 #   make PIP_FLAGS='…' demo              with further options for pip
@@ -13,6 +14,12 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+RUNS := $(VENV)/.runs
+
+define NEW_VENV
+$(PYTHON) -c 'import sys; sys.exit("maskkv needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)' && \
+{ test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); }
+endef
 
 .PHONY: help demo test test-slow check fix bench train-mini
 
@@ -25,7 +32,7 @@ help:
 	@echo 'make bench       no cache, dLLM-Cache and MaskKV side by side on a random model'
 	@echo 'make train-mini  train the bundled dLLM from scratch into build/mini'
 
-demo: $(INSTALLED)
+demo: $(RUNS)
 	@OMP_WAIT_POLICY=passive $(BIN)/maskkv demo
 
 test: $(INSTALLED)
@@ -45,14 +52,21 @@ fix: $(INSTALLED)
 	$(BIN)/ruff check --fix src tests
 
 # OpenMP threads that spin while they wait slow a busy machine down tenfold.
-bench: $(INSTALLED)
+bench: $(RUNS)
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m maskkv.bench
 
 train-mini: $(INSTALLED)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m maskkv.training.train --out build/mini
 
+# The package alone: what the demo needs. A full set-up serves as well.
+$(RUNS): pyproject.toml constraints.txt
+	@if test $(INSTALLED) -nt pyproject.toml && test $(INSTALLED) -nt constraints.txt; then touch $@; exit; fi; \
+	$(NEW_VENV) && \
+	echo 'Installing maskkv and what it needs into $(VENV): one to ten minutes, 1 to 2 GB (6 to 8 with the CUDA build of torch).' && \
+	$(BIN)/python -m pip install --editable . --constraint constraints.txt $(PIP_FLAGS) && touch $@
+
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("maskkv needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(NEW_VENV)
+	@echo 'Installing maskkv with its tools into $(VENV): a few minutes, 2 to 3 GB (7 to 9 with the CUDA build of torch).'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt $(PIP_FLAGS)
-	@touch $@
+	@touch $@ $(RUNS)

@@ -85,14 +85,14 @@ def test_demo_counts_every_way_within_80_columns(run, tiny):
     ran = run("demo", "--model", tiny, "--length", 60, "--questions", 3)
     assert (ran.status, ran.err) == (0, "")
     assert all(len(line) <= 80 for line in ran.out.splitlines())
-    ways = ["full", "maskkv 5 %", "maskkv 5 %, re-read", "maskkv 25 %, re-read"]
+    ways = ["full", "maskkv 5 %", "maskkv 5 %, evicted=host"]
     # A random model answers nothing, and no record is about it: 2 short answers, 1 long one.
     assert counts(ran.out) == [
         (kind, way, right, interval, "-")
         for kind, right, interval in [("3 digits", "0 of 2", "0% to 66%"), ("8 to 16 words", "0 of 1", "0% to 79%")]
         for way in ways
     ]
-    assert ran.out.count("WRONG") == 2 * (1 + len(ways))
+    assert ran.out.count("WRONG") == 2 * len(ways)
 
 
 def test_demo_counts_what_eval_scores(run, tiny, monkeypatch, tmp_path):
@@ -105,7 +105,7 @@ def test_demo_counts_what_eval_scores(run, tiny, monkeypatch, tmp_path):
     run("eval", *args, "--model", tiny, "--out", tmp_path)
     (record,) = records.read(tmp_path / "mini.jsonl")
     assert record["scores"] == [0, 1, 0]
-    assert [row[2] for row in found] == ["1 of 3"] * 4 + ["1 of 2"] * 4
+    assert [row[2] for row in found] == ["1 of 3"] * 3 + ["1 of 2"] * 3
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_demo_documents_differ_by_seed_and_none_is_recorded_or_trained_on(asked)
     assert not first & second
     (last, _), *_ = asked("--seed", 900_000)
     assert last.numbers[0] + demo.MOST_QUESTIONS <= tasks.FIRST_TRAINING_SEED
-    recorded = records.read(ROOT / "results" / "demo" / "mini.jsonl")
+    recorded = records.read(ROOT / "results" / "recall" / "mini.jsonl")
     assert max(each["first_seed"] + each["n"] for each in recorded) <= min(first)
 
 
@@ -142,11 +142,11 @@ def test_demo_asks_for_short_and_long_answers_in_turn(asked):
 
 
 def test_demo_budget_is_a_part_of_the_prompt(asked):
-    assert [str(way) for way in asked("--percent", 30)[1]] == ["full", "maskkv 30 %", "maskkv 30 %, re-read"]
+    assert [str(way) for way in asked("--percent", 30)[1]] == ["full", "maskkv 30 %", "maskkv 30 %, evicted=host"]
     assert demo.Way("maskkv", 5.0).variant(1024).budget == 51
     assert demo.Way("maskkv", 0.01).variant(300).budget == 1
     assert demo.Way("full").variant(300).budget is None
-    assert demo.Way("maskkv", 5.0, 0.5).schedule.min_confidence == 0.5
+    assert demo.Way("maskkv", 5.0, "host").variant(300).policy.recall is not None
 
 
 @pytest.mark.parametrize("flags", [("--length", 1000), ("--quantize", "int8"), ("--model", "x")])
