@@ -48,7 +48,7 @@ def test_numbers_stand_at_their_lengths_beside_the_papers():
         [[32768], [23.42]],
     ]
     assert [label.get_text() for label in left.get_xticklabels()] == ["8k", "16k", "32k"]
-    assert [*notes(left), *notes(right)] == ["paper 31", "paper 68.13", "paper 23.42"]
+    assert [*notes(left), *notes(right)] == ["31", "68.13", "23.42"]
     assert list(names(figure)) == [
         "0: full", "0: maskkv 256", "0: maskkv 256, one pass", "1: none", "1: full", "1: maskkv 256", "1: weights",
     ]  # fmt: skip

@@ -7,7 +7,9 @@ from matplotlib.colors import to_rgb
 
 from maskkv import policies
 from maskkv.plots import draw
+from maskkv.plots.budget import by_policy
 from maskkv.plots.direct import MOST_LABELLED
+from maskkv.plots.scores import against
 from maskkv.plots.style import _OTHERS, FAINT, POLICIES, looks, policy_of
 from tests.plots.pictures import LONG, caption, cell, clashes, lightness, luminance, names, numbers
 from tests.plots.pictures import POLICIES as DRAWN
@@ -87,6 +89,15 @@ def test_six_lines_at_most_have_a_name_and_the_rest_is_faint(figure):
     grey = caption(drawn).rpartition("Grey lines: ")[2].removesuffix(".")
     assert set(grey.replace(LONG, "").split(", ")) - {""} == set(DRAWN) - shown - {LONG}
     assert clashes(drawn) == []
+
+
+def test_faint_lines_are_drawn_in_the_order_of_their_names():
+    drawn = draw("quality", RECORDS)
+    shown = {name.partition(": ")[2] for name in names(drawn)}
+    curves = by_policy(against(RECORDS, "full"), 2)
+    faint = [list(line.get_ydata()) for line in drawn.axes[0].get_lines() if line.get_color() == FAINT["color"]]
+    others = sorted(curves.keys() - shown)
+    assert faint == [[curves[name][budget].value for budget in BUDGETS] for name in others]
 
 
 @pytest.mark.parametrize("figure", ["budget", "quality"])

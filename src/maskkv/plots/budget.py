@@ -51,7 +51,7 @@ def draw(records: Sequence[Record]) -> Figure:
         inside = [record for record in measured if record["task"] in panel]
         stated = _stated(inside, panel)
         curves = by_policy(inside, len(panel))
-        for name in curves.keys() - styles.keys():
+        for name in sorted(curves.keys() - styles.keys()):  # of lines that cross the later one shows
             draw_faint(axis, curves[name])
         ends = {}
         for index, (name, look) in enumerate(styles.items()):

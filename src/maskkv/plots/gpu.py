@@ -113,9 +113,7 @@ def _draw(
             ends[name] = (last, points[last], styles[name])
     for policy, value in stated.items():
         axis.plot([PAPER_PROMPT], [value], color=POLICIES[policy], zorder=3, **_HOLLOW)
-        axis.annotate(
-            f"paper {value:g}", (PAPER_PROMPT, value), (-6, 0), textcoords="offset points", ha="right", va="center"
-        )
+        axis.annotate(f"{value:g}", (PAPER_PROMPT, value), (-6, 0), textcoords="offset points", ha="right", va="center")
     return ends
 
 

@@ -28,7 +28,7 @@ def draw(records: Sequence[Record]) -> Figure:
     curves = by_policy(measured, len(tasks))
     figure = sheet(8.8, 4.6)
     axis = figure.subplots()
-    for name in curves.keys() - set(named):
+    for name in sorted(curves.keys() - set(named)):
         draw_faint(axis, curves[name])
     ends: dict[str, End] = {}
     for name, look in looks(named).items():
