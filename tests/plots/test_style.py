@@ -9,7 +9,7 @@ from maskkv import policies
 from maskkv.plots import draw
 from maskkv.plots.budget import by_policy
 from maskkv.plots.direct import MOST_LABELLED
-from maskkv.plots.scores import against
+from maskkv.plots.scores import against, leading
 from maskkv.plots.style import _OTHERS, FAINT, POLICIES, looks, policy_of
 from tests.plots.pictures import LONG, caption, cell, clashes, lightness, luminance, names, numbers
 from tests.plots.pictures import POLICIES as DRAWN
@@ -93,10 +93,9 @@ def test_six_lines_at_most_have_a_name_and_the_rest_is_faint(figure):
 
 def test_faint_lines_are_drawn_in_the_order_of_their_names():
     drawn = draw("quality", RECORDS)
-    shown = {name.partition(": ")[2] for name in names(drawn)}
     curves = by_policy(against(RECORDS, "full"), 2)
     faint = [list(line.get_ydata()) for line in drawn.axes[0].get_lines() if line.get_color() == FAINT["color"]]
-    others = sorted(curves.keys() - shown)
+    others = sorted(curves.keys() - set(leading(RECORDS)))
     assert faint == [[curves[name][budget].value for budget in BUDGETS] for name in others]
 
 
