@@ -67,7 +67,10 @@ def test_conditions_and_retention_are_heeded(run, records, tmp_path, monkeypatch
         (("budget", "--where", "task"), "'task' is no condition: expected FIELD=VALUE"),
         (("budget", "--where", "task=chess"), "none of the 3 records in results has task=chess"),
         (("budget", "--retention", "none"), "no record of policy none on the documents of full, task multi-key"),
-        (("needle", "--retention", "full"), "needle does not show retention: --retention is for budget, base-rates"),
+        (
+            ("needle", "--retention", "full"),
+            "needle does not show retention: --retention is for budget, quality, base-rates",
+        ),
         (("pie", "--retention", "full"), "unknown figure 'pie'"),
         (("budget", "--from", "bench.jsonl"), "no record here is a measured cell of `maskkv eval`"),
         (("budget", "--from", "bad.jsonl"), "bad.jsonl, line 1: not a JSON object"),

@@ -6,8 +6,10 @@ from itertools import combinations
 from random import Random
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 Record = dict[str, Any]
@@ -38,15 +40,33 @@ def numbers(count: int, seed: str) -> list[float]:
     return [rng.random() for _ in range(count)]
 
 
-def legend(figure: Figure) -> list[str]:
-    """Return the entries of the legend, as they were before long ones were broken."""
-    return [" ".join(text.get_text().split()) for legend in figure.legends for text in legend.get_texts()]
+def names(figure: Figure) -> dict[str, Annotation]:
+    """Return the names of lines, as they were before long ones were broken, and what was drawn; a panel's as `2: x`."""
+    found: dict[str, Annotation] = {}
+    for number, axis in enumerate(figure.axes):
+        for text in axis.texts:
+            if text.get_gid() == "name of a line" and isinstance(text, Annotation):
+                found[f"{number}: {' '.join(text.get_text().split())}"] = text
+    return found
+
+
+def notes(axis: Axes) -> list[str]:
+    """Return what is printed in a panel but the names of lines."""
+    return [text.get_text() for text in axis.texts if text.get_gid() != "name of a line"]
+
+
+def caption(figure: Figure) -> str:
+    """Return what is said below a figure, in one line."""
+    return " ".join(figure.get_supxlabel().split())
 
 
 def clashes(figure: Figure) -> list[tuple[str, str]]:
     """Return the pairs of texts that overlap, and texts that stick out of the figure, as they would be printed."""
     figure.draw_without_rendering()
-    boxes = [(text.get_text(), text.get_window_extent()) for text in _texts(figure)]
+    boxes = [
+        (text.get_text(), Text.get_window_extent(text))  # without the line to what it names
+        for text in _texts(figure)
+    ]
     outside = [(text, "the edge") for text, box in boxes if not _inside(box, figure.bbox)]
     return outside + [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if _overlap(a, b)]
 
@@ -71,3 +91,15 @@ def _overlap(a: Bbox, b: Bbox) -> bool:
 
 def _inside(box: Bbox, page: Bbox) -> bool:
     return box.x0 >= page.x0 - 1 and box.y0 >= page.y0 - 1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
+
+
+def luminance(color: tuple[float, ...]) -> float:
+    """Return the relative luminance of an sRGB colour (IEC 61966-2-1)."""
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color[:3])
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def lightness(color: Any) -> float:
+    """Return a colour's L* (CIE 1976): 0 is black, 100 white, equal steps look equal."""
+    y = luminance(to_rgb(color))
+    return 116 * y ** (1 / 3) - 16 if y > (6 / 29) ** 3 else y * (29 / 3) ** 3

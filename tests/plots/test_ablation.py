@@ -1,11 +1,14 @@
 """One bar per policy, as long as its score."""
 
 import pytest
+from matplotlib.colors import to_hex
 
 from maskkv.errors import InputError
 from maskkv.plots import draw
 from maskkv.plots.scores import against, estimate
-from tests.plots.pictures import POLICIES, UNBROKEN, cell, clashes, numbers
+from maskkv.plots.style import POLICIES
+from tests.plots.pictures import POLICIES as DRAWN
+from tests.plots.pictures import UNBROKEN, caption, cell, clashes, notes, numbers
 
 
 def bars(axis):
@@ -22,8 +25,20 @@ def test_bars_are_scores_and_what_keeps_everything_comes_first_and_hatched():
     figure = draw("ablation", records)
     (axis,) = figure.axes
     assert list(bars(axis).items()) == [("full", (100.0, True)), ("maskkv", (50.0, False)), ("snapkv", (25.0, False))]
-    assert [text.get_text() for text in axis.texts] == ["100.0", "50.0", "25.0"]
+    assert notes(axis) == ["100.0", "50.0", "25.0"]
+    assert caption(figure).startswith("n = 2 to 4 documents per task. Error bars: 95 % intervals. Dashed line: maskkv.")
+    assert caption(figure).endswith("Hatched: keeps every pair.")
     assert figure.get_suptitle().endswith("\nmulti-key, budget 8")
+
+
+def test_bars_are_sorted_and_coloured_by_policy_with_a_line_at_maskkv():
+    scores = {"snapkv": 0.25, "maskkv(tally=max)": 0.75, "maskkv": 0.5, "mask-voting": 1.0}
+    (axis,) = draw("ablation", [cell(policy, 8, [score]) for policy, score in scores.items()]).axes
+    assert [name for name, _ in bars(axis).items()] == ["mask-voting", "maskkv(tally=max)", "maskkv", "snapkv"]
+    assert [to_hex(bar.get_facecolor()) for bar in axis.patches] == [
+        POLICIES[name] for name in ("mask-voting", "maskkv", "maskkv", "snapkv")
+    ]
+    assert [list(line.get_xdata()) for line in axis.get_lines() if line.get_linestyle() == "--"] == [[50.0, 50.0]]
 
 
 def test_error_bars_are_the_intervals():
@@ -69,7 +84,7 @@ def test_scores_of_nothing_are_bars_of_nothing_and_no_number_is_none():
 def test_nothing_is_printed_over_anything(budgets):
     records = [
         cell(policy, budget, numbers(5, seed=f"{policy}/{budget}"))
-        for policy in [*POLICIES, UNBROKEN]
+        for policy in [*DRAWN, UNBROKEN]
         for budget in ([None] if policy in ("none", "full") else budgets)
     ]
     assert clashes(draw("ablation", records)) == []

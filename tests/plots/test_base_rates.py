@@ -6,7 +6,7 @@ from maskkv.errors import InputError
 from maskkv.plots import draw
 from maskkv.plots.base_rates import sweeps
 from maskkv.policies import named
-from tests.plots.pictures import cell, clashes, legend, numbers
+from tests.plots.pictures import caption, cell, clashes, names, numbers
 
 
 def rated(alpha, beta, scores, budget=16, task="multi-key", **changes):
@@ -35,7 +35,10 @@ def test_each_rate_gets_a_panel_with_its_curve_in_order():
     assert (alpha.get_xlabel(), beta.get_xlabel()) == ("α (head_base)", "β (layer_base)")
     assert curves(alpha) == [[[0.0, 0.1, 0.5], [0.0, 100.0, 50.0]]]
     assert curves(beta) == [[[0.4, 1.0], [100.0, 50.0]]]
-    assert legend(figure) == ["budget 16, β = 0.4", "budget 16, α = 0.1", "the paper's choice"]
+    assert list(names(figure)) == ["0: maskkv 16, β = 0.4", "1: maskkv 16, α = 0.1"]
+    assert caption(figure) == "n = 2 documents per task. Error bars: 95 % intervals. Dotted: the paper's choice."
+    assert alpha.get_ylim() == beta.get_ylim()
+    assert alpha.get_ylim()[0] == 0
 
 
 def test_budgets_make_curves_of_their_own_and_tasks_are_averaged():

@@ -9,7 +9,7 @@ from maskkv.plots import draw
 from maskkv.plots.budget import DODGE
 from maskkv.plots.paper import curves
 from maskkv.plots.scores import against, estimate
-from tests.plots.pictures import POLICIES, UNBROKEN, cell, clashes, legend, numbers
+from tests.plots.pictures import POLICIES, UNBROKEN, caption, cell, clashes, names, numbers
 
 NONE = cell("none", None, [1.0, 1.0, 1.0, 1.0])
 MASKKV_16 = cell("maskkv", 16, [1.0, 1.0, 0.0, 1.0])
@@ -31,7 +31,8 @@ def test_one_task_is_one_panel_with_a_line_per_policy():
     assert maskkv == [pytest.approx([4.0, 16.0]), [25.0, 75.0]]
     assert snapkv == [pytest.approx([4 * 2**DODGE]), [0.0]]
     assert list(axis.get_xticks()) == [4.0, 16.0]
-    assert legend(figure) == ["none", "maskkv", "snapkv"]
+    assert list(names(figure)) == ["0: none", "0: maskkv", "0: snapkv"]
+    assert caption(figure) == "n = 4 documents per task. Error bars and bands: 95 % intervals."
 
 
 def test_error_bars_are_the_intervals():
@@ -84,7 +85,7 @@ def test_the_papers_curve_is_beside_ours_on_its_tasks_and_models():
         assert level_stated[1] == [stated["full"][None]] * 2
         assert maskkv[1] == [50.0, 50.0]
         assert maskkv_stated[1] == [stated["maskkv"][budget] for budget in (16, 32, 64, 128, 256, 512)]
-    assert legend(figure)[-1] == "the same in the paper (arXiv 2510.09309)"
+    assert "Dotted, hollow markers: the same in the paper (arXiv 2510.09309)." in caption(figure)
 
 
 def test_the_papers_retention_is_beside_ours():
@@ -97,7 +98,8 @@ def test_the_papers_retention_is_beside_ours():
 def test_there_is_no_curve_of_the_paper_elsewhere(task, model):
     figure = draw("budget", on_longbench(task, model=model))
     assert len(drawn(figure.axes[0])) == 2
-    assert legend(figure) == ["full", "maskkv"]
+    assert list(names(figure)) == ["0: full", "0: maskkv"]
+    assert "paper" not in caption(figure)
 
 
 def test_two_models_make_no_picture():

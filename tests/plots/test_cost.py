@@ -8,7 +8,7 @@ import pytest
 from maskkv.errors import InputError
 from maskkv.plots import draw
 from maskkv.plots.source import load
-from tests.plots.pictures import POLICIES, clashes, legend
+from tests.plots.pictures import POLICIES, caption, clashes, names
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,8 +43,17 @@ def test_every_measure_is_a_panel_and_every_case_a_curve_over_the_lengths():
     assert curves(speed) == [[[1024, 2048], [2.0, 1.0]], [[1024, 2048], [30.0, 20.0]]]
     assert curves(peak) == [[[1024, 2048], [2000, 4000]], [[1024, 2048], [2500, 5000]]]
     assert curves(cache) == [[[1024, 2048], [700, 700]]]  # nothing is cached by none
-    assert legend(figure) == ["none", "maskkv 64"]
+    assert list(names(figure)) == ["0: none", "0: maskkv 64", "1: none", "1: maskkv 64", "2: maskkv 64"]
     assert [label.get_text() for label in speed.get_xticklabels()] == ["1k", "2k"]
+
+
+def test_bytes_have_one_scale_and_the_caption_says_what_bars_are():
+    figure = draw("cost", [{**run, "repeats": 5} for run in RUNS])
+    speed, peak, cache = figure.axes
+    assert peak.get_ylim() == cache.get_ylim() == (500, 5000)
+    assert speed.get_xlim() == peak.get_xlim() == cache.get_xlim()
+    assert caption(figure).startswith("n = 5 repeats; points are medians, bars from the least to the most.")
+    assert caption(draw("cost", RUNS)).startswith("Points are medians,")
 
 
 def test_runs_of_one_line_are_drawn_like_lines_of_their_own():

@@ -7,7 +7,6 @@ import pytest
 
 from maskkv.errors import InputError
 from maskkv.plots import FIGURES, draw
-from maskkv.plots.style import looks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reproducing.md").read_text(encoding="utf-8")
 
@@ -20,9 +19,3 @@ def test_every_figure_has_a_command_and_a_caption():
 def test_an_unknown_figure_is_refused():
     with pytest.raises(InputError, match="unknown figure 'pie': expected one of attention, "):
         draw("pie", [])
-
-
-def test_series_can_be_told_apart_without_colour():
-    names = [f"policy {number}" for number in range(40)]
-    grey = {(look.marker, look.linestyle) for look in looks(names).values()}
-    assert len(grey) == 40

@@ -4,7 +4,7 @@ import pytest
 
 from maskkv.errors import InputError
 from maskkv.plots import draw
-from tests.plots.pictures import clashes, legend
+from tests.plots.pictures import caption, clashes, names, notes
 
 WEIGHTS = 16.0e9
 
@@ -40,34 +40,35 @@ def test_numbers_stand_at_their_lengths_beside_the_papers():
         [[32768], [31.0]],
     ]
     assert drawn(right) == [
+        [[0, 1], [16.0, 16.0]],
         [[8192, 16384], [17.5, 18.5]],
         [[8192, 16384], [22.0, 27.0]],
         [[8192, 16384], [16.5, 17.0]],
         [[32768], [68.13]],
         [[32768], [23.42]],
-        [[0, 1], [16.0, 16.0]],
     ]
     assert [label.get_text() for label in left.get_xticklabels()] == ["8k", "16k", "32k"]
-    assert [text.get_text() for text in (*left.texts, *right.texts)] == ["31", "68.13", "23.42"]
-    assert legend(figure) == [
-        "none", "full", "maskkv 256", "maskkv 256, one pass", "weights",
-        "stated by arXiv 2510.09309: Fig. 4 (A100 80GB), Table 5",
+    assert [*notes(left), *notes(right)] == ["31", "68.13", "23.42"]
+    assert list(names(figure)) == [
+        "0: full", "0: maskkv 256", "0: maskkv 256, one pass", "1: none", "1: full", "1: maskkv 256", "1: weights",
     ]  # fmt: skip
+    assert caption(figure).startswith("n = 1 run of each length, so no intervals;")
+    assert "Stars: stated by arXiv 2510.09309" in caption(figure)
     assert figure.get_suptitle() == "NVIDIA H200, llada-8b, bfloat16, responses of 128 tokens"
 
 
 def test_what_the_paper_states_has_the_colour_of_the_policy_that_it_is_about():
     left, right = draw("gpu", LINES).axes
     maskkv, stated = left.get_lines()[1], left.get_lines()[3]
-    assert stated.get_color() == maskkv.get_color() == right.get_lines()[4].get_color()
-    assert right.get_lines()[3].get_color() == right.get_lines()[1].get_color()
+    assert stated.get_color() == maskkv.get_color() == right.get_lines()[5].get_color()
+    assert right.get_lines()[4].get_color() == right.get_lines()[2].get_color()
 
 
 def test_what_was_not_measured_leaves_a_gap():
     lacking = [line(8192, "none", 1.0, 1.0, None), {**line(8192, "maskkv", 0, 0, 17.0e9), "speedup": None}]
     left, right = draw("gpu", lacking).axes
     assert drawn(left) == [[[32768], [31.0]]]
-    assert drawn(right)[0] == [[8192], [17.0]]
+    assert drawn(right)[1] == [[8192], [17.0]]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskkv.errors import InputError
-from maskkv.plots.scores import against, cells, estimate, quantity, setting
+from maskkv.plots.scores import against, cells, estimate, leading, quantity, sampled, setting
 from maskkv.statistics import Z, retention
 from tests.plots.pictures import cell
 
@@ -108,5 +108,20 @@ def test_a_missing_reference_is_named_with_its_command():
 
 
 def test_a_setting_says_what_all_records_share():
-    assert setting([cell("a", 4, [1.0])]) == "mini, prompts of 64 tokens, n = 1, 95 % intervals"
-    assert setting([cell("a", 4, [1.0]), cell("a", 4, [1.0, 1.0], length=9)]) == "mini, 95 % intervals"
+    assert setting([cell("a", 4, [1.0])]) == "mini, prompts of 64 tokens"
+    assert setting([cell("a", 4, [1.0]), cell("a", 4, [1.0, 1.0], length=9)]) == "mini"
+
+
+def test_a_caption_says_of_how_many_documents_an_estimate_is():
+    one, two = cell("a", 4, [1.0]), cell("a", 4, [1.0, 1.0])
+    assert sampled([one]) == "n = 1 documents per task. Error bars and bands: 95 % intervals"
+    assert sampled([one, two], "Error bars") == "n = 1 to 2 documents per task. Error bars: 95 % intervals"
+    assert sampled([{**one, "n": None}]) == "Error bars and bands: 95 % intervals"
+
+
+def test_those_that_keep_everything_lead_then_maskkv_then_the_best():
+    records = [
+        cell("snapkv", 4, [0.5]), cell("snapkv", 8, [0.1]), cell("h2o", 4, [0.4]), cell("maskkv", 4, [0.1]),
+        cell("full", None, [0.2]), cell("none", None, [0.3]), cell("knorm", 4, [0.0]), cell("adakv", 4, [0.2]),
+    ]  # fmt: skip
+    assert leading(records) == ["none", "full", "maskkv", "h2o", "snapkv", "adakv"]

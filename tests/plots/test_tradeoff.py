@@ -4,7 +4,7 @@ import pytest
 
 from maskkv.errors import InputError
 from maskkv.plots import draw
-from tests.plots.pictures import cell, clashes, legend
+from tests.plots.pictures import caption, cell, clashes, names
 
 PLAIN = {
     "prompt_interval": 50,
@@ -36,7 +36,7 @@ def test_a_rule_is_a_series_in_order_of_its_passes():
     figure = draw("schedule", records)
     (axis,) = figure.axes
     assert lines(axis) == [([1.0, 6.0], [50.0, 100.0]), ([3.0], [100.0]), ([1.0], [0.0])]
-    assert legend(figure) == ["maskkv 16: prompt_interval", "maskkv 16: min_confidence", "maskkv 16: one_pass"]
+    assert list(names(figure)) == ["0: prompt_interval", "0: min_confidence", "0: one_pass"]
 
 
 def test_means_are_over_tasks_of_the_same_schedule():
@@ -50,6 +50,22 @@ def test_means_are_over_tasks_of_the_same_schedule():
     assert lines(figure.axes[2]) == [([3.0], [50.0])]
 
 
+def test_every_policy_and_budget_has_a_row_of_panels_with_the_same_axes():
+    records = [
+        measured([score], passes, task, policy, budget, min_confidence=confidence)
+        for task, score in (("x", 0.5), ("y", 0.9))
+        for policy, budget, passes in (("full", None, 9.0), ("maskkv", 16, 3.0))
+        for confidence in (0.8,)
+    ]
+    figure = draw("schedule", records)
+    assert [axis.get_title() for axis in figure.axes] == [
+        f"{policy}, {panel}" for policy in ("full", "maskkv 16") for panel in ("x", "y", "mean of 2 tasks")
+    ]
+    assert {(axis.get_xlim(), axis.get_ylim()) for axis in figure.axes} == {(figure.axes[0].get_xlim(), (0.0, 105.0))}
+    assert list(names(figure)) == ["2: min_confidence", "5: min_confidence"]
+    assert caption(figure) == "n = 1 documents per task. Error bars: 95 % intervals."
+
+
 def test_without_a_schedule_of_all_tasks_their_mean_stays_empty():
     figure = draw(
         "schedule", [measured([1.0], 2.0, "x", min_confidence=0.8), measured([0.0], 4.0, "y", min_confidence=0.9)]
@@ -61,7 +77,7 @@ def test_parallel_decoding_is_drawn_over_steps():
     records = [measured([1.0], 1.0, steps=8.0), measured([0.0], 1.0, steps=2.5, threshold=0.9)]
     figure = draw("parallel", records)
     assert lines(figure.axes[0]) == [([8.0], [100.0]), ([2.5], [0.0])]
-    assert legend(figure) == ["maskkv 16: steps", "maskkv 16: threshold"]
+    assert list(names(figure)) == ["0: steps", "0: threshold"]
 
 
 def test_schedules_that_differ_in_more_are_refused():

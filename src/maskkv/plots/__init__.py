@@ -20,6 +20,7 @@ FIGURES = {
     "similarity": "Fig. 1b: how little each layer turns the residual stream",
     "heads": "Fig. 1c: what the mask queries of each head read",
     "budget": "Fig. 3: score against budget per task, with the paper's curves",
+    "quality": "Fig. 3 in one panel: mean of the tasks, in % of full",
     "cost": "Fig. 4: speed and memory against prompt length",
     "gpu": "Fig. 4 on a GPU: speed-up over no cache, peak memory",
     "base-rates": "Fig. 5: score against the base rates α and β",
@@ -31,7 +32,7 @@ FIGURES = {
 }
 """Every figure, with what it shows; each is drawn by the module of its name."""
 
-RELATIVE = ("budget", "base-rates", "ablation")
+RELATIVE = ("budget", "quality", "base-rates", "ablation")
 """The figures whose scores may be in percent of a reference's."""
 
 

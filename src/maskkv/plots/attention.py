@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -14,8 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from maskkv.json_lines import Record
+from maskkv.plots.direct import End, label_ends
 from maskkv.plots.source import grid, observations, positive, subject
-from maskkv.plots.style import COLOUR_MAP, legend_below, looks, sheet
+from maskkv.plots.style import COLOUR_MAP, describe, looks, sheet
 
 QUERIES = {"mask": "mask queries", "prompt": "prompt queries"}
 MOST_MARKERS = 16
@@ -40,8 +40,9 @@ def draw(records: Sequence[Record]) -> Figure:
         axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.grid(visible=False)
     figure.colorbar(drawn, ax=[axes[name] for name in QUERIES], label=f"attention per {width:g} tokens", pad=0.02)
-    legend_below(figure, _draw_shares(axes["share"], maps))
-    figure.suptitle(subject([seen]))
+    ends = _draw_shares(axes["share"], maps)
+    describe(figure, subject([seen]), "n = 1 document, so no intervals; means over layers and heads")
+    label_ends(axes["share"], ends, letters=8)
     return figure
 
 
@@ -51,11 +52,14 @@ def top_share(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sort(values, axis=1)[:, -best:].sum(axis=1) / values.sum(axis=1)
 
 
-def _draw_shares(axis: Axes, maps: dict[str, NDArray[np.float64]]) -> dict[str, Artist]:
-    lines: dict[str, Artist] = {}
+def _draw_shares(axis: Axes, maps: dict[str, NDArray[np.float64]]) -> dict[str, End]:
+    """Draw both lines; return where they end."""
+    ends: dict[str, End] = {}
     for (name, values), look in zip(maps.items(), looks(maps).values(), strict=True):
         sparse = math.ceil(len(values) / MOST_MARKERS)
-        (lines[QUERIES[name]],) = axis.plot(100 * top_share(values), **look.line(), markevery=sparse)
+        shares = 100 * top_share(values)
+        axis.plot(shares, **look.line(), markevery=sparse)
+        ends[QUERIES[name]] = (len(shares) - 1.0, float(shares[-1]), look)
     axis.set(title=f"share of the prompt's top {TOP:.0%}", xlabel="step", ylabel="%", ylim=(0, 100))
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return lines
+    return ends

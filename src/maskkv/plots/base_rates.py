@@ -5,18 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
-from maskkv.plots.scores import Estimate, cells, draw_curve, over_tasks, quantity, setting, task_names
-from maskkv.plots.source import look_up, whole
-from maskkv.plots.style import legend_below, looks, panel_grid
+from maskkv.plots.direct import MOST_LABELLED, End, label_ends
+from maskkv.plots.scores import (
+    Estimate,
+    cells,
+    draw_curve,
+    over_tasks,
+    quantity,
+    sampled,
+    setting,
+    task_names,
+)
+from maskkv.plots.source import look_up, text, whole
+from maskkv.plots.style import FAINT, describe, looks, panel_grid, policy_of
 
 RATES = {"head_base": ("α", 0.1), "layer_base": ("β", 0.4)}
 """The base rates by their names in a policy's `repr`: the paper's letter, and its choice."""
-CHOICE = "the paper's choice"
 
 Sweeps = dict[tuple[int | None, float], dict[float, Estimate]]
 """By budget and the other base rate: the scores over one rate."""
@@ -36,18 +44,29 @@ def draw(records: Sequence[Record]) -> Figure:
     panels = {rate: found for rate in RATES if (found := sweeps(measured, rate))}
     if not panels:
         raise InputError("there is no sweep: expected records whose policies differ in head_base or layer_base")
-    styles = looks(name for rate, found in panels.items() for name in _labels(found, rate))
-    figure, axes = panel_grid(len(panels), (3.0, 2.4), "", quantity(measured))
-    entries: dict[str, Artist] = {}
+    figure, axes = panel_grid(len(panels), (4.2, 2.9), "", quantity(measured))
+    named: list[dict[str, End]] = []
     for axis, (rate, found) in zip(axes, panels.items(), strict=True):
         letter, choice = RATES[rate]
-        for name, points in zip(_labels(found, rate), found.values(), strict=True):
-            entries[name] = draw_curve(axis, points, styles[name])
-        line = axis.axvline(choice, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+        lines = _labels(measured, found, rate)
+        styles = looks(lines[:MOST_LABELLED])
+        ends: dict[str, End] = {}
+        for name, points in zip(lines, found.values(), strict=True):
+            last = max(points)
+            if name in styles:
+                draw_curve(axis, points, styles[name])
+                ends[name] = (last, points[last].value, styles[name])
+            else:
+                axis.plot(sorted(points), [points[place].value for place in sorted(points)], **FAINT)
+        named.append(ends)
+        axis.axvline(choice, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
         axis.set_xlabel(f"{letter} ({rate})")
-    legend_below(figure, {**entries, CHOICE: line})
+    axes[0].set_ylim(bottom=0)
     tasks = task_names(measured)
-    figure.suptitle(f"{setting(measured)}; {tasks[0] if len(tasks) == 1 else f'mean of {len(tasks)} tasks'}")
+    what = tasks[0] if len(tasks) == 1 else f"mean of {len(tasks)} tasks"
+    describe(figure, f"{setting(measured)}, {what}", sampled(measured, "Error bars"), "Dotted: the paper's choice")
+    for axis, ends in zip(axes, named, strict=True):
+        label_ends(axis, ends)
     return figure
 
 
@@ -65,9 +84,10 @@ def sweeps(records: Sequence[Record], rate: str) -> Sweeps:
     return {key: swept for key, swept in sorted(found.items(), key=str) if len(swept) > 1}
 
 
-def _labels(found: Mapping[tuple[int | None, float], object], rate: str) -> list[str]:
+def _labels(records: Sequence[Record], found: Mapping[tuple[int | None, float], object], rate: str) -> list[str]:
     (other,) = RATES.keys() - {rate}
-    return [f"budget {budget}, {RATES[other][0]} = {held:g}" for budget, held in found]
+    policy = policy_of(text(records[0], "policy_name"))
+    return [f"{policy} {budget}, {RATES[other][0]} = {held:g}" for budget, held in found]
 
 
 def _rates(record: Record) -> dict[str, float]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
 from maskkv.labels import label
+from maskkv.plots.direct import MOST_LABELLED, End, label_ends
 from maskkv.plots.source import MISSING, check_alike, check_distinct, having, look_up, positive, text, whole
-from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
+from maskkv.plots.style import FAINT, Look, describe, looks, panel_grid
+from maskkv.plots.ticks import log_ticks, size_ticks
 
 PANELS = {
     "steps_per_s": ("denoising steps per second", ""),
@@ -51,16 +52,29 @@ def draw(records: Sequence[Record]) -> Figure:
     shown = {field: drawn for field, drawn in series.items() if any(drawn.values())}
     if not shown:
         raise InputError(f"the cases of these runs hold no numbers: expected {', '.join(PANELS)}")
-    figure, axes = panel_grid(len(shown), (2.7, 2.5), "prompt length, tokens", "")
-    for axis, (field, drawn) in zip(axes, shown.items(), strict=True):
-        title, unit = PANELS[field]
-        axis.set_title(title)
+    named = list(styles)[:MOST_LABELLED]
+    figure, axes = panel_grid(len(shown), (2.9, 2.9), "prompt length, tokens", "", equal=False)
+    by_field = dict(zip(shown, axes, strict=True))
+    ends: dict[str, dict[str, End]] = {field: {} for field in shown}
+    for field, drawn in shown.items():
         for name, own in drawn.items():
-            _draw(axis, own, styles[name])
+            if own and name in named:
+                ends[field][name] = _draw(by_field[field], own, styles[name])
+            elif own:
+                by_field[field].plot(list(own), [middle for middle, _, _ in own.values()], **FAINT)
+    for field, axis in by_field.items():
+        axis.set_title(PANELS[field][0])
         log_ticks(axis, [positive(run, "prompt_length") for run in runs])
-        size_ticks(axis, unit)
-    legend_below(figure, {name: Line2D([], [], **look.line()) for name, look in styles.items()})
-    figure.suptitle(_setting(runs[0]))
+    sizes = [axis for field, axis in by_field.items() if PANELS[field][1]]
+    for axis in sizes:  # bytes are compared with bytes
+        axis.set_ylim(min(each.dataLim.y0 for each in sizes), max(each.dataLim.y1 for each in sizes))
+    for field, axis in by_field.items():
+        size_ticks(axis, PANELS[field][1])
+    others = [name for name in styles if name not in named]
+    grey = f"Grey lines: {', '.join(others)}" if others else ""
+    describe(figure, _setting(runs[0]), _repeats(runs), "none has no cache, full keeps every pair", grey)
+    for field, axis in by_field.items():
+        label_ends(axis, ends[field], letters=15)
     return figure
 
 
@@ -101,13 +115,21 @@ def _label(case: Record) -> str:
     return named if look_up(case, "case.profiled") in (True, MISSING) else f"{named}, no profile"
 
 
-def _draw(axis: Axes, own: Points, look: Look) -> None:
-    if not own:
-        return
+def _draw(axis: Axes, own: Points, look: Look) -> End:
+    """Draw a case's numbers and return where its line ends."""
     middle, least, most = zip(*own.values(), strict=True)
     below = [a - b for a, b in zip(middle, least, strict=True)]
     above = [b - a for a, b in zip(middle, most, strict=True)]
     axis.errorbar(list(own), middle, yerr=[below, above], elinewidth=0.6, **look.line())
+    return max(own), middle[-1], look
+
+
+def _repeats(runs: Sequence[Record]) -> str:
+    repeats = sorted({positive(run, "repeats") for run in runs if "repeats" in run})
+    if not repeats:
+        return "Points are medians, bars from the least to the most"
+    n = " to ".join(f"{each:g}" for each in dict.fromkeys((repeats[0], repeats[-1])))
+    return f"n = {n} repeats; points are medians, bars from the least to the most"
 
 
 def _setting(run: Record) -> str:

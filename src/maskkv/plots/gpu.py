@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
 from maskkv.labels import label
+from maskkv.plots.direct import End, label_ends
 from maskkv.plots.paper import SOURCE
 from maskkv.plots.source import check_alike, check_distinct, having, look_up, number, positive, text, whole
-from maskkv.plots.style import Look, legend_below, log_ticks, looks, panel_grid, size_ticks
+from maskkv.plots.style import FAINT, POLICIES, Look, describe, looks, panel_grid
+from maskkv.plots.ticks import log_ticks, size_ticks
 
 SAME = ("shape", "dtype", "device", "gen_length")
 """What lines that share a picture agree in."""
@@ -39,24 +42,33 @@ def draw(records: Sequence[Record]) -> Figure:
     if not any(speedups.values()) and not any(peaks.values()):
         raise InputError("these lines hold no speed-up and no peak: expected those of a GPU, `none` among them")
     styles = looks([*peaks, *speedups])
-    figure, (left, right) = panel_grid(2, (3.6, 2.7), "prompt length, tokens", "")
+    figure, (left, right) = panel_grid(2, (4.2, 3.2), "prompt length, tokens", "", equal=False)
     left.set_title("speed-up over no cache")
     right.set_title("peak memory, GB")
-    _draw(left, speedups, styles, PAPER_SPEEDUP)
-    _draw(right, peaks, styles, PAPER_PEAK_GB)
     weights = positive(lines[0], "weight_bytes") / 1e9
-    line = right.axhline(weights, color="0.5", linewidth=1.0, linestyle=(0, (1, 2)))
-    for axis in (left, right):
+    right.axhline(weights, **FAINT)
+    named = {
+        left: _draw(left, speedups, styles, PAPER_SPEEDUP),
+        right: _draw(right, peaks, styles, PAPER_PEAK_GB) | {"weights": (math.inf, weights, _WEIGHTS)},
+    }
+    for axis in named:
         log_ticks(axis, [*(positive(each, "prompt_length") for each in lines), PAPER_PROMPT])
     size_ticks(left, "×")
-    right.set_ylim(bottom=0)
-    shown = {name: Line2D([], [], **styles[name].line()) for name in styles if speedups.get(name) or peaks.get(name)}
-    stated = Line2D([], [], color="black", **_HOLLOW)
-    legend_below(figure, {**shown, "weights": line, f"stated by {SOURCE}: Fig. 4 (A100 80GB), Table 5": stated})
-    figure.suptitle(_setting(lines[0]))
+    right.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    right.set_ylim(0, right.get_yticks()[-1])
+    describe(
+        figure,
+        _setting(lines[0]),
+        "n = 1 run of each length, so no intervals; a response is the sum of its steps, each kind at its median",
+        "none has no cache, full keeps every pair",
+        f"Stars: stated by {SOURCE} for {PAPER_PROMPT:,.0f} tokens, Fig. 4 (A100 80GB) and Table 5",
+    )
+    for axis, ends in named.items():
+        label_ends(axis, ends)
     return figure
 
 
+_WEIGHTS = Look("0.5", "", "-")
 _HOLLOW: dict[str, Any] = {"marker": "*", "markersize": 9.0, "markerfacecolor": "white", "linestyle": "none"}
 
 
@@ -89,15 +101,20 @@ def _label(line: Record) -> str:
     return label(text(line, "policy"), whole(line, "budget"), line.get("kv_dtype"))
 
 
-def _draw(axis: Axes, series: Mapping[str, Points], styles: Mapping[str, Look], stated: Mapping[str, float]) -> None:
-    """Draw the measured curves, and in their colours what the paper states."""
+def _draw(
+    axis: Axes, series: Mapping[str, Points], styles: Mapping[str, Look], stated: Mapping[str, float]
+) -> dict[str, End]:
+    """Draw the measured curves, and in their colours what the paper states; return where the curves end."""
+    ends: dict[str, End] = {}
     for name, points in series.items():
         if points:
             axis.plot(list(points), list(points.values()), **styles[name].line())
+            last = max(points)
+            ends[name] = (last, points[last], styles[name])
     for policy, value in stated.items():
-        colour = next((look.color for name, look in styles.items() if name.split()[0] == policy), "black")
-        axis.plot([PAPER_PROMPT], [value], color=colour, zorder=3, **_HOLLOW)
+        axis.plot([PAPER_PROMPT], [value], color=POLICIES[policy], zorder=3, **_HOLLOW)
         axis.annotate(f"{value:g}", (PAPER_PROMPT, value), (-6, 0), textcoords="offset points", ha="right", va="center")
+    return ends
 
 
 def _setting(line: Record) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from maskkv.json_lines import Record
 from maskkv.plots.source import grid, observations, positive, subject
-from maskkv.plots.style import COLOUR_MAP, sheet
+from maskkv.plots.style import COLOUR_MAP, describe, sheet
 
 MOST_LAYERS = 4
 SIDES = {"prompt": "prompt position", "response": "response position"}
@@ -39,7 +39,7 @@ def draw(records: Sequence[Record]) -> Figure:
     for axis, (side, label) in zip(axes[-1], SIDES.items(), strict=True):
         axis.set_xlabel(f"{label}, {positive(seen, f'{side}_bin_tokens'):g} to a bin")
     figure.colorbar(drawn, ax=axes, label="attention per bin", pad=0.02)
-    figure.suptitle(f"{subject([seen])}\nmask queries, first step")
+    describe(figure, f"{subject([seen])}\nmask queries, first step", "n = 1 document, so no intervals")
     return figure
 
 

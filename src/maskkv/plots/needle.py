@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from maskkv.json_lines import Record
+from maskkv.plots.maps import heat_map
 from maskkv.plots.scores import FIELDS
 from maskkv.plots.source import check_alike, check_distinct, having, number, text, whole
-from maskkv.plots.style import heat_map, panel_grid, wrapped
+from maskkv.plots.style import describe, panel_grid, wrapped
 
 
 def draw(records: Sequence[Record]) -> Figure:
@@ -24,7 +25,7 @@ def draw(records: Sequence[Record]) -> Figure:
     for record in sorted(found, key=lambda record: record["budget"] is not None):
         panels.setdefault((text(record, "policy_name"), whole(record, "budget")), []).append(record)
     size = (max(2.8, 1.0 + 0.27 * len(lengths)), 0.9 + 0.17 * len(depths))
-    figure, axes = panel_grid(len(panels), size, "context length, tokens", "depth, %")
+    figure, axes = panel_grid(len(panels), size, "context length, tokens", "depth, %", equal=False)
     for axis, ((policy, budget), cells) in zip(axes, panels.items(), strict=True):
         scores = np.full((len(depths), len(lengths)), np.nan)
         for cell in cells:
@@ -33,7 +34,13 @@ def draw(records: Sequence[Record]) -> Figure:
         within = "" if budget is None else f"budget {budget}, "
         axis.set_title(f"{wrapped(policy)}\n{within}mean {np.nanmean(scores):.3f}")
     figure.colorbar(drawn, ax=axes, label="score", shrink=0.8)
-    figure.suptitle(f"{found[0].get('model', 'unnamed model')}, {text(found[0], 'task')}")
+    n = [f"{number(found[0], 'n'):g} documents"] if found[0].get("n") is not None else []
+    describe(
+        figure,
+        f"{found[0].get('model', 'unnamed model')}, {text(found[0], 'task')}",
+        ", ".join(["Each number is a mean score", *(f"of n = {each}" for each in n), "without its interval"]),
+        "White: not measured" if any(len(some) < len(lengths) * len(depths) for some in panels.values()) else "",
+    )
     return figure
 
 

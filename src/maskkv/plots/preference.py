@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from maskkv.json_lines import Record
-from maskkv.plots.source import check_alike, grid, observations, subject
-from maskkv.plots.style import heat_map, sheet
+from maskkv.plots.maps import heat_map
+from maskkv.plots.source import check_alike, counted, grid, observations, subject
+from maskkv.plots.style import describe, sheet
 
 
 def draw(records: Sequence[Record]) -> Figure:
@@ -18,10 +19,10 @@ def draw(records: Sequence[Record]) -> Figure:
     check_alike(seen, ("model", "fingerprint"))
     mean = np.mean([grid(each, "preference", 2) for each in seen], axis=0)
     layers, heads = mean.shape
-    figure = sheet(max(3.6, 1.4 + 0.22 * heads), 1.1 + 0.18 * layers)
+    figure = sheet(max(3.6, 1.4 + 0.22 * heads), max(2.2, 1.4 + 0.18 * layers))
     axis = figure.subplots()
     drawn = heat_map(axis, mean, range(layers), range(heads))
     axis.set(xlabel="KV head", ylabel="layer")
     figure.colorbar(drawn, ax=axis, label="prompt preference")
-    figure.suptitle(subject(seen))
+    describe(figure, subject(seen), f"Means over n = {counted(seen)}, first step, no intervals")
     return figure

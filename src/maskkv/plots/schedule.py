@@ -20,7 +20,7 @@ def draw(records: Sequence[Record]) -> Figure:
         _rule,
         (*RULES, CLOCK),
         "mean_prompt_passes",
-        "passes over the prompt per answer",
+        "passes over the prompt",
     )
 
 

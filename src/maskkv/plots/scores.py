@@ -9,11 +9,11 @@ from statistics import fmean
 from typing import TypeVar
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from maskkv import labels
 from maskkv.errors import InputError
 from maskkv.json_lines import Record
+from maskkv.plots.direct import MOST_LABELLED
 from maskkv.plots.source import LARGEST, check_alike, check_distinct, grid, having, look_up, number, text, whole
 from maskkv.plots.style import Look
 from maskkv.statistics import Z, pooled_retention, wilson
@@ -109,13 +109,31 @@ def estimate(records: Sequence[Record]) -> Estimate:
     return Estimate(100 * mean, 100 * low, 100 * high)
 
 
-def draw_curve(axis: Axes, points: Mapping[float, Estimate], look: Look) -> Line2D:
-    """Draw estimates with their intervals, from left to right, and return what stands for them in a legend."""
+def draw_curve(axis: Axes, points: Mapping[float, Estimate], look: Look) -> None:
+    """Draw estimates with their intervals, from left to right."""
     places = sorted(points)
     errors = zip(*(points[place].error_bars() for place in places), strict=True)
     values = [points[place].value for place in places]
     axis.errorbar(places, values, yerr=list(errors), elinewidth=0.6, **look.line())
-    return Line2D([], [], **look.line())
+
+
+def percent_axis(axes: Sequence[Axes]) -> None:
+    """Begin panels that share an axis of percent at 0, with 100 within them."""
+    axes[0].set_ylim(0, max(105.0, axes[0].get_ylim()[1]))
+
+
+def leading(records: Sequence[Record]) -> list[str]:
+    """Return the policies to be named: what keeps everything, MaskKV, then the best by their mean over all cells."""
+    cells_of: dict[str, list[Record]] = {}
+    for record in records:
+        cells_of.setdefault(text(record, "policy_name"), []).append(record)
+
+    def rank(name: str) -> tuple[bool, bool, float]:
+        own = cells_of[name]
+        mean = fmean(number(record, "score") for record in own)
+        return all(record["budget"] is not None for record in own), name != "maskkv", -mean
+
+    return sorted(cells_of, key=rank)[:MOST_LABELLED]
 
 
 def over_tasks(records: Iterable[Record], key: Callable[[Record], Key], tasks: int) -> dict[Key, Estimate]:
@@ -137,13 +155,18 @@ def label(record: Record) -> str:
 
 
 def setting(records: Sequence[Record]) -> str:
-    """Say in one line what was measured: model, prompt lengths, documents."""
-    parts = [str(records[0].get("model", "unnamed model"))]
-    for field, form in (("length", "prompts of {} tokens"), ("n", "n = {}")):
-        values = {str(record[field]) for record in records if record.get(field) is not None}
-        if len(values) == 1:
-            parts.append(form.format(*values))
-    return ", ".join([*parts, "95 % intervals"])
+    """Say in one line what was measured: model and prompt lengths."""
+    lengths = {number(record, "length") for record in records if record.get("length") is not None}
+    model = str(records[0].get("model", "unnamed model"))
+    return f"{model}, prompts of {lengths.pop():,.0f} tokens" if len(lengths) == 1 else model
+
+
+def sampled(records: Sequence[Record], drawn: str = "Error bars and bands") -> str:
+    """Say what the estimates stand on: documents, and what is drawn around an estimate."""
+    numbers = sorted({number(record, "n") for record in records if record.get("n") is not None})
+    few, many = (f"{each:,.0f}" for each in (numbers[0], numbers[-1])) if numbers else ("", "")
+    n = f"n = {few if few == many else f'{few} to {many}'} documents per task. " if numbers else ""
+    return f"{n}{drawn}: 95 % intervals"
 
 
 def _ratio(records: Sequence[Record]) -> tuple[float, float]:

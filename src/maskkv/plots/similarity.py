@@ -11,9 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from maskkv.json_lines import Record
+from maskkv.plots.direct import End, label_ends
 from maskkv.plots.scores import Estimate, draw_curve
-from maskkv.plots.source import check_alike, grid, observations, subject
-from maskkv.plots.style import legend_below, looks, sheet
+from maskkv.plots.source import check_alike, counted, grid, observations, subject
+from maskkv.plots.style import describe, looks, sheet
 from maskkv.statistics import Z
 
 STEPS = {"first step": 0, "last step": -1}
@@ -25,14 +26,18 @@ def draw(records: Sequence[Record]) -> Figure:
     check_alike(seen, ("model", "fingerprint"))
     figure = sheet(4.6, 2.8)
     axis = figure.subplots()
-    entries = {}
+    ends: dict[str, End] = {}
     for (name, step), look in zip(STEPS.items(), looks(STEPS).values(), strict=True):
         by_layer = np.stack([grid(each, "similarity", 2)[step] for each in seen], axis=1)
-        entries[name] = draw_curve(axis, {float(layer): _mean(values) for layer, values in enumerate(by_layer)}, look)
+        points = {float(layer): _mean(values) for layer, values in enumerate(by_layer)}
+        draw_curve(axis, points, look)
+        last = max(points)
+        ends[name] = (last, points[last].value, look)
     axis.set(xlabel="layer", ylabel="cosine similarity")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_below(figure, entries)
-    figure.suptitle(subject(seen))
+    bars = "error bars are 95 % intervals of the mean over them" if len(seen) > 1 else "no intervals"
+    describe(figure, subject(seen), f"n = {counted(seen)}; {bars}")
+    label_ends(axis, ends)
     return figure
 
 

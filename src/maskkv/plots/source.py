@@ -105,10 +105,15 @@ def subject(observations: Sequence[Record]) -> str:
     """Say what was observed: the model, the document or how many, and how long the prompts are."""
     first = observations[0]
     one = f"{first.get('task', 'unnamed task')} {first.get('number', '')}".strip()
-    what = one if len(observations) == 1 else f"{len(observations)} documents"
+    what = one if len(observations) == 1 else counted(observations)
     lengths = sorted({number(each, "prompt_length") for each in observations})
     shown = "–".join(f"{length:,.0f}" for length in dict.fromkeys((lengths[0], lengths[-1])))
     return f"{first.get('model', 'unnamed model')}, {what}, {shown} prompt tokens"
+
+
+def counted(observations: Sequence[Record]) -> str:
+    """Say how many documents were observed."""
+    return f"{len(observations)} document{'s' if len(observations) > 1 else ''}"
 
 
 def check_alike(records: Sequence[Record], fields: Sequence[str]) -> None:

@@ -1,39 +1,56 @@
-"""How figures look: told apart in grey too, by markers, dashes and hatches, and by lightness."""
+"""How figures look: one colour per policy in all of them, told apart in grey by lightness, markers and dashes."""
 
 from __future__ import annotations
 
 import math
+import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator, StrMethodFormatter
-from numpy.typing import NDArray
 
 from maskkv.errors import InputError
 
 SUFFIXES = (".png", ".svg")
-MOST_COLUMNS, WIDEST = 4, 9.8
-"""Panels side by side, and inches of them, at most."""
-MOST_NAMES = 16
-"""Rows and columns of a map that are all named, with their numbers printed."""
+MOST_COLUMNS, WIDEST = 4, 8.8
+"""Panels side by side, and inches of a figure, at most: a page shows that at 100 pixels to the inch."""
+NAMES = 1.8
+"""Inches beside the panels for an axis and names of lines."""
 COLOUR_MAP = "cividis"
 """Perceptually uniform, monotonous in lightness, the same to colour-blind readers."""
+FAINT: Any = {"color": "0.78", "linewidth": 0.8, "zorder": 1}
+"""A line that is context: it has no label."""
+
+POLICIES = {
+    "maskkv": "#c45600",
+    "full": "#636363",
+    "none": "#000000",
+    "mask-voting": "#004699",
+    "squeezeattention": "#13a77b",
+    "sparse-dllm": "#571672",
+    "snapkv": "#a21b6c",
+    "pyramidkv": "#007998",
+    "adakv": "#362800",
+    "streamingllm": "#b08102",
+    "h2o": "#6f2a1c",
+    "prompt-voting": "#0e240e",
+    "knorm": "#7e7e9e",
+    "random": "#3d563d",
+}
+"""The colour of every bundled policy, in all figures. No two are of the same lightness."""
 
 SETTINGS: Any = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "figure.titlesize": 9.0,
-    "legend.fontsize": 7.5,
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
     "axes.spines.top": False,
@@ -46,15 +63,17 @@ SETTINGS: Any = {
     "lines.markersize": 4.0,
     "errorbar.capsize": 1.5,
     "hatch.linewidth": 0.6,
+    "lines.dash_capstyle": "butt",
     "svg.hashsalt": "maskkv",  # the same records make the same file
     "svg.fonttype": "path",
     "text.parse_math": False,  # a dollar in a name is a dollar
 }
 
-_COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#8c510a", "#999933", "#666666")
+_OTHERS = ("#2b3a67", "#b5651d", "#5a2a2a", "#5b8a00", "#16505c", "#b0506a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*", "h", "d")
-_DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (4, 1, 1, 1)))
-_HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "+++", "ooo")
+_DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
+    "-", (0, (5, 2)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (8, 2))
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,19 +83,47 @@ class Look:
     color: str
     marker: str
     linestyle: str | tuple[int, tuple[int, ...]]
-    hatch: str
 
     def line(self) -> dict[str, Any]:
         """Return the keywords of a line with markers."""
         return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
 
+    def ink(self) -> tuple[float, ...]:
+        """Return the colour of this series' name, dark enough to be read."""
+        return tuple(0.75 * part for part in to_rgb(self.color))
+
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """Give each series a look of its own: by order of first appearance, no two alike for a hundred series."""
-    return {
-        name: Look(*(cycle[index % len(cycle)] for cycle in (_COLOURS, _MARKERS, _DASHES, _HATCHES)))  # type: ignore[arg-type]
-        for index, name in enumerate(dict.fromkeys(names))
-    }
+    """Give each series the colour of its policy, and markers with dashes that no other has, of some fifty.
+
+    A policy that is not bundled gets its colour by order of appearance. Of several series of a policy the one with
+    the shortest name gets the policy's own marker.
+    """
+    given = list(dict.fromkeys(names))
+    known = list(POLICIES)
+    new = iter(count(len(known)))
+    colours = dict(POLICIES)
+    places: dict[str, int] = {}
+    for name in sorted(given, key=len):
+        policy = policy_of(name)
+        if policy not in colours:
+            colours[policy] = _OTHERS[(len(colours) - len(known)) % len(_OTHERS)]
+        own = policy in POLICIES and known.index(policy) not in places.values()
+        places[name] = known.index(policy) if own else next(new)
+    return {name: Look(colours[policy_of(name)], *_shape(places[name])) for name in given}
+
+
+def policy_of(name: str) -> str:
+    """Return the policy that a series is of, without changes, budget and dtype.
+
+    >>> policy_of("maskkv(evicted=host) 64 int8"), policy_of("maskkv 64, one pass")
+    ('maskkv', 'maskkv')
+    """
+    return re.split(r"[(, ]", name, maxsplit=1)[0]
+
+
+def _shape(place: int) -> tuple[str, str | tuple[int, tuple[int, ...]]]:
+    return _MARKERS[place % len(_MARKERS)], _DASHES[place % len(_DASHES)]
 
 
 def sheet(width: float, height: float) -> Figure:
@@ -84,51 +131,31 @@ def sheet(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def panel_grid(count: int, size: tuple[float, float], xlabel: str, ylabel: str) -> tuple[Figure, list[Axes]]:
-    """Return a figure with `count` panels of that size in inches, in rows, and the panels."""
-    columns = max(1, min(MOST_COLUMNS, count, int(WIDEST / size[0])))
-    rows = math.ceil(count / columns)
-    figure = sheet(max(4.8, size[0] * columns + 0.4), size[1] * rows + 0.7)
-    axes: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+def panel_grid(
+    number: int, size: tuple[float, float], xlabel: str, ylabel: str, *, columns: int = MOST_COLUMNS, equal: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels of that size in inches, in rows, and the panels; `equal` gives them the same axes."""
+    columns = max(1, min(columns, number, int(WIDEST / size[0])))
+    rows = math.ceil(number / columns)
+    figure = sheet(min(WIDEST, max(4.8, size[0] * columns + NAMES)), size[1] * rows + 0.8)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=equal, sharey=equal)
+    axes: list[Axes] = grid.flatten().tolist()
     for index, axis in enumerate(axes):
         if index % columns == 0:
             axis.set_ylabel(ylabel)
-        if index >= count - columns:
+        if index >= number - columns:
             axis.set_xlabel(xlabel)
-        if index >= count:
+            axis.tick_params(labelbottom=True)
+        if index >= number:
             axis.remove()
-    return figure, axes[:count]
+    return figure, axes[:number]
 
 
-def legend_below(figure: Figure, entries: Mapping[str, Artist]) -> None:
-    """Put one legend for all panels below them, in as many columns as there is room for; the figure grows to fit."""
-    labels = [wrapped(label) for label in entries]
-    lines = [line for label in labels for line in label.splitlines()]
-    inches = 0.55 + 0.065 * max(map(len, lines))  # a handle, and letters of mean width
-    columns = max(1, min(len(labels), int(figure.get_figwidth() / inches)))
-    figure.set_figheight(figure.get_figheight() + 0.15 * math.ceil(len(lines) / columns) + 0.1)
-    figure.legend(entries.values(), labels, loc="outside lower center", ncols=columns, frameon=False)
-
-
-def log_ticks(axis: Axes, values: Sequence[float]) -> None:
-    """Scale the x axis by powers of two, with ticks at those of the values that lie far enough apart to be read.
-
-    From 1,024 on they are counted in units of that.
-    """
-    if not values:
-        axis.set_xticks([])
-        return
-    apart = 0.13 * math.log2(max(values) / min(values))
-    shown: list[float] = []
-    for value in sorted(values):
-        if not shown or math.log2(value / shown[-1]) >= apart:
-            shown.append(value)
-    axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_locator(FixedLocator(shown))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value / 1024:g}k" if value >= 1024 else f"{value:g}")
-    )
+def describe(figure: Figure, title: str, *caption: str) -> None:
+    """Put a title above a figure, and below it what a reader must know: n, what bars are, what is grey."""
+    figure.suptitle(title, x=0.01, ha="left")
+    said = textwrap.fill(" ".join(f"{sentence}." for sentence in caption if sentence), int(19 * figure.get_figwidth()))
+    figure.supxlabel(said, x=0.01, ha="left", color="0.3", fontsize=7.0)
 
 
 def files(out: Path) -> list[Path]:
@@ -146,38 +173,9 @@ def files(out: Path) -> list[Path]:
     return [out.with_suffix(suffix) for suffix in SUFFIXES]
 
 
-def heat_map(axis: Axes, values: NDArray[np.float64], rows: Sequence[object], columns: Sequence[object]) -> AxesImage:
-    """Draw numbers from 0 to 1, in print too where there is room; as many of the rows' and columns' names as fit."""
-    drawn = axis.imshow(values, cmap=COLOUR_MAP, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    axis.grid(visible=False)
-    for ticks, names in ((axis.set_yticks, rows), (axis.set_xticks, columns)):
-        every = math.ceil(len(names) / MOST_NAMES)
-        ticks(range(0, len(names), every), [str(name) for name in names[::every]])
-    if max(values.shape) <= MOST_NAMES:
-        for (row, column), value in np.ndenumerate(values):
-            if not np.isnan(value):
-                ink = "white" if value < 0.5 else "black"
-                axis.text(
-                    column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center", color=ink, fontsize=5.5
-                )
-    return drawn
-
-
-def size_ticks(axis: Axes, unit: str) -> None:
-    """Scale the y axis by powers of ten, with few ticks; those of a unit in its thousands, millions and so on."""
-    axis.set_yscale("log")
-    low, high = axis.get_ylim()
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    whole = [10.0**decade for decade in decades if low <= 10.0**decade <= high]
-    fine = [step * 10.0**decade for decade in decades for step in (1, 2, 5) if low <= step * 10.0**decade <= high]
-    axis.yaxis.set_major_locator(FixedLocator(whole if len(fine) > 8 else fine))
-    axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(EngFormatter(unit) if unit else StrMethodFormatter("{x:g}"))
-
-
-def wrapped(label: str) -> str:
+def wrapped(label: str, width: int = 44) -> str:
     """Break a long label into lines, between words where it has some."""
-    return textwrap.fill(label, 40, break_on_hyphens=False)
+    return textwrap.fill(label, width, break_on_hyphens=False)
 
 
 def settled() -> AbstractContextManager[None]:
