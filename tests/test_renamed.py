@@ -59,7 +59,7 @@ def test_old_flags_work_with_a_notice(old: str, new: str, capsys: pytest.Capture
     assert json.loads(before)["text"] == json.loads(now)["text"]
     assert main([*asked, old, "1", new, "1"]) == 2
     assert f"give {new}" in capsys.readouterr().err
-    assert main(["generate", "--help"]) == 0
+    assert main(["generate", "--help-all"]) == 0
     assert f"{old} " not in capsys.readouterr().out
 
 

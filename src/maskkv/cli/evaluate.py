@@ -207,7 +207,7 @@ def _room(flags: Mapping[str, Any]) -> int:
 
 @flagged
 def evaluate(  # noqa: PLR0913 (each group of flags by itself)
-    benchmarks: Annotated[list[str], typer.Argument(metavar="NAME...", help=f"One of {', '.join(NAMES)}.")],
+    benchmarks: Annotated[list[str], typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}.")],
     *,
     examples: ExampleFlags,
     variants: VariantFlags,

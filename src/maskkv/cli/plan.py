@@ -47,7 +47,10 @@ class ShapeFlags:
         str, typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8.")
     ] = "auto"
     quantize: Annotated[
-        str | None, typer.Option(help="What the layers' weights are stored in on a GPU: int8 or int4; default: dtype.")
+        str | None,
+        typer.Option(
+            metavar="DTYPE", help="What the layers' weights are stored in on a GPU: int8 or int4; default: dtype."
+        ),
     ] = None
     tensor_parallel: Annotated[
         int, typer.Option(help="Split the model over this many devices; bytes are those of one.")
