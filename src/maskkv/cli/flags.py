@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from maskkv.budget import Budget, read_budget
+from maskkv.budget import DEFAULT_BUDGET, Budget, read_budget
 from maskkv.checks import MOST, quoted
 from maskkv.cli import described, help_pages, old_flags, refusals
 from maskkv.errors import InputError, MaskKVError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from maskkv.api import LanguageModel
     from maskkv.eviction.policy import Policy
 
-DEFAULT_BUDGET = 256
 Command = Callable[..., None]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
