@@ -348,6 +348,15 @@ def test_one_budget_is_the_default_in_python_on_the_command_line_and_in_the_serv
     assert kept(policy="full") == kept(budget=None) == (None, 260 * heads), "these evict nothing"
 
 
+def test_a_result_says_itself_in_a_line(llm):
+    result = llm.generate_ids(IDS, SHORT)
+    said = repr(replace(result, text="a" * 61))
+    assert said.startswith(f"Result('{'a' * 59}…', policy='maskkv', budget=6, prompt_length={len(IDS)}, steps=16, ")
+    assert f"cache_bytes={result.cache_bytes} of {result.full_cache_bytes}" in said
+    assert len(said) < 250
+    assert repr(replace(result, text="short")).startswith("Result('short', ")
+
+
 @pytest.mark.parametrize("policy", ["none", "full"])
 def test_a_policy_that_evicts_nothing_has_no_budget(llm, policy):
     assert llm.generate_ids(IDS, SHORT, policy=policy, budget=3).budget is None

@@ -124,7 +124,8 @@ def test_the_installed_program_finds_it_too(tiny, own):
     flags = ("--policy", "my_policies:POLICY", "--model", tiny, "--gen-length", "8", "--budget", "2")
     command = [sys.executable, "-c", program, "generate", "anna holds 1 .", *flags]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr.split(":")[0]) == (0, "late-votes")
+    assert ran.returncode == 0
+    assert "late-votes: kept " in ran.stderr
 
 
 def test_a_policy_that_cannot_be_imported_is_refused_before_a_model_is_loaded(refused, monkeypatch, own):

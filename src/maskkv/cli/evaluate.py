@@ -241,7 +241,8 @@ def evaluate(  # noqa: PLR0913 (each group of flags by itself)
         if OBSERVE in benchmarks:
             observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
         own = [name for name in dict.fromkeys(benchmarks) if name in BENCHMARKS]
-        parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
+        with terminal.waiting("making the examples"):
+            parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
         tell = Notice(llm)
         for name in own:
             with Store(conditions.read, running.out, name, running.part()) as store:

@@ -119,7 +119,8 @@ def plan(  # noqa: PLR0913 (each group of flags by itself)
         if not 1 <= value <= LONGEST:
             raise InputError(f"--{name} {value}: expected a number from 1 to {LONGEST:,}")
     size = None if memory is None else _size(memory)
-    name, whole = model.read()
+    with terminal.waiting(f"looking up {model.model or 'the model'}"):
+        name, whole = model.read()
     shape = replace(whole, config=Part(0, model.tensor_parallel).config(whole.config))
     chosen = policy.chosen()
     for_model(generation, chosen, shape.config)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from maskkv.cli import terminal
 from maskkv.cli.flags import flagged, load
 from maskkv.errors import InputError
 from maskkv.loading import Loading
+
+if TYPE_CHECKING:
+    from maskkv.api import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,13 @@ class ReplicaFlags:
     ] = None
 
 
+def _loaded(loading: Loading) -> LanguageModel:
+    """Load the model; where logs go to a file, no other line than theirs does."""
+    from maskkv import api
+
+    return load(loading) if sys.stderr.isatty() else api.load_model(loading)
+
+
 @flagged
 def serve(*, loading: Loading, options: ServeFlags, copies: ReplicaFlags) -> None:
     """Serve a model over HTTP, as OpenAI's API does.
@@ -104,7 +115,7 @@ def serve(*, loading: Loading, options: ServeFlags, copies: ReplicaFlags) -> Non
     if copies.replicas is None:
         if copies.ray_address is not None:
             raise InputError("--ray-address says where --replicas run: give their number too")
-        run(load(loading), name, settings, ready)
+        run(_loaded(loading), name, settings, ready)
         return
     from maskkv.cluster.run import serve as run_replicas
     from maskkv.cluster.site import Served
