@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 import maskkv
 from maskkv import api, mixing, policies
 from maskkv import calibrate as calibration
+from maskkv.budget import DEFAULT_BUDGET
 from maskkv.calibrate import calibrate
 from maskkv.checkpoints import profiles, weights
+from maskkv.cli.flags import PolicyFlags
 from maskkv.decoding import sequence
 from maskkv.errors import CheckpointError, InputError, ProfileError
 from maskkv.eviction.profile import LayerProfile
@@ -20,6 +23,7 @@ from maskkv.loading import Loading
 from maskkv.mini import sample, words
 from maskkv.models.stretch import stretch
 from maskkv.result import finish
+from maskkv.server.settings import ServerSettings
 from maskkv.text.tokenizer import Text
 from tests.cli.tiny import save_tiny, tiny_model
 from tests.reference import DREAM, SlowModel, random_model, random_prompt
@@ -326,6 +330,31 @@ def test_a_part_of_the_prompt_is_a_budget_and_the_result_says_the_pairs(llm, fol
     loaded = maskkv.load(folder, budget="7%")
     assert same(part, loaded.generate_ids(IDS, SHORT))
     assert loaded.generate_ids(IDS[:20], SHORT).budget == 2
+
+
+def test_one_budget_is_the_default_in_python_on_the_command_line_and_in_the_server(folder):
+    for function in (maskkv.load, api.load_model, api.LanguageModel, maskkv.from_transformers):
+        assert signature(function).parameters["budget"].default == DEFAULT_BUDGET
+    assert PolicyFlags().budget_for(policies.named("maskkv")) == ServerSettings().budget == DEFAULT_BUDGET
+    llm, ids = maskkv.load(folder), [*IDS, *IDS, *IDS][:260]
+    heads = llm.model.config.num_layers * llm.model.config.num_kv_heads
+
+    def kept(**asked: object) -> tuple[int | None, int]:
+        result = llm.generate_ids(ids, SHORT, **asked)
+        return result.budget, sum(len(positions) for layer in result.kept for positions in layer)
+
+    assert kept() == (256, 256 * heads)
+    assert kept(policy="snapkv") == (256, 256 * heads)
+    assert kept(policy="full") == kept(budget=None) == (None, 260 * heads), "these evict nothing"
+
+
+def test_a_result_says_itself_in_a_line(llm):
+    result = llm.generate_ids(IDS, SHORT)
+    said = repr(replace(result, text="a" * 61))
+    assert said.startswith(f"Result('{'a' * 59}…', policy='maskkv', budget=6, prompt_length={len(IDS)}, steps=16, ")
+    assert f"cache_bytes={result.cache_bytes} of {result.full_cache_bytes}" in said
+    assert len(said) < 250
+    assert repr(replace(result, text="short")).startswith("Result('short', ")
 
 
 @pytest.mark.parametrize("policy", ["none", "full"])

@@ -27,8 +27,8 @@ def test_load_takes_every_option_with_the_same_default(monkeypatch):
     maskkv.load()
     assert got == [
         (EVERY, {"policy": "snapkv", "budget": "5%", "evicted": "host"}),
-        (SPLIT, {"policy": "maskkv", "budget": None, "evicted": None}),
-        (Loading(), {"policy": "maskkv", "budget": None, "evicted": None}),
+        (SPLIT, {"policy": "maskkv", "budget": 256, "evicted": None}),
+        (Loading(), {"policy": "maskkv", "budget": 256, "evicted": None}),
     ]
     for field in fields(Loading):
         assert {getattr(EVERY, field.name), getattr(SPLIT, field.name)} != {field.default}

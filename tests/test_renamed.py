@@ -8,7 +8,7 @@ import pytest
 
 import maskkv
 from maskkv import mini, mixing, policies, records
-from maskkv.cli import main
+from maskkv.cli import main, terminal
 from maskkv.errors import InputError
 from maskkv.eval.lm_eval import arguments, requests
 from maskkv.eviction.view import ModelView
@@ -45,8 +45,12 @@ def test_old_spellings_of_policies_still_resolve() -> None:
 @pytest.mark.parametrize(
     ("old", "new"), [("--doubt", "--min-confidence"), ("--drift", "--value-drift"), ("--edge", "--boundary-layers")]
 )
-def test_old_flags_work_with_a_notice(old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_old_flags_work_with_a_notice(
+    old: str, new: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = ["generate", mini.sample("single-key", 64, 0).prompt, "--gen-length", "8", "--budget", "4", "--json"]
+
+    monkeypatch.setattr(terminal, "PATIENCE", 1e6)
 
     def answer(flag: str) -> tuple[str, str]:
         assert main([*asked, flag, "1"]) == 0
@@ -59,7 +63,7 @@ def test_old_flags_work_with_a_notice(old: str, new: str, capsys: pytest.Capture
     assert json.loads(before)["text"] == json.loads(now)["text"]
     assert main([*asked, old, "1", new, "1"]) == 2
     assert f"give {new}" in capsys.readouterr().err
-    assert main(["generate", "--help"]) == 0
+    assert main(["generate", "--help-all"]) == 0
     assert f"{old} " not in capsys.readouterr().out
 
 

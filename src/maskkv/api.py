@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maskkv import mini, mixing
-from maskkv.budget import Budget, check_budget
+from maskkv.budget import DEFAULT_BUDGET, Budget, check_budget
 from maskkv.cache import Prefix
 from maskkv.checkpoints import configs, folders, tokenizer_files, weights
 from maskkv.decoding import reference
@@ -58,7 +58,7 @@ class LanguageModel:
         text: Text | None,
         *,
         policy: str | Policy = "maskkv",
-        budget: Budget = None,
+        budget: Budget = DEFAULT_BUDGET,
         evicted: str | None = None,
         profile: LayerProfile | None = None,
         loading: Loading | None = None,
@@ -169,13 +169,8 @@ class LanguageModel:
     ) -> Generator[Step, None, Result]:
         """Yield one `Step` per denoising step of the answer to token ids; the generator returns the Result."""
         ids = check_prompt(prompt, self.model.config.vocab_size)
-        work = Workload(
-            len(ids),
-            chosen(generation, settings),
-            self.policy_for(policy, evicted),
-            self.budget if isinstance(budget, Default) else check_budget(budget),
-            self.kv_dtype,
-        )
+        made, asked = chosen(generation, settings), self.policy_for(policy, evicted)
+        work = Workload(len(ids), made, asked, self.budget_for(asked, budget), self.kv_dtype)
         check_fits(self.model, work)
         engine = Engine(self.model, self.profile)
         number = self.add_to(engine, ids, work.generation, work.policy, work.pairs, prefix)
@@ -225,6 +220,11 @@ class LanguageModel:
         # What holds for all calls is no mistake in one whose policy evicts nothing.
         return mixing.mix(taken, evicted=self.evicted if evicted is None and taken.can_evict else evicted)
 
+    def budget_for(self, policy: Policy, budget: Budget | Default = Default.MODEL) -> Budget:
+        """Return the budget of a call under this policy that asks for this one; None if the policy evicts nothing."""
+        taken = self.budget if isinstance(budget, Default) else check_budget(budget)
+        return taken if policy.can_evict else None
+
     def _run(self, engine: Engine, number: int) -> Generator[Step, None, Result]:
         on_cuda = self.model.device.type == "cuda"
         if on_cuda:
@@ -248,7 +248,7 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     model: str | Path | None = None,
     *,
     policy: str | Policy = "maskkv",
-    budget: Budget = None,
+    budget: Budget = DEFAULT_BUDGET,
     evicted: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -262,7 +262,8 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
     """Load a model: a local folder, a hub id, or (None) the bundled dLLM.
 
     A folder without a tokenizer answers token ids only. `policy` may be one of your own, `module:NAME`, whose module is
-    imported. `budget` is pairs or a part of each prompt, `"5%"`, rounded up. `evicted` pairs are gone (`drop`), or wait
+    imported. `budget` is pairs per KV head and layer, or a part of each prompt, `"5%"`, rounded up; the policies
+    `full` and `none` evict nothing, whatever it is. `evicted` pairs are gone (`drop`), or wait
     in host memory and come back when they are wanted (`host`); None: as the policy says. `profile` is a layer profile
     or its file; None takes the one that maskkv ships for this very model, and without one a prompt's first pass tells.
     `rope_scale` None stretches RoPE as each prompt's length needs. `dtype="auto"` is the file's, or float32 on a CPU
@@ -280,7 +281,7 @@ def load(  # noqa: PLR0913 (a user's choices, each with its name)
 
 
 def load_model(
-    loading: Loading, *, policy: str | Policy = "maskkv", budget: Budget = None, evicted: str | None = None
+    loading: Loading, *, policy: str | Policy = "maskkv", budget: Budget = DEFAULT_BUDGET, evicted: str | None = None
 ) -> LanguageModel:
     """Do what `load` does, for callers that hold its options as a `Loading`."""
     resolved = mixing.resolve(policy) if isinstance(policy, str) else mixing.given(policy)

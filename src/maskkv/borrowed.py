@@ -9,7 +9,7 @@ from typing import Any
 
 from maskkv import mixing
 from maskkv.api import LanguageModel
-from maskkv.budget import Budget, check_budget
+from maskkv.budget import DEFAULT_BUDGET, Budget, check_budget
 from maskkv.checkpoints import folders, in_memory, profiles, quantizing, tokenizer_files, weights
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
@@ -25,7 +25,7 @@ def from_transformers(
     tokenizer: object = None,
     *,
     policy: str | Policy = "maskkv",
-    budget: Budget = None,
+    budget: Budget = DEFAULT_BUDGET,
     evicted: str | None = None,
     **options: Any,
 ) -> LanguageModel:

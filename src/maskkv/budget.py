@@ -11,6 +11,8 @@ from maskkv.errors import InputError
 
 Budget = int | str | None
 """Pairs that a KV head keeps per layer, on average; `"5%"` is that part of the prompt; None evicts nothing."""
+DEFAULT_BUDGET = 256
+"""What a policy that evicts keeps where nothing is said: in Python, on the command line and in the server."""
 
 _PART = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*%\s*")
 _PAIRS = re.compile(r"\s*([+-]?[0-9]{1,18})\s*")

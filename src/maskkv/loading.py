@@ -34,10 +34,11 @@ class Loading:
     profile: Annotated[
         Path | str | LayerProfile | None,
         "Layer importance from `maskkv calibrate`; default: the shipped one, else each prompt's own.",
+        "FILE",
     ] = None
     kv_dtype: Annotated[str, "What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8."] = "auto"
     quantize: Annotated[
-        str | None, "int8 or int4: store the layers' weights in 8 or 4 bits (needs `maskkv[quantize]`)."
+        str | None, "int8 or int4: store the layers' weights in 8 or 4 bits (needs `maskkv[quantize]`).", "DTYPE"
     ] = None
     compile: Annotated[bool, "Compile what the layers do to each row: slower to start, faster steps."] = False
     tensor_parallel: Annotated[int, "Split the model over this many devices of the machine."] = 1

@@ -8,9 +8,11 @@ from typing import TypeVar
 
 Seen = TypeVar("Seen")
 Returned = TypeVar("Returned")
+_SHOWN = 60
+"""Characters of a text that are shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """Report one generated response and what it cost.
 
@@ -44,6 +46,15 @@ class Result:
     host_bytes: int
     recalled: int
     reused: int
+
+    def __repr__(self) -> str:
+        """Say what was answered and what it cost; `dataclasses.asdict` has everything."""
+        text = self.text if len(self.text) <= _SHOWN else f"{self.text[: _SHOWN - 1]}…"
+        return (
+            f"Result({text!r}, policy={self.policy!r}, budget={self.budget}, prompt_length={self.prompt_length}, "
+            f"steps={self.steps}, cache_bytes={self.cache_bytes} of {self.full_cache_bytes}, "
+            f"latency_s={self.latency_s:.3g})"
+        )
 
 
 def finish(steps: Generator[Seen, None, Returned], watch: Callable[[Seen], None] = lambda step: None) -> Returned:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maskkv.cli import main
+from maskkv.cli import main, terminal
 from tests.cli.tiny import save_tiny
 
 
@@ -23,6 +23,12 @@ Run = Callable[..., Ran]
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be told of what takes long, however busy this machine is."""
+    monkeypatch.setattr(terminal, "PATIENCE", 1e6)
 
 
 @pytest.fixture

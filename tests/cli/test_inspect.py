@@ -41,6 +41,8 @@ def test_terminal_shows_the_prompt_the_segments_and_both_answers(run, tiny, doc,
     words = " ".join(re.findall(r"[a-z0-9?.:]+", ran.out.partition("pairs kept")[0]))
     assert "question : " in words
     table = ran.out.partition("pairs kept")[2].splitlines()[2:5]
+    assert "pairs kept of " in ran.out
+    assert " (part of the masks' attention that goes to the prompt)\n" in ran.out
     for line, heads in zip(table, expected["maskkv"].kept, strict=True):
         assert re.findall(r"(\d+) \(", line) == [str(len(own)) for own in heads]
     assert "maskkv 6" in ran.out

@@ -12,8 +12,8 @@ import pytest
 from maskkv.cli import streams, terminal
 from maskkv.errors import InputError
 from maskkv.records import append, read
+from tests.cli.test_main import PROGRAM
 
-PROGRAM = [sys.executable, "-c", "import sys; from maskkv.cli import main; sys.exit(main())"]
 ESCAPE, BYTE = "\x1b[31m\x9b", os.fsdecode(b"caf\xe9")
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from maskkv import memory, mixing
 from maskkv.bench.machine import Machine
@@ -36,10 +34,11 @@ from maskkv.printable import printable
 from maskkv.records import environment
 
 DEFAULT_SHAPE = "mid"
+Tell = Callable[[str], None]
 
 
-def compare(options: BenchOptions) -> dict[str, Any]:
-    """Measure every case at every prompt length and batch size, and return the record.
+def compare(options: BenchOptions, tell: Tell = lambda what: None) -> dict[str, Any]:
+    """Measure every case at every prompt length and batch size, and return the record; `tell` hears what is done now.
 
     Raises:
         CheckpointError: The checkpoint is broken.
@@ -54,6 +53,7 @@ def compare(options: BenchOptions) -> dict[str, Any]:
     stretched = notice(model.config, longest + options.gen_length)
     if stretched is not None:
         print(f"maskkv: {stretched}", file=sys.stderr)
+    tell("measuring this machine")
     machine = Machine.measure(model.device, model.dtype)
     shape_name = None if options.model else options.shape or DEFAULT_SHAPE
     return {
@@ -74,7 +74,7 @@ def compare(options: BenchOptions) -> dict[str, Any]:
         "repeats": options.repeats,
         "machine": asdict(machine),
         "runs": [
-            run(options, model, machine, length, batch)
+            run(options, model, machine, (length, batch), tell)
             for length, batch in product(dict.fromkeys(options.prompt_length), dict.fromkeys(options.batch_size))
         ],
     }
@@ -142,11 +142,14 @@ def _check_memory(options: BenchOptions, cases: Sequence[Case], model: Shape, de
         )
 
 
-def run(options: BenchOptions, model: Transformer, machine: Machine, length: int, batch: int) -> dict[str, Any]:
+def run(
+    options: BenchOptions, model: Transformer, machine: Machine, sizes: tuple[int, int], tell: Tell
+) -> dict[str, Any]:
     """Return the record of one prompt length and batch size."""
+    length, batch = sizes
     compared = list(cases(options, length))
     comparison = set_up(options, model, length, batch)
-    costs, timings = measure(comparison, compared, options.repeats, options.none_steps)
+    costs, timings = measure(comparison, compared, options, tell)
     references = {each.policy: timings[each] for each in (Case("none"), Case("full")) if each in timings}
     steps = options.generation.num_steps
     return {
@@ -167,23 +170,21 @@ def set_up(options: BenchOptions, model: Transformer, length: int, batch: int) -
 
 
 def measure(
-    comparison: Comparison, cases: Sequence[Case], repeats: int, none_steps: int
+    comparison: Comparison, cases: Sequence[Case], options: BenchOptions, tell: Tell
 ) -> tuple[dict[Case, Cost], dict[Case, list[Timing]]]:
     """Count each case once, which warms it up too, then time all of them in turn, repeat by repeat."""
-    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("")
+    repeats = options.repeats
 
-        def say(what: str, case: Case) -> None:
-            progress.update(bar, description=f"{len(comparison.prompts[0]):,} tokens, {what}: {case.label}")
+    def say(what: str, case: Case) -> None:
+        tell(f"{len(comparison.prompts[0]):,} tokens, {what}: {case.label}")
 
-        costs, timings = {}, {case: list[Timing]() for case in cases}
-        for case in cases:
-            say("counting", case)
-            costs[case] = cost(comparison, case)
-        for repeat in range(repeats):
-            # Back and forth, so that a machine that slows down or speeds up favours nobody.
-            for case in cases if repeat % 2 == 0 else reversed(cases):
-                say(f"repeat {repeat + 1} of {repeats}", case)
-                timings[case].append(timing(comparison, case, None if case.cached else none_steps))
+    costs, timings = {}, {case: list[Timing]() for case in cases}
+    for case in cases:
+        say("counting", case)
+        costs[case] = cost(comparison, case)
+    for repeat in range(repeats):
+        # Back and forth, so that a machine that slows down or speeds up favours nobody.
+        for case in cases if repeat % 2 == 0 else reversed(cases):
+            say(f"repeat {repeat + 1} of {repeats}", case)
+            timings[case].append(timing(comparison, case, None if case.cached else options.none_steps))
     return costs, timings

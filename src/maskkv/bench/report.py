@@ -1,8 +1,8 @@
-"""A case's measurements as fields of a record, and a record as two tables."""
+"""A case's measurements as fields of a record, and a record as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -71,7 +71,7 @@ def summary(
 
 
 def show(record: dict[str, Any], console: Console) -> None:
-    """Print the record as two tables per run, with what was measured and what was not."""
+    """Print the record as tables of at most 60 columns per run, with what was measured and what was not."""
     machine = record["machine"]
     console.print(
         f"{record['name']}: {record['parameters']:,} parameters, {record['dtype']}, "
@@ -84,60 +84,61 @@ def show(record: dict[str, Any], console: Console) -> None:
         console.print(
             f"\nPrompt {run['prompt_length']:,} tokens, response {record['gen_length']}{sequences}.", style="bold"
         )
-        console.print(_speed_table(run["cases"]))
-        console.print(_cost_table(run["cases"]))
+        for table in _tables(run, record["repeats"]):
+            # A title of the table's own is wrapped where the table ends.
+            console.print(f"\n{table.title}", soft_wrap=True)
+            table.title = None
+            console.print(table)
     console.print(_notes(record), style="dim", soft_wrap=True)
 
 
-def _speed_table(cases: Sequence[dict[str, Any]]) -> Table:
-    table = _table("Speed: median, and least–most, over repeats")
-    for column in ("steps/s", "tokens/s", "× none", "by CPU", "prompt", "response", "partial"):
-        table.add_column(column, justify="right")
+def _tables(run: dict[str, Any], repeats: int) -> Iterator[Table]:
+    """Yield tables of at most 60 columns."""
+    cases = run["cases"]
+    several = repeats > 1
+    speed = _table("Speed: median, and least–most, over repeats", "steps/s", "tokens/s", "× none", "by CPU")
+    steps = _table("Milliseconds of a step; below, in floors", "prompt", "response", "partial")
+    size = _table("Size", "× full", "first commit", "cache", "peak live")
+    work = _table("Work", "GFLOP", "none ÷ own", "of bound")
     for case in cases:
-        kinds = case["step_s"]
+        name, kinds = _label(case), case["step_s"]
         # Without a cache every step is a refresh of everything.
         names = ("prompt" if "prompt" in kinds else "everything", "response", "partial")
-        table.add_row(
-            _label(case) + (" *" if case["extrapolated"] else ""),
-            _range(case["steps_per_s"], "{:.3g}"),
-            "" if case["tokens_per_s"] is None else _range(case["tokens_per_s"], "{:.3g}"),
-            _range(case["speedup"], "{:.1f}"),
-            _range(case["cpu_speedup"], "{:.1f}"),
-            *(_against_floor(case, name) if name in kinds else "" for name in names),
+        bound = cases[0]["response_flops"] / case["response_flops"]
+        speed.add_row(
+            name + (" *" if case["extrapolated"] else ""),
+            _range(case["steps_per_s"], "{:.3g}", several),
+            "" if case["tokens_per_s"] is None else _range(case["tokens_per_s"], "{:.3g}", several),
+            _range(case["speedup"], "{:.1f}", several),
+            _range(case["cpu_speedup"], "{:.1f}", several),
         )
-    return table
+        steps.add_row(name, *(_against_floor(case, kind) if kind in kinds else "" for kind in names))
+        size.add_row(
+            name,
+            "" if case["over_full"] is None else _range(case["over_full"], "{:.2f}", several),
+            f"{case['first_commit_s']['median']:.2f} s",
+            decimal(case["cache_bytes"]),
+            decimal(case["peak_live_bytes"]),
+        )
+        work.add_row(
+            name,
+            f"{case['response_flops'] / 1e9:,.3g}",
+            f"{bound:.1f}",
+            f"{case['speedup']['median'] / bound:.2f}",
+        )
+    yield from (speed, steps, size, work)
 
 
-def _table(title: str) -> Table:
-    named = Column("policy", no_wrap=True)
-    return Table(
-        named, title=title, title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+def _table(title: str, *columns: str) -> Table:
+    made = Table(Column("policy", no_wrap=True), title=title, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right")
+    return made
 
 
 def _against_floor(case: dict[str, Any], name: str) -> str:
     own, floor = case["step_s"][name]["median"], case["step_floor_s"][name]
     return f"{own * 1e3:,.0f}\n{own / floor:.1f} ×"
-
-
-def _cost_table(cases: Sequence[dict[str, Any]]) -> Table:
-    none = cases[0]
-    table = _table("Size and work")
-    for column in ("× full", "first commit", "cache", "peak live", "GFLOP", "none ÷ own", "of bound"):
-        table.add_column(column, justify="right")
-    for case in cases:
-        bound = none["response_flops"] / case["response_flops"]
-        table.add_row(
-            _label(case),
-            "" if case["over_full"] is None else _range(case["over_full"], "{:.2f}"),
-            f"{case['first_commit_s']['median']:.2f} s",
-            decimal(case["cache_bytes"]),
-            decimal(case["peak_live_bytes"]),
-            f"{case['response_flops'] / 1e9:,.3g}",
-            f"{bound:.1f}",
-            f"{case['speedup']['median'] / bound:.2f}",
-        )
-    return table
 
 
 def _notes(record: dict[str, Any]) -> str:
@@ -148,7 +149,7 @@ def _notes(record: dict[str, Any]) -> str:
         "Floor: the operations at the rate of a matrix product, or the bytes that must be moved at that of a copy.",
         "Layer importance was measured before, as with a calibration profile; †: without one.",
         "By CPU: the same ratio in seconds of this process's threads, which other programs hardly change.",
-        "prompt, response, partial: milliseconds of a step that recomputes so much; below, in floors.",
+        "prompt, response, partial: what a step recomputes.",
     ]
     partly = next((case for case in record["runs"][0]["cases"] if case["extrapolated"]), None)
     if partly is not None:
@@ -165,8 +166,11 @@ def _label(case: dict[str, Any]) -> str:
     return known if case["profiled"] else f"{known} †"
 
 
-def _range(values: dict[str, float], form: str) -> str:
+def _range(values: dict[str, float], form: str, several: bool) -> str:
+    """Write a median with its range below it, which a single measurement does not have."""
     median_, least, most = (form.format(values[key]) for key in ("median", "min", "max"))
+    if not several:
+        return f"{median_}\n–"
     return median_ if least == most else f"{median_}\n{least}–{most}"
 
 

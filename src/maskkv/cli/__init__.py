@@ -18,6 +18,7 @@ from maskkv.cli import (
     elsewhere,
     evaluate,
     generate,
+    help_pages,
     inspect,
     plan,
     plot,
@@ -37,22 +38,26 @@ app = typer.Typer(
     rich_markup_mode=None,  # its panels cut long flags off at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name, _command in {
-    "generate": generate.generate,
-    "chat": chat.chat,
-    "demo": demo.demo,
-    "sample": sample.sample,
-    "policies": policies.policies,
-    "calibrate": calibrate.calibrate,
-    "eval": evaluate.evaluate,
-    "serve": serve.serve,
-    "bench": bench.bench,
-    "plan": plan.plan,
-    "plot": plot.plot,
-    "inspect": inspect.inspect,
-    "doctor": doctor.doctor,
-}.items():
-    app.command(_name, cls=elsewhere.WithRay if _name == "eval" else None)(_command)
+_COMMANDS = {
+    "generate": (generate.generate, "maskkv sample multi-key | maskkv generate - --gen-length 8 --budget 5%"),
+    "chat": (chat.chat, "maskkv chat --gen-length 16 --budget 25%"),
+    "demo": (demo.demo, "maskkv demo --questions 8"),
+    "sample": (sample.sample, "maskkv sample multi-key --length 500 --seed 4 > document.txt"),
+    "policies": (policies.policies, "maskkv policies maskkv"),
+    "calibrate": (calibrate.calibrate, "maskkv calibrate --length 500 --out profile.json"),
+    "eval": (evaluate.evaluate, "maskkv eval mini -n 20 --length 1024 --policy full --policy maskkv"),
+    "serve": (serve.serve, "maskkv serve --port 8000"),
+    "bench": (bench.bench, "maskkv bench --shape mini --prompt-length 1024 --json-out bench.jsonl"),
+    "plan": (plan.plan, "maskkv plan --shape llada-8b --prompt-length 32768 --memory 24GB"),
+    "plot": (plot.plot, "maskkv plot --list"),
+    "inspect": (inspect.inspect, "maskkv sample multi-key --length 300 | maskkv inspect - --budget 5%"),
+    "doctor": (doctor.doctor, "maskkv doctor"),
+}
+"""Every command, and an example of it."""
+for _name, (_command, _example) in _COMMANDS.items():
+    _about = str(_command.__doc__).partition("\n")[0]  # without it a long summary would be cut
+    _kind = elsewhere.WithRay if _name == "eval" else help_pages.Grouped
+    app.command(_name, cls=_kind, short_help=_about, epilog=_example)(_command)
 
 # Typer's own word for a command line that it refuses is the base class of the only one that it exports.
 _Refused: Any = typer.BadParameter.__mro__[2]
@@ -71,7 +76,10 @@ def _maskkv(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Run diffusion language models under a KV budget."""
+    """Run diffusion language models under a KV budget.
+
+    `maskkv demo` shows what that is. `maskkv COMMAND --help` begins with an example.
+    """
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -84,7 +84,7 @@ def _show(profile: LayerProfile) -> None:
     table = terminal.table("layer", "importance", "spread", "share")
     total = sum(profile.importance) or 1.0
     for layer, (mean, spread) in enumerate(zip(profile.importance, profile.spread, strict=True)):
-        table.add_row(str(layer), f"{mean:.4f}", f"{spread:.4f}", f"{mean / total:.1%}")
+        table.add_row(str(layer), f"{mean:.4f}", f"{spread:.4f}" if profile.n > 1 else "–", f"{mean / total:.1%}")
     terminal.show(table, stderr=True)
 
 

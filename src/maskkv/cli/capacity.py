@@ -113,10 +113,11 @@ class CapacityFlags:
         simulation = capacity.Simulation(pace, limits, seed)
         assert self.rate is not None
         drawn = list(sizes), list(sizes.values())
-        count = self._count(capacity.enough_requests(self.rate, capacity.full_batch(simulation, *drawn, together)))
-        arrivals = capacity.poisson(self.rate, *drawn, count, seed)
         wait = self.wait or 1.0
-        needed = capacity.fewest(simulation, arrivals, wait) if self.replicas is None else None
+        with terminal.waiting("simulating"):
+            count = self._count(capacity.enough_requests(self.rate, capacity.full_batch(simulation, *drawn, together)))
+            arrivals = capacity.poisson(self.rate, *drawn, count, seed)
+            needed = capacity.fewest(simulation, arrivals, wait) if self.replicas is None else None
         asked = [self.replicas] if needed is None else [each for each in (needed - 1, needed, needed + 1) if each]
         found = {
             "model": name,

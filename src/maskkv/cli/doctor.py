@@ -28,7 +28,9 @@ def doctor(*, loading: Loading, as_json: Json = False) -> None:
     Exits with 1 if something is broken. On CUDA every kernel is compared with plain torch, and a tiny model's tokens
     with the CPU's. The hub is asked only for a --model that is not on this machine.
     """
-    findings = [*machine(loading.device), *guarded(_name(loading), _try(loading))]
+    with terminal.waiting("trying this machine"):
+        found = list(machine(loading.device))
+    findings = [*found, *guarded(_name(loading), _try(loading))]
     if as_json:
         terminal.put_json([asdict(finding) for finding in findings])
     else:

@@ -61,7 +61,7 @@ class PromptFlags:
 
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The prompt; - reads standard input.")] = None
     file: Annotated[str | None, typer.Option(metavar="DOC", help="Read the prompt from a UTF-8 file.")] = None
-    question: Annotated[str | None, typer.Option(metavar="Q", help="Put this behind the text or document.")] = None
+    question: Annotated[str | None, typer.Option(metavar="TEXT", help="Put this behind the text or document.")] = None
     raw: Annotated[bool, typer.Option("--raw", help="Give the prompt as it stands, without the chat template.")] = False
 
     def prompt(self) -> str:

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperCommand
-
+from maskkv.cli.help_pages import Grouped
 from maskkv.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ ANY = ""
 _ADDRESS = re.compile(r"auto|local|(ray://)?[^/\s]+:[0-9]{1,5}")
 
 
-class WithRay(TyperCommand):
+class WithRay(Grouped):
     """Let `--ray` stand with an address behind it or by itself: a word that is no address stays an argument."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

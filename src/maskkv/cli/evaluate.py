@@ -207,7 +207,7 @@ def _room(flags: Mapping[str, Any]) -> int:
 
 @flagged
 def evaluate(  # noqa: PLR0913 (each group of flags by itself)
-    benchmarks: Annotated[list[str], typer.Argument(metavar="NAME...", help=f"One of {', '.join(NAMES)}.")],
+    benchmarks: Annotated[list[str], typer.Argument(metavar="NAME", help=f"One of {', '.join(NAMES)}.")],
     *,
     examples: ExampleFlags,
     variants: VariantFlags,
@@ -241,7 +241,8 @@ def evaluate(  # noqa: PLR0913 (each group of flags by itself)
         if OBSERVE in benchmarks:
             observe.observe(llm, loading.name, examples.tasks(OBSERVE, llm), schedule, running.out)
         own = [name for name in dict.fromkeys(benchmarks) if name in BENCHMARKS]
-        parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
+        with terminal.waiting("making the examples"):
+            parts = {name: variants.alike(examples.tasks(name, llm)) for name in own}
         tell = Notice(llm)
         for name in own:
             with Store(conditions.read, running.out, name, running.part()) as store:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from maskkv.budget import Budget, read_budget
+from maskkv.budget import DEFAULT_BUDGET, Budget, read_budget
 from maskkv.checks import MOST, quoted
-from maskkv.cli import described, old_flags, refusals
+from maskkv.cli import described, help_pages, old_flags, refusals
 from maskkv.errors import InputError, MaskKVError
 from maskkv.generation import Generation
 from maskkv.loading import Loading
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from maskkv.api import LanguageModel
     from maskkv.eviction.policy import Policy
 
-DEFAULT_BUDGET = 256
 Command = Callable[..., None]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
@@ -216,8 +215,12 @@ def flagged(function: Command) -> Command:
     asks = "debug" in hints
     if not asks:
         parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+    if any(help_pages.place(function.__name__, each.name)[2] for each in parameters):
+        parameters.append(help_pages.help_all())
+    parameters = [help_pages.worded(each) for each in parameters]
 
     def run(**given: Any) -> None:
+        given.pop("help_all", None)
         debug = given["debug"] if asks else given.pop("debug")
         try:
             _check_sizes(given)

@@ -35,8 +35,8 @@ def generate(
     ids = documents.encoded(text, partial(llm.prompt_ids, raw=prompt.raw))
     Notice(llm)(len(ids) + generation.gen_length)
     steps = llm.stream_ids(ids, generation, policy=chosen, budget=policy.budget_for(chosen))
-    with terminal.progress("denoising", generation.num_steps) as advance:
-        result = finish(steps, lambda step: advance(step.index + 1))
+    with terminal.progress("reading the prompt", generation.num_steps) as advance:
+        result = finish(steps, lambda step: advance(step.index + 1, "denoising"))
     if as_json:
         terminal.put_json(asdict(result))
     else:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class QuestionFlags:
     """Choose what is asked about the document."""
 
-    question: Annotated[str | None, typer.Option(metavar="Q", help="Put this behind the document.")] = None
+    question: Annotated[str | None, typer.Option(metavar="TEXT", help="Put this behind the document.")] = None
     raw: Annotated[bool, typer.Option("--raw", help="Give the prompt as it stands, without the chat template.")] = False
 
 

@@ -47,7 +47,10 @@ class ShapeFlags:
         str, typer.Option(help="What kept prompt pairs are stored in: auto (the model's dtype), int8 or fp8.")
     ] = "auto"
     quantize: Annotated[
-        str | None, typer.Option(help="What the layers' weights are stored in on a GPU: int8 or int4; default: dtype.")
+        str | None,
+        typer.Option(
+            metavar="DTYPE", help="What the layers' weights are stored in on a GPU: int8 or int4; default: dtype."
+        ),
     ] = None
     tensor_parallel: Annotated[
         int, typer.Option(help="Split the model over this many devices; bytes are those of one.")
@@ -116,7 +119,8 @@ def plan(  # noqa: PLR0913 (each group of flags by itself)
         if not 1 <= value <= LONGEST:
             raise InputError(f"--{name} {value}: expected a number from 1 to {LONGEST:,}")
     size = None if memory is None else _size(memory)
-    name, whole = model.read()
+    with terminal.waiting(f"looking up {model.model or 'the model'}"):
+        name, whole = model.read()
     shape = replace(whole, config=Part(0, model.tensor_parallel).config(whole.config))
     chosen = policy.chosen()
     for_model(generation, chosen, shape.config)

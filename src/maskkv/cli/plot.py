@@ -49,5 +49,7 @@ def plot(
         return
     if figure is None:
         raise InputError(f"there is no FIGURE: expected one of {', '.join(plots.FIGURES)}")
-    for file in plots.write(figure, source, out or Path(figure), where or [], retention):
+    with terminal.waiting(f"drawing {figure}"):
+        written = plots.write(figure, source, out or Path(figure), where or [], retention)
+    for file in written:
         terminal.note(f"wrote {file}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maskkv.cli import terminal
 from maskkv.cli.flags import Json, flagged
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PARTS = ("scorer", "layer_budget", "head_budget")
 
@@ -30,6 +33,12 @@ class Entry:
     parameters: str
 
     @property
+    def summary(self) -> str:
+        """Return what the policy does, without its name and paper."""
+        title, colon, said = self.about.partition(": ")
+        return f"{said[:1].upper()}{said[1:]}" if colon and "arXiv" in title else self.about
+
+    @property
     def parts(self) -> list[str]:
         """Return the three parts, or what the policy does instead of evicting."""
         given = [getattr(self, part) for part in PARTS]
@@ -39,16 +48,16 @@ class Entry:
 @flagged
 def policies(
     name: Annotated[
-        str | None, typer.Argument(help="Show this policy with all its parameters; spelled as for --policy.")
+        str | None, typer.Argument(help="Show this policy with its formula and parameters; spelled as for --policy.")
     ] = None,
     *,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a table in Markdown instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the eviction policies, or show one with its parameters.
+    """List the eviction policies, or show one with its formula.
 
-    Each with its paper and its three parts: how it ranks the pairs of a head, and how it splits the pairs over layers
-    and over a layer's heads. A is the row-softmaxed attention and i its voters, B the budget, k_l a layer's pairs, T
+    The formula has three parts: how it ranks the pairs of a head, and how it splits the pairs over layers and over a
+    layer's heads. A is the row-softmaxed attention and i its voters, B the budget, k_l a layer's pairs, T
     the prompt's length, I_l a layer's importance (1 - mean cosine over its attention), P_h a head's prompt preference.
     """
     from maskkv.policies import names
@@ -58,17 +67,21 @@ def policies(
         terminal.put_json([vars(each) for each in found])
     elif markdown:
         terminal.put(table(found))
+    elif name is None:
+        width = max(len(each.name) for each in found)
+        terminal.put("\n".join(f"{each.name:<{width}}  {each.summary}" for each in found))
+        terminal.note("`maskkv policies NAME` shows the formula of one")
     else:
-        shown = terminal.table("policy", "what it does")
-        for each in found:
-            shown.add_row(each.name, each.about)
-            for part in (*PARTS, "recall"):
-                said = getattr(each, part)
-                if said is not None:
-                    shown.add_row("", f"{part.replace('_', ' ')}: {said}", style="dim")
-            if name is not None and each.parameters:
-                shown.add_row("", f"parameters: {each.parameters}", style="dim")
-        terminal.show(shown)
+        terminal.show(_formula(found[0]))
+
+
+def _formula(shown: Entry) -> Table:
+    table = terminal.table("policy", shown.name)
+    for what in ("about", *PARTS, "recall", "parameters"):
+        said = getattr(shown, what)
+        if said:
+            table.add_row(what.replace("_", " "), said)
+    return table
 
 
 def table(found: list[Entry]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from maskkv.cli.flags import flagged, load
 from maskkv.errors import InputError
 from maskkv.loading import Loading
 
+if TYPE_CHECKING:
+    from maskkv.api import LanguageModel
+
 
 @dataclass(frozen=True)
 class ServeFlags:
@@ -20,18 +24,18 @@ class ServeFlags:
 
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")] = None
     port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one; default: 8000.")] = None
-    policy: Annotated[str | None, typer.Option(metavar="P", help="Where requests name none; default: maskkv.")] = None
+    policy: Annotated[str | None, typer.Option(help="Where requests name none; default: maskkv.")] = None
     budget: Annotated[
         str | None,
         typer.Option(
-            metavar="B",
-            help="Pairs per KV head and layer, or 5% of each prompt, for requests that say none; default: 256",
+            metavar="PAIRS|PERCENT",
+            help="Pairs per KV head and layer, or 5% of each prompt, for requests that say none; default: 256.",
         ),
     ] = None
     evicted: Annotated[
         str | None,
         typer.Option(
-            metavar="E",
+            metavar="PLACE",
             help="What becomes of evicted pairs, for requests that do not say: drop, host, where they wait and come "
             "back, or device, for block-causal models; default: drop.",
         ),
@@ -44,11 +48,18 @@ class ServeFlags:
     memory: Annotated[
         int | None, typer.Option(metavar="BYTES", help="For running requests; default: nine tenths of what is free.")
     ] = None
-    timeout: Annotated[float | None, typer.Option(help="Seconds a request may take; default: 300.")] = None
-    drain_timeout: Annotated[
-        int | None, typer.Option(help="Seconds to finish running requests in after SIGTERM; default: 30.")
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long a request may take; default: 300.")
     ] = None
-    max_body_bytes: Annotated[int | None, typer.Option(help="Longest body of a request; default: 4 MiB.")] = None
+    drain_timeout: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS", help="How long running requests may take to finish after SIGTERM; default: 30."
+        ),
+    ] = None
+    max_body_bytes: Annotated[
+        int | None, typer.Option(metavar="BYTES", help="Longest body of a request; default: 4 MiB.")
+    ] = None
     max_prompt_length: Annotated[int | None, typer.Option(help="Tokens of the longest prompt; default: 32768.")] = None
     max_gen_length: Annotated[int | None, typer.Option(help="Tokens of the longest response; default: 4096.")] = None
 
@@ -68,6 +79,13 @@ class ReplicaFlags:
         str | None,
         typer.Option(metavar="ADDRESS", help="Ray cluster for --replicas: HOST:PORT or auto; default: its own, here."),
     ] = None
+
+
+def _loaded(loading: Loading) -> LanguageModel:
+    """Load the model; where logs go to a file, no other line than theirs does."""
+    from maskkv import api
+
+    return load(loading) if sys.stderr.isatty() else api.load_model(loading)
 
 
 @flagged
@@ -97,7 +115,7 @@ def serve(*, loading: Loading, options: ServeFlags, copies: ReplicaFlags) -> Non
     if copies.replicas is None:
         if copies.ray_address is not None:
             raise InputError("--ray-address says where --replicas run: give their number too")
-        run(load(loading), name, settings, ready)
+        run(_loaded(loading), name, settings, ready)
         return
     from maskkv.cluster.run import serve as run_replicas
     from maskkv.cluster.site import Served

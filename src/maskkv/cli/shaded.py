@@ -46,7 +46,7 @@ def show(seen: Inspection, layer: int | None, head: int | None) -> Iterator[Rend
     for live in range(seen.evictable, len(held)):
         held[live] = len(segments)
     yield Prompt([printable(token.text) for token in seen.tokens], held, len(segments))
-    yield "\npairs kept, and prompt preference"
+    yield f"\npairs kept of {seen.evictable:,} (part of the masks' attention that goes to the prompt)"
     yield _segments(seen)
     if seen.film is not None:
         yield "\npairs that came back: token ×segments ← the row of the response that asked"

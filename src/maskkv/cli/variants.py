@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskkv.budget import pairs_of, read_budget
-from maskkv.cli.flags import DEFAULT_BUDGET, PolicyFlags
+from maskkv.budget import DEFAULT_BUDGET, pairs_of, read_budget
+from maskkv.cli.flags import PolicyFlags
 from maskkv.errors import InputError
 
 if TYPE_CHECKING:

@@ -118,7 +118,7 @@ def column(record: Record) -> str:
 def percent(record: Record) -> str:
     """Return a record's mean score in percent with its standard error."""
     own = scores(record)
-    return f"{100 * fmean(own):.1f} ± {100 * standard_error(own):.1f}"
+    return _with_error(fmean(own), standard_error(own), len(own))
 
 
 def _grid(records: Sequence[Record]) -> tuple[list[str], list[str], dict[tuple[str, str], Record]]:
@@ -169,4 +169,9 @@ def _retained(record: Record | None, base: Record | None) -> str:
     if record is None or base is None:
         return "–"
     ratio, error = retention(scores(record), scores(base))
-    return "–" if math.isnan(ratio) else f"{100 * ratio:.1f} ± {100 * error:.1f}"
+    return "–" if math.isnan(ratio) else _with_error(ratio, error, len(scores(record)))
+
+
+def _with_error(share: float, error: float, n: int) -> str:
+    """Write a share in percent; a single example has no error."""
+    return f"{100 * share:.1f} ± {100 * error:.1f}" if n > 1 else f"{100 * share:.1f} ± –"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from maskkv.budget import Budget, check_budget, read_budget
+from maskkv.budget import DEFAULT_BUDGET, Budget, check_budget, read_budget
 from maskkv.errors import InputError
 
 
@@ -23,7 +23,7 @@ class ServerSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes a free one."""
     policy: str = "maskkv"
-    budget: Budget = 256
+    budget: Budget = DEFAULT_BUDGET
     """For requests that name none: pairs per KV head and layer, or a part of the prompt."""
     evicted: Literal["drop", "host", "device"] = "drop"
     """What becomes of evicted pairs, for requests that do not say."""

@@ -208,7 +208,9 @@ def test_it_is_registered_and_made_from_arguments(folder):
 
 def test_arguments_have_defaults(folder):
     loaded = arguments.load({"pretrained": folder, "policy": "none", "budget": None})
-    assert (loaded.llm.policy.name, loaded.llm.budget, loaded.together) == ("none", None, 1)
+    assert (loaded.llm.policy.name, loaded.together) == ("none", 1)
+    assert MaskKVModel(loaded.llm).get_model_info()["budget"] is None
+    assert MaskKVModel(arguments.load({"pretrained": folder}).llm).get_model_info()["budget"] == 256
     assert loaded.schedule == Generation(gen_length=256)
     assert arguments.load({"pretrained": folder, "policy": "full", "batch_size": "auto:4"}).together == 16
 
@@ -249,7 +251,6 @@ def test_every_loading_option_is_an_argument(monkeypatch, llm):
     ("given", "says"),
     [
         ({"compile": "perhaps", "budget": 4}, "compile 'perhaps': expected True or False"),
-        ({}, "the policy maskkv evicts: expected budget=N, or policy=full or none"),
         ({"budget": "many"}, "budget=many: expected a whole number of at least 1"),
         ({"budget": 0}, "budget=0: expected a whole number"),
         ({"budget": True}, "budget=True: expected a whole number"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args, get_type_hints
 
 from maskkv import api
+from maskkv.budget import DEFAULT_BUDGET
 from maskkv.errors import InputError
 from maskkv.eval.lm_eval import likelihood
 from maskkv.eval.lm_eval.likelihood import Likelihood
@@ -48,7 +49,7 @@ def load(given: Mapping[str, Any]) -> Arguments:
     Those are the fields of `Generation` and of `Likelihood`.
 
     Raises:
-        InputError: An argument is unknown or unusable, or the policy evicts and there is no budget.
+        InputError: An argument is unknown or unusable.
     """
     stated = {name: value for name, value in under_new_names(given, SETTINGS).items() if value is not None}
     rest: dict[str, Any] = {name: str(value) if name in _TEXTS else meaning(value) for name, value in stated.items()}
@@ -56,8 +57,8 @@ def load(given: Mapping[str, Any]) -> Arguments:
     for name in rest:
         if name not in _KNOWN:
             raise InputError(f"unknown model argument {name!r}: expected one of {', '.join(_KNOWN)}")
-    budget, rope_scale = rest.pop("budget", None), rest.get("rope_scale")
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
+    budget, rope_scale = rest.pop("budget", DEFAULT_BUDGET), rest.get("rope_scale")
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
         raise InputError(f"budget={budget}: expected a whole number of at least 1")
     if rope_scale is not None and (isinstance(rope_scale, bool) or not isinstance(rope_scale, int | float)):
         raise InputError(f"rope_scale={rope_scale}: expected a number")
@@ -68,8 +69,6 @@ def load(given: Mapping[str, Any]) -> Arguments:
     loading = Loading(options.pop(_MODEL, None), **options)
     schedule = Generation(**{"gen_length": GEN_LENGTH, **rest})
     llm = api.load_model(loading, policy=policy, budget=budget, evicted=evicted)
-    if llm.policy.can_evict and budget is None:
-        raise InputError(f"the policy {llm.policy.name} evicts: expected budget=N, or policy=full or none")
     return Arguments(llm, schedule, together, estimates)
 
 

@@ -72,7 +72,7 @@ class Harness:
             raise InputError(f"cannot load {', '.join(self.tasks)}: {_reason(error)}") from error
         for task in loaded:
             for variant in variants if task.OUTPUT_TYPE != "generate_until" else ():
-                check_uncached(task.task_name, variant.policy, variant.budget)
+                check_uncached(task.task_name, variant.policy)
             if getattr(task, "UNSAFE_CODE", False) and not self.unsafe_code:
                 raise InputError(
                     f"the task {task.task_name} runs code that the model writes: --confirm-run-unsafe-code allows it"

@@ -9,7 +9,6 @@ from maskkv.checks import check_one_of, check_real, check_whole, quoted
 from maskkv.errors import InputError
 
 if TYPE_CHECKING:
-    from maskkv.budget import Budget
     from maskkv.eviction.policy import Policy
     from maskkv.models.config import ModelConfig
 
@@ -86,13 +85,12 @@ class Likelihood:
         return replace(self, estimator=self.estimator or usual, max_length=self.max_length or config.trained_length)
 
 
-def check_uncached(task: str, policy: Policy, budget: Budget) -> None:
-    """Raise InputError unless nothing is said of a cache, which no estimate uses."""
-    if policy.cached or budget is not None:
-        with_budget = "" if budget is None else f" with a budget of {budget}"
+def check_uncached(task: str, policy: Policy) -> None:
+    """Raise InputError unless nothing is cached: no estimate uses a cache."""
+    if policy.cached:
         raise InputError(
-            f"the task {task} asks for likelihoods, which are estimated without a cache: "
-            f"expected the policy none without a budget, not {policy.name}{with_budget}"
+            f"the task {task} asks for likelihoods, which are estimated without a cache: expected the policy none, "
+            f"not {policy.name}"
         )
 
 

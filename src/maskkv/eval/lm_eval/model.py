@@ -102,7 +102,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
         return {
             "fingerprint": self._fingerprint,
             "policy": repr(self.llm.policy_for()),
-            "budget": self.llm.budget,
+            "budget": self.llm.budget_for(self.llm.policy_for()),
             "schedule": asdict(self.schedule),
             "likelihood": asdict(self.likelihood),
         }
@@ -166,7 +166,7 @@ class MaskKVModel(LM):  # type: ignore[misc]
 
     def _pairs(self, requests: Sequence[Instance]) -> Pairs:
         for request in requests:
-            check_uncached(str(request.task_name), self.llm.policy_for(), self.llm.budget)
+            check_uncached(str(request.task_name), self.llm.policy_for())
         return Pairs(self.llm, self.likelihood)
 
     def _estimated(self, asked: Sequence[tuple[Pair, ...]], quiet: bool, *, check_greedy: bool) -> list[Estimate]:
@@ -199,8 +199,10 @@ class MaskKVModel(LM):  # type: ignore[misc]
             while waiting and len(running) < self.together:
                 place, request = waiting.popleft()
                 llm, made = self.llm, request.asked.generation
-                check_fits(llm.model, Workload(len(request.prompt), made, llm.policy_for(), llm.budget, llm.kv_dtype))
-                number = llm.add_to(engine, request.prompt, made, llm.policy_for(), llm.budget)
+                policy = llm.policy_for()
+                budget = llm.budget_for(policy)
+                check_fits(llm.model, Workload(len(request.prompt), made, policy, budget, llm.kv_dtype))
+                number = llm.add_to(engine, request.prompt, made, policy, budget)
                 running[number] = _Running(place, request, self.llm)
             for step in engine.step():
                 each, sequence = running[step.sequence], engine[step.sequence]

@@ -63,9 +63,10 @@ class Estimate(UnscoredAnswer):
 def key(llm: LanguageModel, fingerprint: str, request: Request, timed: bool) -> str:
     """Return a hash of everything that decides an answer; `timed` answers, which have a latency, are kept apart."""
     importance = None if llm.profile is None else llm.profile.importance
+    policy = llm.policy_for()
     decides = [
         [fingerprint, str(llm.model.dtype), llm.kv_dtype, llm.rope_scale, importance],
-        [repr(llm.policy_for()), llm.budget, timed],
+        [repr(policy), llm.budget_for(policy), timed],
         [_as_first_written(request.asked.generation), request.asked.until],
         request.prompt,
     ]
