@@ -77,6 +77,7 @@ def test_a_policy_that_keeps_everything_has_no_lens(page):
     page.ask()
     assert page.text("answer")
     assert page.all("#lens section") == []
+    assert page.text("looking") == "Policy full evicts nothing, so there is no view of what is kept."
     assert not page["download"].is_enabled()
 
 

@@ -12,7 +12,7 @@ const KEPT = ["document", "question", "example", "policy", "budget", "length", "
 export class Form {
   constructor() {
     // What the server says of itself, and the answer that an example expects.
-    Object.assign(this, { about: null, expected: null, saving: null });
+    Object.assign(this, { about: null, restored: null, expected: null, saving: null });
     this.settings = new Settings(byId("settings"), byId("fields"), byId("reset"));
     byId("policy").addEventListener("change", () => this.evicts());
     for (const id of ["document", "question"]) byId(id).addEventListener("input", () => this.expect(null));
@@ -28,7 +28,7 @@ export class Form {
   async learn() {
     const about = await get("/api/about", this.key);
     byId("problem").textContent = "";
-    if (this.about !== null) return;
+    if (this.about !== null) return this.restored;
     this.about = about;
     byId("model").textContent = about.model;
     byId("limits").textContent = limits(about);
@@ -39,7 +39,8 @@ export class Form {
     byId("example").replaceChildren(...options(about.examples));
     byId("example").value = about.first_example.task;
     this.settings.offer(about);
-    await this.restore(recall());
+    this.restored = this.restore(recall());
+    return this.restored;
   }
 
   async restore(texts) {

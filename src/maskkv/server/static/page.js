@@ -100,6 +100,7 @@ async function go(event) {
     const evicts = form.evicts();
     await ask(body, running.signal);
     if (evicts) await look(body, running.signal);
+    else byId("looking").textContent = `Policy ${body.policy} evicts nothing, so there is no view of what is kept.`;
   } catch (error) {
     tell(error);
   } finally {
