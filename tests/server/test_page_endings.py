@@ -32,6 +32,8 @@ def test_stop_keeps_what_is_decided_and_the_next_answer_takes_its_place(browser,
         page["go"].click()
         page.wait(lambda: re.fullmatch(r"The model reads the prompt of 1\d\d tokens …", page.text("state")))
         assert of_the_answer(page) == {"masked": "· · · · · · · ·"}
+        page.set("step", "0")  # there is no step to show yet
+        assert "SEVERE" not in [entry["level"] for entry in browser.get_log("browser")]
         page.wait(lambda: page.text("progress").endswith(" s"))  # whoever waits sees it
         gate.pass_steps(3)
         page.wait(lambda: page.text("progress") == "Step 3: 3 of 8 positions decided.")

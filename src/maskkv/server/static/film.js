@@ -11,6 +11,7 @@ export class Film {
     Object.assign(this, { canvas, slider: step, play, speed, status, timer: null });
     this.begin();
     step.addEventListener("input", () => {
+      if (!this.frames.length) return;
       this.pause();
       this.follows = Number(step.value) === this.frames.length - 1;
       this.show(Number(step.value));
