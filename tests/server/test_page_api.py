@@ -6,7 +6,6 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
-from types import SimpleNamespace
 
 import pytest
 
@@ -41,12 +40,9 @@ def test_about_says_what_the_model_can_and_what_its_settings_may_be(live):
     assert (settings["steps"]["default"], settings["seed"]["default"]) == (None, None)
 
 
-def test_about_offers_a_block_causal_model_only_what_it_takes(llm):
-    one_way = replace(llm.model.config, causal_block=8)
-    model = SimpleNamespace(config=one_way, device=llm.model.device)
-    app = create_app(llm, MODEL, ServerSettings())
-    told = replace(app.state.service, llm=SimpleNamespace(model=model, text=llm.text))
-    about = page_api.described(told)
+def test_about_offers_a_block_causal_model_only_what_it_takes(llm, monkeypatch):
+    monkeypatch.setattr(llm.model, "config", replace(llm.model.config, causal_block=8))
+    about = page_api.described(create_app(llm, MODEL, ServerSettings()).state.service)
     assert list(about["settings"]) == ["steps", "temperature", "threshold", "seed"]
     assert about["evicted_choices"] == ["drop", "host", "device"]
 
