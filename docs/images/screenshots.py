@@ -13,15 +13,12 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from maskkv.mini import sample
-
 URL = "http://127.0.0.1:8000/"
-MADE = sample("multi-key", 512, 7)
 SHOTS = (("page-light", 1200, "light", 2), ("page-dark", 400, "dark", 5))
 
 
 def take(name: str, width: int, theme: str, step: int) -> None:
-    """Ask about one document, go back to a step, and save the whole page."""
+    """Ask about the page's first example, go back to a step of its film, and save the whole page."""
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
         options.add_argument(argument)
@@ -31,21 +28,15 @@ def take(name: str, width: int, theme: str, step: int) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
-    def fill(field: str, value: str) -> None:
-        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
-        driver.execute_script(script, driver.find_element(By.ID, field), value)
-
     size(1000)
     driver.get(URL)
     wait = WebDriverWait(driver, 60)
-    wait.until(lambda _: driver.find_element(By.ID, "model").text)
+    wait.until(lambda _: driver.find_element(By.ID, "document").get_attribute("value"))
     driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
-    fill("document", MADE.document)
-    fill("question", MADE.question)
-    fill("length", "8")
     driver.find_element(By.ID, "go").click()
     wait.until(lambda _: driver.find_elements(By.CSS_SELECTOR, "#lens section"))
-    fill("step", str(step))
+    script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+    driver.execute_script(script, driver.find_element(By.ID, "step"), str(step))
     size(driver.execute_script("return document.documentElement.scrollHeight"))
     picture = Image.open(BytesIO(driver.get_screenshot_as_png())).convert("RGB").quantize(64, dither=Image.Dither.NONE)
     picture.save(Path(__file__).with_name(f"{name}.png"), optimize=True)

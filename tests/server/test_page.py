@@ -1,95 +1,59 @@
-"""The page as somebody uses it, in a browser."""
+"""The page in a browser: one question from the first screen to the lens."""
 
-import shutil
-
-import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
-from maskkv.mini import sample
-from tests.server.live import PATIENCE_S
-
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(DRIVER is None, reason="there is no chromedriver")
-MADE = sample("single-key", 120, 3)
+from maskkv.mini import sample, score
+from maskkv.server.page_api import FIRST
+from tests.server.browsing import MADE
 
 
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-class Page:
-    def __init__(self, browser, url):
-        self.browser = browser
-        browser.get_log("browser")
-        browser.get(f"{url}/")
-        self.wait(lambda: self.text("model"))
-
-    def __getitem__(self, name):
-        return self.browser.find_element(By.ID, name)
-
-    def all(self, selector):
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def wait(self, condition):
-        return WebDriverWait(self.browser, PATIENCE_S, poll_frequency=0.05).until(lambda _: condition())
-
-    def text(self, name):
-        return self[name].text
-
-    def set(self, name, value):
-        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
-        self.browser.execute_script(script, self[name], value)
-
-    def width(self, pixels):
-        metrics = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def ask(self, document=MADE.document, question=MADE.question, budget=8):
-        self.set("document", document)
-        self.set("question", question)
-        self.set("budget", str(budget))
-        self.set("length", "8")
-        self["go"].click()
-        self.wait(lambda: self.all("#lens section") or self.text("problem"))
-
-    def states(self):
-        return [cell.get_attribute("class").split()[1] for cell in self.all("#canvas .cell")]
-
-
-@pytest.fixture
-def page(browser, live):
-    made = Page(browser, live.url)
-    made.width(1200)
-    yield made
-    told = [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]]
-    assert [entry for entry in told if entry["level"] == "SEVERE" and "status of 4" not in entry["message"]] == []
+def test_one_click_shows_a_film_that_ends_in_the_right_answer(page, llm):
+    made = sample(FIRST["task"], FIRST["length"], FIRST["seed"])
+    assert (page.value("document"), page.value("question")) == (made.document, made.question)
+    assert page.all(".lead")[0].text.startswith("Ask a diffusion language model about a document")
+    assert "It knows 516 words" in page.text("limits")
+    assert "reads prompts of up to 32,768 tokens and writes up to 4,096" in page.text("limits")
+    assert page.run("return arguments[0].compareDocumentPosition(arguments[1])", page["limits"], page["document"]) & 4
+    page["go"].click()
+    page.done()
+    assert score(made, page.text("answer"))
+    assert page.text("verdict").startswith("✓ Right")
+    assert page.text("state").startswith(f"Complete after {len(page.states())} steps")
+    assert page.all("#lens section")
+    assert page.text("looking") == page.text("problem") == page.text("progress") == ""
 
 
 def test_the_answer_condenses_and_can_be_scrubbed(page, llm):
     page.ask()
     answer = llm.generate(f"{MADE.document}\n\n{MADE.question}", gen_length=8, policy="maskkv", budget=8).text
     assert page.text("answer") == answer
+    assert page["spoken"].get_attribute("textContent").startswith(f"Answer: {answer}.")
     assert page.states() == ["committed"] * 8
     page.set("step", "0")
     assert page.states().count("committed") == 1
     assert page.states().count("provisional") == 7
     assert page.text("status").startswith("Step 1 of 8: the prompt was read, 7 masks left; cache ")
+    page.set("speed", "8")
     page["play"].click()
     assert page.text("play") == "Pause"
     page.wait(lambda: page.text("play") == "Play")
     assert page.states() == ["committed"] * 8
+
+
+def test_the_film_has_its_speed(page):
+    page.ask()
+    page.run(
+        "window.paces = []; const real = window.setInterval;"
+        "window.setInterval = (work, pace) => { window.paces.push(pace); return real(work, pace); }"
+    )
+    page.set("step", "0")
+    page["play"].click()
+    page.set("speed", "0.25")  # it goes on at the other speed
+    page["play"].click()
+    assert page.text("play") == "Play"
+    assert page.run("return window.paces") == [280, 1120]
 
 
 def test_the_lens_narrows_by_budget_layer_and_head(page):
@@ -109,80 +73,62 @@ def test_the_lens_narrows_by_budget_layer_and_head(page):
 def test_a_policy_that_keeps_everything_has_no_lens(page):
     Select(page["policy"]).select_by_value("full")
     assert not page["budget"].is_enabled()
-    page.set("document", MADE.content)
-    page.set("length", "8")
-    page["go"].click()
-    page.wait(lambda: page.text("answer") and page["go"].is_enabled())
+    assert page.text("policy-hint").startswith("dLLM-Cache")
+    page.ask()
+    assert page.text("answer")
     assert page.all("#lens section") == []
-
-
-def test_an_example_needs_no_document(page):
-    page["take"].click()
-    page.wait(lambda: page["document"].get_attribute("value"))
-    assert page["question"].get_attribute("value").startswith("question :")
-    page["go"].click()
-    page.wait(lambda: page.text("expected"))
-    assert page.text("expected").startswith("Expected: ")
+    assert page.text("looking") == "Policy full evicts nothing, so there is no view of what is kept."
+    assert not page["download"].is_enabled()
 
 
 def test_documents_are_text_and_unknown_words_are_named(page):
     page.ask(document="anna holds <img src=x onerror=document.title=1> zebra .")
-    assert "the model does not know: '<', 'img'" in page.text("problem")
+    assert "the model does not know: '<', 'img'" in page.text("problem").replace("The", "the")
     assert page.browser.title == "maskkv"
     page.ask(document=MADE.document)
     assert page.text("problem") == ""
-    page.set("document", " ")
-    page["go"].click()
-    assert page.text("problem").startswith("there is no document")
+    page.ask(document=" ")
+    assert page.text("problem").lower().startswith("there is no document")
 
 
-def test_it_fits_a_telephone_and_a_wide_screen(page):
+def test_settings_reach_the_request_and_empty_ones_are_left_to_the_server(page):
+    page["settings"].find_element("tag name", "summary").click()
+    page.listen()
+    page.ask(**{"set-steps": 4})
+    given = {"policy", "budget", "max_tokens", "messages", "steps", "evicted"}
+    asked, looked = page.sent()
+    assert set(asked) == given | {"stream", "diffusing"}
+    assert (asked["steps"], asked["evicted"], looked["steps"]) == (4, "drop", 4)
+    assert page.text("state").startswith("Complete after 4 steps")
+    assert page.text("status").startswith("Step 4 of 4: ")
+    wanted = {"block_length": 4, "temperature": 0.5, "threshold": 0.9, "seed": 3}
+    wanted |= {"prompt_interval": 7, "response_interval": 2, "transfer_ratio": 0.5, "evicted": "host"}
+    page.listen()
+    page.ask(budget="20%", **{"set-steps": "", **{f"set-{name}": value for name, value in wanted.items()}})
+    assert {name: page.sent()[0].get(name) for name in wanted} == wanted
+    assert page.sent()[0]["budget"] == "20%"
+    assert "steps" not in page.sent()[0]
+    assert page.text("problem") == ""
+    assert page.all("#lens-step")  # pairs came back, so the lens has a film of its own
+    assert page.all("#settings summary")[0].text == "More settings (8 changed)"
+    page["reset"].click()
+    assert page.value("set-threshold") == ""
+    assert page.value("set-evicted") == "drop"
+    page["set-steps"].send_keys("1e")
     page.ask()
-    for width in (400, 1600):
-        page.width(width)
-        assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
-
-
-def test_dark_and_light_are_a_button_away(page):
-    def paper():
-        return page.browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-
-    page["theme"].click()
-    light = paper()
-    page["theme"].click()
-    assert page.text("theme") == "Theme: dark"
-    assert paper() != light
+    assert page.text("problem").lower() == "steps: expected a number"
 
 
 def test_the_keyboard_is_enough(page):
-    page["document"].send_keys(MADE.content)
-    page.set("length", "8")
+    page.fill()
     page["question"].send_keys(Keys.CONTROL, Keys.ENTER)
     page.wait(lambda: page.all("#lens section"))
     page["step"].send_keys(Keys.HOME)
     assert page.text("status").startswith("Step 1 of 8")
     reached = set()
     page["theme"].send_keys("")
-    for _ in range(25):
+    for _ in range(30):
         ActionChains(page.browser).send_keys(Keys.TAB).perform()
         reached.add(page.browser.switch_to.active_element.get_attribute("id"))
-    assert {
-        "document",
-        "take",
-        "question",
-        "policy",
-        "budget",
-        "length",
-        "go",
-        "play",
-        "step",
-        "lens-budget",
-    } <= reached
-
-
-def test_a_key_is_asked_for_where_one_is_needed(browser, start):
-    with start(api_key="secret") as guarded:
-        browser.get(f"{guarded.url}/")
-        WebDriverWait(browser, PATIENCE_S).until(lambda _: browser.find_element(By.ID, "key").is_displayed())
-        browser.find_element(By.ID, "key").send_keys("secret", Keys.TAB)
-        WebDriverWait(browser, PATIENCE_S).until(lambda _: browser.find_element(By.ID, "model").text)
+    wanted = {"document", "example", "take", "file", "question", "go", "policy", "budget", "length"}
+    assert wanted | {"copy", "download", "play", "speed", "step", "lens-budget"} <= reached

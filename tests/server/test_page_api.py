@@ -4,13 +4,16 @@ import base64
 import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib import resources
 
 import pytest
 
 from maskkv import policies
 from maskkv.generation import Generation
-from maskkv.mini import TASKS, sample
+from maskkv.mini import TASKS, sample, score
 from maskkv.plan import Shape, Workload
+from maskkv.server import page_api
 from maskkv.server.app import create_app
 from maskkv.server.settings import ServerSettings
 from tests.server.live import LONG, MODEL, PATIENCE_S, SHORT, Gate, until
@@ -24,6 +27,31 @@ def test_about_names_what_may_be_chosen(live):
     assert [each["name"] for each in about["policies"]] == policies.names()
     assert [each["name"] for each in about["policies"] if not each["evicts"]] == ["full", "none"]
     assert about["examples"] == list(TASKS)
+    assert next(each["about"] for each in about["policies"] if each["name"] == "snapkv").startswith("SnapKV (arXiv")
+
+
+def test_about_says_what_the_model_can_and_what_its_settings_may_be(live):
+    about = live.http.get("/api/about").json()
+    assert (about["trained_length"], about["vocab_size"], about["ends"]) == (1056, 516, ["<|endoftext|>"])
+    assert (about["evicted"], about["evicted_choices"]) == ("drop", ["drop", "host"])
+    settings = about["settings"]
+    assert settings["prompt_interval"] == {"type": "integer", "minimum": 1, "maximum": 2**31 - 1, "default": 50}
+    assert settings["temperature"] == {"type": "number", "minimum": 0, "maximum": 2, "default": 0.0}
+    assert (settings["steps"]["default"], settings["seed"]["default"]) == (None, None)
+
+
+def test_about_offers_a_block_causal_model_only_what_it_takes(llm, monkeypatch):
+    monkeypatch.setattr(llm.model, "config", replace(llm.model.config, causal_block=8))
+    about = page_api.described(create_app(llm, MODEL, ServerSettings()).state.service)
+    assert list(about["settings"]) == ["steps", "temperature", "threshold", "seed"]
+    assert about["evicted_choices"] == ["drop", "host", "device"]
+
+
+def test_the_first_example_is_answered_rightly(llm):
+    made = sample(page_api.FIRST["task"], page_api.FIRST["length"], page_api.FIRST["seed"])
+    content = f"{made.document}\n\n{made.question}"
+    said = llm.generate(content, gen_length=made.gen_length, policy="maskkv", budget=page_api.FIRST["budget"]).text
+    assert score(made, said) == 1
 
 
 def test_an_example_is_that_of_the_generators(live):
@@ -177,16 +205,10 @@ def test_the_page_may_load_nothing_from_elsewhere(live):
     assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
     for folder in ("", "lens/"):
         assert live.http.get(f"/static/{folder}..%2f..%2fapp.py").status_code == 404
-    for name in (
-        "page.js",
-        "film.js",
-        "stream.js",
-        "page.css",
-        "lens/lens.js",
-        "lens/parts.js",
-        "lens/recalls.js",
-        "lens/lens.css",
-    ):
+    folders = {"": "maskkv.server", "lens/": "maskkv.lens"}
+    names = [f"{at}{file.name}" for at, of in folders.items() for file in (resources.files(of) / "static").iterdir()]
+    assert {"page.js", "index.html", "lens/lens.js"} < set(names)
+    for name in names:
         text = live.http.get(f"/static/{name}").text
         assert "://" not in text
         assert "innerHTML" not in text

@@ -3,6 +3,6 @@
 from maskkv.lens.budget_sweep import BudgetSweep
 from maskkv.lens.film import Film, Frame
 from maskkv.lens.inspection import Inspection, Run, inspect
-from maskkv.lens.page import html, packed
+from maskkv.lens.page import html, packed, report
 
-__all__ = ["BudgetSweep", "Film", "Frame", "Inspection", "Run", "html", "inspect", "packed"]
+__all__ = ["BudgetSweep", "Film", "Frame", "Inspection", "Run", "html", "inspect", "packed", "report"]

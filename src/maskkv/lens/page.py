@@ -20,16 +20,20 @@ from maskkv.lens.inspection import Inspection
 
 def html(inspection: Inspection, title: str) -> str:
     """Return the page; the document is data in it, never markup or script."""
+    return report(packed(inspection), title)
+
+
+def report(data: dict[str, Any] | None, title: str) -> str:
+    """Return the page of a packed inspection; None leaves `null` in its place, for whoever has the data to fill in."""
     style, script = _file("lens.css"), _script()
-    # Only `<` could end the element or open a comment in it.
-    data = json.dumps(packed(inspection), ensure_ascii=False).replace("<", "\\u003c")
     return Template(_file("report.html")).substitute(
         title=markup.escape(title),
         style=style,
         style_hash=_hash(style),
         script=script,
         script_hash=_hash(script),
-        data=data,
+        # Only `<` could end the element or open a comment in it.
+        data=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
     )
 
 

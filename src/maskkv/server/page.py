@@ -6,8 +6,12 @@ from importlib import resources
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.responses import FileResponse, Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from maskkv import lens
+from maskkv.server.service import service
 
 
 def mount(app: FastAPI) -> None:
@@ -17,6 +21,11 @@ def mount(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False, response_model=None)
     async def index() -> Response:
         return FileResponse(own / "index.html")
+
+    @app.get("/static/report.html", include_in_schema=False, response_model=None)
+    async def report(request: Request) -> Response:
+        # Without data: the page has it, and fills it in where somebody keeps a report.
+        return HTMLResponse(lens.report(None, f"What {service(request).model_name} kept of a prompt"))
 
     app.mount("/static/lens", StaticFiles(directory=shared))
     app.mount("/static", StaticFiles(directory=own))

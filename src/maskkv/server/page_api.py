@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -13,6 +14,7 @@ from starlette.responses import Response
 
 from maskkv import lens, mini, policies
 from maskkv.errors import InputError
+from maskkv.generation import Generation
 from maskkv.server.errors import ErrorReply, invalid
 from maskkv.server.jobs import Deadline
 from maskkv.server.requests import ChatRequest
@@ -25,25 +27,41 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX"
 BUNDLED = "maskkv-mini"
 """What the bundled dLLM is called where no other model was given."""
 _SHORTEST, _LONGEST = 64, 4096
+FIRST = {"task": "multi-key", "length": 512, "seed": 7, "budget": 64}
+"""The example that the page begins with, and pairs per head with which the bundled dLLM answers such examples."""
+_SETTINGS = ("steps", "temperature", "threshold", "seed")
+_BIDIRECTIONAL = ("block_length", "prompt_interval", "response_interval", "transfer_ratio")
+"""Settings of the panel; the second lot means nothing to block-causal models, or has one value there."""
 
 
 @router.get("/about", response_model=None)
 async def about(request: Request) -> Response:
     """Return what is served and what may be chosen."""
-    shared = service(request)
-    settings = shared.settings
-    return _json(
-        {
-            "model": shared.model_name,
-            "bundled": shared.model_name == BUNDLED,
-            "policies": [{"name": name, "evicts": policies.named(name).can_evict} for name in policies.names()],
-            "policy": settings.policy,
-            "budget": settings.budget,
-            "max_prompt_length": settings.max_prompt_length,
-            "max_gen_length": settings.max_gen_length,
-            "examples": list(mini.TASKS),
-        }
-    )
+    return _json(described(service(request)))
+
+
+def described(shared: Service) -> dict[str, Any]:
+    """Return what the page says of the model and offers for it."""
+    settings, config = shared.settings, shared.llm.model.config
+    one_way = config.causal_block is not None
+    return {
+        "model": shared.model_name,
+        "bundled": shared.model_name == BUNDLED,
+        "vocab_size": config.vocab_size,
+        "trained_length": config.trained_length,
+        "ends": [shared.llm.text.piece(token) for token in config.eos_ids],
+        "policies": [_policy(name) for name in policies.names()],
+        "policy": settings.policy,
+        "budget": settings.budget,
+        "evicted": settings.evicted,
+        "evicted_choices": ["drop", "host", "device"] if one_way else ["drop", "host"],
+        "settings": {name: _setting(name) for name in (_SETTINGS if one_way else _SETTINGS + _BIDIRECTIONAL)},
+        "max_prompt_length": settings.max_prompt_length,
+        "max_gen_length": settings.max_gen_length,
+        "max_body_bytes": settings.max_body_bytes,
+        "examples": list(mini.TASKS),
+        "first_example": FIRST,
+    }
 
 
 @router.get("/example", response_model=None)
@@ -104,6 +122,23 @@ def _read(asked: ChatRequest, shared: Service) -> tuple[EngineRequest, list[Toke
             f"policy {wanted.policy.name} evicts nothing: there is something to see with one that does", "policy"
         )
     return wanted, shared.llm.text.chat_tokens(turns(asked))
+
+
+def _policy(name: str) -> dict[str, Any]:
+    about = importlib.import_module(f"{policies.__name__}.{name.replace('-', '_')}").__doc__ or ""
+    return {"name": name, "evicts": policies.named(name).can_evict, "about": about.splitlines()[0]}
+
+
+def _setting(name: str) -> dict[str, Any]:
+    """Return a field's type and bounds, as JSON schema has them, and what stands in where it is left out."""
+    number = _schema()["properties"][name]["anyOf"][0]
+    # A seed that is left out is drawn.
+    return {**number, "default": None if name == "seed" else getattr(Generation, name)}
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return ChatRequest.model_json_schema()
 
 
 def _json(fields: dict[str, Any]) -> Response:

@@ -1,104 +1,110 @@
-// The page: a document and a question in, the film of the answer and the lens out.
+// The page: a document and a question in, the answer, its film and the lens out.
 
-import { element, showLens } from "/static/lens/lens.js";
+import { showLens } from "/static/lens/lens.js";
+import { Answer } from "/static/answer.js";
+import { copy, report } from "/static/download.js";
 import { Film } from "/static/film.js";
-import { Problem, events, get, post } from "/static/stream.js";
+import { Form } from "/static/form.js";
+import { forget, recall } from "/static/remembered.js";
+import { dropped } from "/static/source.js";
+import { Problem, events, post } from "/static/stream.js";
 
 const byId = (id) => document.getElementById(id);
-const film = new Film({ canvas: byId("canvas"), step: byId("step"), play: byId("play"), status: byId("status") });
 const THEMES = ["system", "light", "dark"];
-const BLOCK = 8;
-let about = null;
+const ONE_COLUMN = "(max-width: 60rem)";
+const form = new Form();
+const film = new Film({ canvas: byId("canvas"), step: byId("step"), play: byId("play"), speed: byId("speed"), status: byId("status") });
+const answer = new Answer({
+  panel: byId("answering"), title: byId("answer-heading"), text: byId("answer"), state: byId("state"),
+  progress: byId("progress"), verdict: byId("verdict"), spoken: byId("spoken"), tools: byId("tools"),
+});
 let running = null;
-let expected = null;
-
-function key() {
-  return byId("key").value;
-}
+let seen = null;
 
 function tell(error) {
   if (error.name === "AbortError") return;
-  if (!(error instanceof Problem)) throw error;
-  byId("problem").textContent = error.message;
   if (error.status === 401) {
+    byId("problem").textContent = form.key ? "The server does not accept this API key." : "This server needs an API key.";
     byId("key-control").hidden = false;
     byId("key").focus();
+    return;
   }
+  byId("problem").textContent = error.message;
+  if (!(error instanceof Problem || error instanceof RangeError)) throw error;
 }
 
-async function learn() {
-  about = await get("/api/about", key());
-  byId("model").textContent = about.model;
-  byId("policy").replaceChildren(...about.policies.map(({ name }) => element("option", { value: name }, name)));
-  byId("policy").value = about.policy;
-  if (!about.bundled && Number.isInteger(about.budget)) byId("budget").value = about.budget;
-  byId("example").replaceChildren(...about.examples.map((name) => element("option", { value: name }, name)));
-  byId("example").value = "multi-key";
-  evicts();
-}
-
-function evicts() {
-  const chosen = about.policies.find(({ name }) => name === byId("policy").value);
-  byId("budget").disabled = !chosen.evicts;
-  return chosen.evicts;
-}
-
-function request() {
-  const text = byId("document").value.trimEnd();
-  const question = byId("question").value.trim();
-  const body = {
-    messages: [{ role: "user", content: question ? `${text}\n\n${question}` : text }],
-    max_tokens: Number(byId("length").value),
-    block_length: BLOCK,
-    policy: byId("policy").value,
-  };
-  if (evicts()) body.budget = Number(byId("budget").value);
-  return body;
-}
-
-async function answer(body, signal) {
-  film.begin();
+function begin(start) {
+  answer.begin(start, form.about.ends);
+  film.begin(form.about.ends);
+  seen = null;
+  byId("lens").replaceChildren();
+  byId("download").disabled = true;
+  byId("tools-said").textContent = "";
   byId("film").hidden = false;
-  byId("answer").textContent = "";
+  byId("words").open = false;
+  if (matchMedia(ONE_COLUMN).matches) byId("answering").scrollIntoView();
+}
+
+async function ask(body, signal) {
+  const right = form.expected;
   let text = "";
-  for await (const event of events("/v1/chat/completions", { ...body, stream: true, diffusing: true }, key(), signal)) {
-    text += event.choices[0]?.delta.content ?? "";
-    if (event.maskkv?.event === "start") body.seed = event.maskkv.seed;
-    if (event.maskkv?.event === "step") film.add(event.maskkv);
+  let reason = null;
+  answer.sent();
+  try {
+    for await (const event of events("/v1/chat/completions", { ...body, stream: true, diffusing: true }, form.key, signal)) {
+      const [choice] = event.choices;
+      text += choice?.delta.content ?? "";
+      reason = choice?.finish_reason ?? reason;
+      if (event.maskkv?.event === "start") {
+        body.seed = event.maskkv.seed;
+        begin(event.maskkv);
+      }
+      if (event.maskkv?.event === "step") {
+        answer.step(event.maskkv);
+        film.add(event.maskkv);
+      }
+    }
+    answer.complete(text, reason, right);
+    film.end(true);
+  } catch (error) {
+    answer.cut(error);
+    film.end(false);
+    throw error;
   }
-  byId("answer").textContent = text;
-  byId("expected").textContent = expected === null ? "" : `Expected: ${expected}`;
 }
 
 async function look(body, signal) {
   byId("looking").textContent = "Looking at what is kept, and answering with the full cache …";
   try {
-    showLens(byId("lens"), await post("/api/lens", body, key(), signal));
-  } finally {
+    seen = await post("/api/lens", body, form.key, signal);
+    showLens(byId("lens"), seen);
     byId("looking").textContent = "";
+    byId("download").disabled = false;
+  } catch (error) {
+    const why = error.name === "AbortError" ? "you stopped it." : error.message;
+    byId("looking").textContent = `The answer is complete, but what was kept is not shown: ${why}`;
+    if (error.status === 401) throw error;
   }
 }
 
 async function go(event) {
   event.preventDefault();
+  if (running) return;
   byId("problem").textContent = "";
-  byId("lens").replaceChildren();
-  byId("expected").textContent = "";
-  if (!byId("document").value.trim()) {
-    byId("problem").textContent = "there is no document: paste one, open a file, or take an example";
-    byId("document").focus();
-    return;
-  }
+  byId("looking").textContent = "";
   running = new AbortController();
   busy(true);
   try {
-    if (about === null) await learn();
-    const body = request();
-    await answer(body, running.signal);
-    if (evicts()) await look(body, running.signal);
+    if (form.about === null) await form.learn();
+    const body = form.request();
+    const evicts = form.evicts();
+    await ask(body, running.signal);
+    if (evicts) await look(body, running.signal);
+    else byId("looking").textContent = `Policy ${body.policy} evicts nothing, so there is no view of what is kept.`;
   } catch (error) {
     tell(error);
   } finally {
+    running = null;
     busy(false);
   }
 }
@@ -108,19 +114,20 @@ function busy(yes) {
   byId("stop").disabled = !yes;
 }
 
-async function take() {
+// Do what a button asks for, and say what went wrong.
+async function attempt(work) {
   byId("problem").textContent = "";
   try {
-    if (about === null) await learn();
-    const seed = Math.floor(Math.random() * 1e6);
-    const made = await get(`/api/example?task=${encodeURIComponent(byId("example").value)}&length=512&seed=${seed}`, key());
-    byId("document").value = made.document;
-    byId("question").value = made.question;
-    byId("length").value = Math.ceil(made.gen_length / BLOCK) * BLOCK;
-    expected = made.answer;
+    if (form.about === null) await form.learn();
+    await work();
   } catch (error) {
     tell(error);
   }
+}
+
+async function download() {
+  await report(seen, `${form.about.model.replace(/[^\w.-]+/g, "-")}-kept.html`);
+  byId("tools-said").textContent = "Saved as a file that needs no server.";
 }
 
 function theme(name) {
@@ -134,22 +141,21 @@ byId("ask").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !byId("go").disabled) byId("ask").requestSubmit();
 });
 byId("stop").addEventListener("click", () => running?.abort());
-byId("take").addEventListener("click", take);
-byId("policy").addEventListener("change", evicts);
-byId("key").addEventListener("change", () => learn().catch(tell));
-for (const id of ["document", "question"]) byId(id).addEventListener("input", () => { expected = null; });
-byId("file").addEventListener("change", async () => {
-  const file = byId("file").files[0];
-  if (!file) return;
-  try {
-    byId("document").value = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
-    expected = null;
-  } catch {
-    byId("problem").textContent = `${file.name} is not UTF-8 text: save it as UTF-8`;
-  }
+byId("take").addEventListener("click", () => attempt(() => form.takeAnother()));
+byId("key").addEventListener("change", () => form.learn().catch(tell));
+byId("file").addEventListener("change", () => attempt(() => form.open(byId("file").files)));
+dropped(byId("document"), (files) => attempt(() => form.open(files)));
+byId("copy").addEventListener("click", async () => { byId("tools-said").textContent = await copy(byId("answer")); });
+byId("download").addEventListener("click", () => attempt(download));
+byId("forget").addEventListener("click", () => {
+  form.about = null; // Nothing is saved any more.
+  forget();
+  location.reload();
 });
 byId("theme").addEventListener("click", () => {
   const now = document.documentElement.dataset.theme ?? "system";
   theme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+  form.save();
 });
-learn().catch(tell);
+theme(THEMES.includes(recall().theme) ? recall().theme : "system");
+form.learn().catch(tell);

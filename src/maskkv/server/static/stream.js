@@ -1,11 +1,14 @@
 // Talking to the server: JSON there and back, and its stream of events.
 
+// What went wrong, and how: "refused" (before an answer), "ended" (by the server, in one), "unreachable" or "broke".
 export class Problem extends Error {
-  constructor(message, status) {
+  constructor(kind, message, status = 0) {
     super(message);
-    this.status = status;
+    Object.assign(this, { kind, status });
   }
 }
+
+const LOST = "the connection to the server was lost: is it still running?";
 
 function headers(key) {
   const made = { "content-type": "application/json" };
@@ -14,51 +17,69 @@ function headers(key) {
 }
 
 async function refuse(response) {
-  const text = await response.text();
-  let message = `the server answered ${response.status}`;
+  let message = `the server answered with status ${response.status}`;
   try {
-    message = JSON.parse(text).error.message;
+    message = (await response.json()).error.message;
   } catch {
     // A proxy may answer with something else.
   }
-  throw new Problem(message, response.status);
+  throw new Problem("refused", message, response.status);
 }
 
-async function ask(path, options) {
+// Wait for what the network owes us; whoever hangs up is told apart from a line that breaks.
+async function owed(promise, kind, message) {
   try {
-    return await fetch(path, options);
+    return await promise;
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("the server cannot be reached", 0);
+    throw new Problem(kind, message);
   }
 }
 
+async function ask(path, options) {
+  const response = await owed(fetch(path, options), "unreachable", "the server cannot be reached: is it still running?");
+  return response.ok ? response : refuse(response);
+}
+
+function posted(body, key, signal) {
+  return { method: "POST", headers: headers(key), body: JSON.stringify(body), signal };
+}
+
 export async function get(path, key) {
-  const response = await ask(path, { headers: headers(key) });
-  return response.ok ? response.json() : refuse(response);
+  return owed((await ask(path, { headers: headers(key) })).json(), "broke", LOST);
+}
+
+export async function getText(path) {
+  return owed((await ask(path, {})).text(), "broke", LOST);
 }
 
 export async function post(path, body, key, signal) {
-  const response = await ask(path, { method: "POST", headers: headers(key), body: JSON.stringify(body), signal });
-  return response.ok ? response.json() : refuse(response);
+  return owed((await ask(path, posted(body, key, signal))).json(), "broke", LOST);
+}
+
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    throw new Problem("broke", "what came is not what the server sends: is something else between it and this page?");
+  }
 }
 
 // Yields each event of a stream; ends with [DONE], and with a Problem where it breaks off.
 export async function* events(path, body, key, signal) {
-  const response = await ask(path, { method: "POST", headers: headers(key), body: JSON.stringify(body), signal });
-  if (!response.ok) await refuse(response);
+  const response = await ask(path, posted(body, key, signal));
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) throw new Problem("the stream broke off", 0);
+    const { done, value } = await owed(reader.read(), "broke", LOST);
+    if (done) throw new Problem("broke", LOST);
     const parts = (rest + value).split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
       const data = part.replace(/^data: /, "");
       if (data === "[DONE]") return;
-      const event = JSON.parse(data);
-      if (event.error) throw new Problem(event.error.message, 200);
+      const event = parsed(data);
+      if (event.error) throw new Problem("ended", event.error.message, response.status);
       yield event;
     }
   }
