@@ -103,7 +103,7 @@ def test_the_lens_narrows_by_budget_layer_and_head(page):
     Select(page["lens-head"]).select_by_value("1")
     assert len(page.all("#lens .document .kept")) <= 18
     assert page.all(".map [aria-pressed=true]")[0].get_attribute("aria-label").startswith("layer 2, KV head 1: ")
-    assert len(page.all("#lens .answers tbody tr")) == 2
+    assert len(page.all("#lens .answers tbody tr")) == 3
 
 
 def test_a_policy_that_keeps_everything_has_no_lens(page):

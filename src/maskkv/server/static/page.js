@@ -1,8 +1,8 @@
 // The page: a document and a question in, the film of the answer and the lens out.
 
-import { element, showLens } from "/static/lens/lens.js";
+import { element, followLens } from "/static/lens/lens.js";
 import { Film } from "/static/film.js";
-import { Problem, events, get, post } from "/static/stream.js";
+import { Problem, events, get } from "/static/stream.js";
 
 const byId = (id) => document.getElementById(id);
 const film = new Film({ canvas: byId("canvas"), step: byId("step"), play: byId("play"), status: byId("status") });
@@ -71,12 +71,8 @@ async function answer(body, signal) {
 }
 
 async function look(body, signal) {
-  byId("looking").textContent = "Looking at what is kept, and answering with the full cache …";
-  try {
-    showLens(byId("lens"), await post("/api/lens", body, key(), signal));
-  } finally {
-    byId("looking").textContent = "";
-  }
+  const told = events("/api/lens", { ...body, stream: true }, key(), signal);
+  await followLens(byId("lens"), told, (said) => { byId("looking").textContent = said; });
 }
 
 async function go(event) {
