@@ -39,7 +39,7 @@ def long(seen):
     by_layer = [order[HEADS * layer : HEADS * (layer + 1)] for layer in range(LAYERS)]
     counts = [[[budget] * HEADS for _ in range(LAYERS)] for budget in (2, 4, 64)]
     sweep = lens.BudgetSweep([2, 4, 64], counts, by_layer, [[0.5] * HEADS for _ in range(LAYERS)], None)
-    return replace(seen, tokens=words, evictable=LONG, budget=64, sweep=sweep)
+    return replace(seen, tokens=words, evictable=LONG, budget=64, sweep=sweep, reads=None)
 
 
 def style(browser, index, name):
@@ -58,8 +58,8 @@ def current(browser):
 
 def visible(browser, index):
     script = """
-      const [box, token] = [document.querySelector('.document'), document.querySelectorAll('.document span')[arguments[0]]]
-        .map((each) => each.getBoundingClientRect());
+      const box = document.querySelector('.document').getBoundingClientRect();
+      const token = document.querySelectorAll('.document span')[arguments[0]].getBoundingClientRect();
       return token.top >= box.top - 1 && token.bottom <= box.bottom + 1;"""
     return browser.execute_script(script, index)
 
@@ -234,3 +234,38 @@ def test_the_card_compares_bytes_and_pairs_before_time(seen, opened):
     marks = browser.find_elements(By.CSS_SELECTOR, ".answers tbody tr:last-child mark")
     said = [(seen.evicted.said + [None] * 8)[place] for place in seen.differing]
     assert [each.text for each in marks] == [text.strip() for text in said if text is not None]
+
+
+def test_a_token_of_the_answer_shows_what_its_row_reads_by_layer_and_head(seen, opened):
+    browser = opened(seen)
+    buttons = browser.find_elements(By.CSS_SELECTOR, ".said button")
+    assert [each.text for each in buttons] == [text.strip() for text in seen.evicted.said]
+    buttons[1].click()
+    for layer, head in ((None, None), (1, 0)):
+        if layer is not None:
+            browser.find_elements(By.CSS_SELECTOR, ".map button")[layer * 2 + head].click()
+        every = [(each, own) for each in range(3) for own in range(2)]
+        chosen = [seen.reads[1][each][own] for each, own in every if (layer, head) in ((None, None), (each, own))]
+        weights = [0.0] * len(seen.tokens)
+        for read in chosen:
+            for position, weight in zip(read.positions, read.weights, strict=True):
+                weights[position] += weight / len(chosen)
+        assert marked(browser) == {position for position, weight in enumerate(weights) if weight > 0}
+        heaviest = max(range(len(weights)), key=lambda position: (weights[position], -position))
+        assert "shade-8" in names(browser, heaviest)
+        said = browser.find_element(By.ID, "lens-reads").text
+        prompt = 100 * sum(read.prompt for read in chosen) / len(chosen)
+        assert f"reads {float(f'{prompt:.2g}'):g} % from kept pairs" in said
+        part = float(f"{100 * weights[heaviest]:.2g}")
+        assert f"most from “{seen.tokens[heaviest].text.strip()}” ({heaviest}) {part:g} %" in said
+        assert browser.find_element(By.ID, "lens-legend").text.startswith("Read by this token’s row")
+    browser.find_element(By.ID, "lens-most").click()
+    assert current(browser) == heaviest
+    browser.find_element(By.ID, "lens-budget").send_keys(Keys.HOME)
+    assert browser.find_elements(By.CSS_SELECTOR, ".said [aria-pressed=true]") == []
+    assert browser.find_element(By.ID, "lens-legend").text.startswith("Kept by")
+
+
+def marked(browser):
+    script = "return [...document.querySelectorAll('.document span')].map((each) => each.matches('.kept'))"
+    return {index for index, here in enumerate(browser.execute_script(script)) if here}

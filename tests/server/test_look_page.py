@@ -38,7 +38,7 @@ def busy(page):
 def test_a_report_without_answers_is_shown_and_takes_them_later(page, live):
     body = {"messages": [{"role": "user", "content": MADE.content}], "policy": "maskkv", "budget": 8, "max_tokens": 8}
     seen = live.http.post("/api/lens", json=body).json()
-    run(page, SHOW, seen, ["evicted", "full", "none", "film", "differing"])
+    run(page, SHOW, seen, ["evicted", "reads", "full", "none", "film", "differing"])
     assert busy(page) == ["true"] * 3
     assert "still being made" in page.all(".answers + *, section .about")[-1].text
     kept = len(page.all("#lens .document .kept"))

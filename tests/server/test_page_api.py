@@ -187,7 +187,7 @@ def test_what_is_kept_comes_first_and_the_whole_is_that_of_one_answer(live):
     reports = [each["report"] for each in told if "report" in each]
     assert reports[0].keys() >= {"tokens", "sweep", "special"}
     assert "evicted" not in reports[0]
-    assert [next(iter(each)) for each in reports[1:]] == ["evicted", "film", "full", "none"]
+    assert [next(iter(each)) for each in reports[1:]] == ["evicted", "reads", "film", "full", "none"]
     joined = {name: value for each in reports for name, value in each.items()}
     assert joined.keys() == whole.keys()
     timed = {"latency_s", "tokens_per_s", "peak_memory_bytes"}
@@ -200,8 +200,12 @@ def test_what_is_kept_comes_first_and_the_whole_is_that_of_one_answer(live):
             assert value == whole[name], name
     phases = [each["progress"]["phase"] for each in told if "progress" in each]
     assert list(dict.fromkeys(phases)) == [
-        "reading the prompt", "answering under maskkv", "answering under full", "answering without a cache",
-    ]  # fmt: skip
+        "reading the prompt",
+        "answering under maskkv",
+        "watching what is read",
+        "answering under full",
+        "answering without a cache",
+    ]
     last = {each["progress"]["phase"]: each["progress"] for each in told if "progress" in each}
     assert all(last[name]["done"] == last[name]["of"] == 8 for name in list(last)[1:])
 

@@ -16,6 +16,7 @@ from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
 from maskkv.lens.budget_sweep import BudgetSweep, sweep
 from maskkv.lens.film import Film, filming
+from maskkv.lens.reads import Reads, readable, reading
 from maskkv.plan import Workload, check_fits
 from maskkv.result import Result, finish
 from maskkv.text.tokenizer import Token
@@ -46,8 +47,9 @@ class Inspection:
 
     `kept` are the positions kept at the end of the answer, `sweep` those of the first vote; they agree unless the
     answer took more than `prompt_interval` steps, or pairs came back. `film` tells the steps in between where evicted
-    pairs may come back, and is None where they are dropped. `full` and `none` are the answers with an un-evicted cache
-    and without any. `differing` lists the response positions at which the answers differ, with and without eviction.
+    pairs may come back, and is None where they are dropped. `reads` is None where the rows of an answer are never all
+    in one pass (see `reads.readable`). `full` and `none` are the answers with an un-evicted cache and without any.
+    `differing` lists the response positions at which the answers differ, with and without eviction.
     """
 
     tokens: list[Token]
@@ -58,6 +60,7 @@ class Inspection:
     sweep: BudgetSweep
     kept: list[list[list[int]]]
     evicted: Run
+    reads: Reads | None
     film: Film | None
     full: Run
     differing: list[int]
@@ -120,7 +123,9 @@ def look(
     evicted, run = yield from _answer(llm, ids, generation, policy, work.pairs)
     yield found(kept=evicted.kept, evicted=run)
     recalls = policy.recall is not None and policy.evicts(work.pairs, evictable)
-    # In a run of its own: it takes longer.
+    # Each in a run of its own: they take longer.
+    reads = reading(llm, ids, generation, policy, work.pairs) if readable(llm, generation) else None
+    yield found(reads=None if reads is None else (yield from _told("watching what is read", reads, generation)))
     film = filming(llm, ids, generation, policy, work.pairs) if recalls else None
     yield found(film=None if film is None else (yield from _told("filming", film, generation)))
     full, run = yield from _answer(llm, ids, generation, policies.named("full"), None)

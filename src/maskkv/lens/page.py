@@ -17,8 +17,9 @@ from typing import Any
 from maskkv.lens.budget_sweep import BudgetSweep
 from maskkv.lens.film import Film, Pair
 from maskkv.lens.inspection import Inspection, Run
+from maskkv.lens.reads import Reads
 
-MODULES = ("parts", "shades", "recalls", "reader", "document", "map", "comparison", "lens", "report")
+MODULES = ("parts", "shades", "recalls", "reads", "reader", "document", "map", "comparison", "lens", "report")
 """The page's modules, each behind those that it imports."""
 
 
@@ -58,9 +59,27 @@ def packed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         data["sweep"]["order"] = base64.b64encode(struct.pack(f"<{len(positions)}{kind}", *positions)).decode()
         data["tokens"] = [token.text for token in tokens]
         data["special"] = [index for index, token in enumerate(tokens) if token.special]
+    if fields.get("reads") is not None:
+        data["reads"] = _packed_reads(fields["reads"])
     if fields.get("film") is not None:
         data["film"] = _packed_film(fields["film"])
     return data
+
+
+def _packed_reads(reads: Reads) -> dict[str, Any]:
+    """Return reads as base64 of little-endian numbers of 32 bits, and for how many `tokens` they are.
+
+    For each token, layer and KV head: how many pairs are named, their positions, their weights, and what the whole
+    prompt gets; the last two are counted in 2⁻³².
+    """
+    numbers: list[int] = []
+    for each in [each for token in reads for heads in token for each in heads]:
+        numbers += [len(each.positions), *each.positions, *map(_fixed, each.weights), _fixed(each.prompt)]
+    return {"numbers": base64.b64encode(struct.pack(f"<{len(numbers)}I", *numbers)).decode(), "tokens": len(reads)}
+
+
+def _fixed(weight: float) -> int:
+    return min(2**32 - 1, round(weight * 2**32))
 
 
 def _packed_film(film: Film) -> dict[str, Any]:

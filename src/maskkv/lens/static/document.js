@@ -3,7 +3,8 @@
 import { choice, control, element, section } from "./parts.js";
 import { filmPart } from "./recalls.js";
 import { Reader } from "./reader.js";
-import { bands, shade } from "./shades.js";
+import { percent } from "./reads.js";
+import { DEEPEST, bands, portion, shade } from "./shades.js";
 
 export function documentPart(lens, view, update) {
   const { tokens, special, evictable } = lens.data;
@@ -15,14 +16,15 @@ export function documentPart(lens, view, update) {
   const legend = element("p", { className: "legend", id: "lens-legend" });
   // The film is that of the budget asked for: at others there is the first vote only.
   const film = lens.film && filmPart(lens.film, view, (step) => {
-    Object.assign(view, { step, budgetIndex: lens.askedIndex });
+    Object.assign(view, { step, token: null, budgetIndex: lens.askedIndex });
     update();
   }, () => lens.segmentNumbers(view));
   const reader = new Reader(tokens, new Set(special), look);
   let held = new Uint32Array(tokens.length);
   let back = new Map();
   let segments = 0;
-  let ranked = [];
+  let weights = null;
+  let ranked = null;
   let rank = -1;
 
   reader.text.setAttribute("aria-describedby", "lens-token");
@@ -39,19 +41,24 @@ export function documentPart(lens, view, update) {
       return;
     }
     const live = index >= evictable ? ", a live row, which stays anyway" : "";
+    if (weights) {
+      about.textContent = `Token ${index}, “${tokens[index].trim()}”: ${weights[index] ? percent(weights[index]) : "nothing, or not among the most"}, `
+        + `the mean of ${segments}; kept by ${held[index]} of ${segments}${live}.`;
+      return;
+    }
     const recalled = asked ? `; ${lens.film.told(view.step, asked)}` : "";
     about.textContent = `Token ${index}, “${tokens[index].trim()}”: kept by ${held[index]} of ${segments}${live}${recalled}.`;
   }
 
-  // The tokens that are kept at all, most kept first.
-  function rerank() {
-    ranked = Array.from({ length: evictable }, (_, index) => index).filter((index) => held[index] > 0);
-    ranked.sort((one, other) => held[other] - held[one] || one - other);
-    rank = -1;
+  // The tokens that are kept, or read, at all, those that are most first.
+  function ranking() {
+    const by = weights ?? held;
+    const some = Array.from({ length: evictable }, (_, index) => index).filter((index) => by[index] > 0);
+    return some.sort((one, other) => by[other] - by[one] || one - other);
   }
 
   budget.addEventListener("input", () => {
-    Object.assign(view, { step: 0, budgetIndex: Number(budget.value) });
+    Object.assign(view, { step: 0, token: null, budgetIndex: Number(budget.value) });
     update();
   });
   for (const [select, axis] of [[layer, "layer"], [head, "head"]]) {
@@ -62,6 +69,7 @@ export function documentPart(lens, view, update) {
   }
   const most = element("button", { type: "button", id: "lens-most" }, "Next most kept");
   most.addEventListener("click", () => {
+    ranked ??= ranking();
     if (!ranked.length) return;
     rank = (rank + 1) % ranked.length;
     reader.go(ranked[rank]);
@@ -80,11 +88,14 @@ export function documentPart(lens, view, update) {
       held = lens.holders(view);
       back = lens.recalled(view);
       film?.update();
-      const before = segments;
       segments = lens.segments(view).length;
-      if (segments !== before) legend.replaceChildren(...legendOf(segments, film));
-      rerank();
-      reader.shade((index) => shade(held[index], segments), back);
+      weights = view.token === null ? null : lens.reads.weights(view.token, lens.segmentNumbers(view), tokens.length);
+      const heaviest = weights ? Math.max(...weights) : 0;
+      legend.replaceChildren(...(weights ? legendOfWeights(heaviest) : legendOf(segments, film)));
+      most.textContent = weights ? "Next most read" : "Next most kept";
+      ranked = null;
+      rank = -1;
+      reader.shade((index) => (weights ? portion(weights[index], heaviest) : shade(held[index], segments)), back);
       const pairs = lens.budgets[view.budgetIndex];
       const part = (100 * pairs / evictable).toPrecision(2);
       budget.value = view.budgetIndex;
@@ -95,6 +106,12 @@ export function documentPart(lens, view, update) {
       look(reader.current);
     },
   };
+}
+
+function legendOfWeights(heaviest) {
+  const ticks = Array.from({ length: DEEPEST + 1 }, (_, level) =>
+    element("span", { className: `tick shade-${level}` }, level ? percent(heaviest * level / DEEPEST) : "0"));
+  return ["Read by this token’s row: up to ", ...ticks];
 }
 
 function legendOf(segments, film) {

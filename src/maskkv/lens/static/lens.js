@@ -4,34 +4,46 @@ import { comparisonPart } from "./comparison.js";
 import { documentPart } from "./document.js";
 import { mapPart } from "./map.js";
 import { unpacked } from "./parts.js";
+import { Reads, readsPart } from "./reads.js";
 import { Film } from "./recalls.js";
 
 export { bytes, element } from "./parts.js";
 
 const shown = new WeakMap();
 
-// Show a report. What is not in it yet (the answers, the film) is shown when it is called again with a report that has
-// the same sweep and more; the reader stays where they were.
+// Show a report. What is not in it yet (the answers, what they read, the film) is shown when it is called again with a
+// report that has the same sweep and more; the reader stays where they were.
 export function showLens(root, report) {
   const before = shown.get(root);
   const same = before?.report.sweep === report.sweep && root.contains(before.whole);
   if (same && before.report.film === (report.film ?? null)) {
-    before.report = { ...report, film: report.film ?? null };
-    before.compare();
+    before.take({ ...report, film: report.film ?? null });
     return;
   }
   const lens = new Lens(report);
-  const view = { budgetIndex: lens.askedIndex, step: 0, layer: null, head: null, ...(same ? before.narrowed() : {}) };
+  const view = { budgetIndex: lens.askedIndex, step: 0, layer: null, head: null, token: null, ...(same ? before.narrowed() : {}) };
   const parts = [documentPart(lens, view, update), mapPart(lens, view, update)];
+  const reading = document.createElement("div");
   const card = document.createElement("div");
   const now = {
     report: { ...report, film: report.film ?? null },
     whole: parts[0].node,
     narrowed: () => ({ layer: view.layer, head: view.head }),
-    compare: () => card.replaceChildren(comparisonPart(now.report)),
+    take(newer) {
+      now.report = newer;
+      card.replaceChildren(comparisonPart(newer));
+      if (!newer.reads || lens.reads) return;
+      lens.take(newer);
+      parts.push(readsPart(lens, view, (token) => {
+        Object.assign(view, { token, step: lens.lastStep, budgetIndex: lens.askedIndex });
+        update();
+      }));
+      reading.replaceChildren(parts.at(-1).node);
+      parts.at(-1).update();
+    },
   };
-  now.compare();
-  root.replaceChildren(...parts.map((part) => part.node), card);
+  now.take(now.report);
+  root.replaceChildren(parts[0].node, reading, parts[1].node, card);
   root.classList.add("lens");
   shown.set(root, now);
   function update() {
@@ -72,6 +84,14 @@ class Lens {
     this.askedIndex = data.budget === null ? largest : budgets.indexOf(Math.min(data.budget, budgets[largest]));
     this.order = this.unpack(order);
     this.film = data.film ? new Film(data.film, this.layers, this.heads) : null;
+    this.lastStep = this.film ? this.film.frames.length - 1 : 0;
+    this.reads = null;
+  }
+
+  // Take the answer, and what its tokens read.
+  take(data) {
+    this.data = data;
+    this.reads = new Reads(data.reads, this.layers * this.heads);
   }
 
   unpack(order) {
