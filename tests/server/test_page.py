@@ -158,7 +158,7 @@ def test_the_keyboard_is_enough(page):
     page["document"].send_keys(MADE.content)
     page.set("length", "8")
     page["question"].send_keys(Keys.CONTROL, Keys.ENTER)
-    page.wait(lambda: page.all("#lens section"))
+    page.wait(lambda: page.all("#lens section") and page["go"].is_enabled())
     page["step"].send_keys(Keys.HOME)
     assert page.text("status").startswith("Step 1 of 8")
     reached = set()
