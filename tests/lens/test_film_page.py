@@ -2,13 +2,10 @@
 
 import base64
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -20,7 +17,6 @@ from maskkv.mixing import mix
 from tests.cli.tiny import save_tiny
 from tests.lens.test_page import Elements
 
-DRIVER = shutil.which("chromedriver")
 HOST = mix(policies.named("maskkv"), evicted="host")
 HEADS = 2
 
@@ -81,31 +77,6 @@ def test_its_one_script_imports_nothing(seen):
     script = Elements(lens.html(seen, "x")).content["module"]
     assert "import {" not in script
     assert " from " not in "".join(line for line in script.splitlines() if line.startswith(("import", "export")))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if DRIVER is None:
-        pytest.skip("there is no chromedriver")
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def opened(browser, tmp_path):
-    def open_page(seen):
-        path = tmp_path / "lens.html"
-        path.write_text(lens.html(seen, "x"), encoding="utf-8")
-        browser.get(path.as_uri())
-        return browser
-
-    yield open_page
-    assert browser.get_log("browser") == [], "no script may fail or be refused"
 
 
 def marked(browser, name):

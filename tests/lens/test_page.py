@@ -83,3 +83,10 @@ def test_answers_that_differ_say_where(seen):
     padded = [(said + [None] * length)[:length] for said in (one, other)]
     assert seen.differing == [at for at in range(length) if padded[0][at] != padded[1][at]]
     assert len(seen.differing) > 0
+
+
+def test_no_two_modules_declare_the_same_name(seen):
+    """The page joins them into one script."""
+    script = Elements(lens.html(seen, "x")).content["module"]
+    declared = re.findall(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", script, re.MULTILINE)
+    assert len(declared) == len(set(declared)) > 30

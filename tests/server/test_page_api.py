@@ -1,22 +1,26 @@
 """What the page asks the server for."""
 
+import asyncio
 import base64
 import json
 import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
 
 import pytest
 
-from maskkv import policies
+from maskkv import lens, policies
 from maskkv.generation import Generation
 from maskkv.mini import TASKS, sample, score
 from maskkv.plan import Shape, Workload
 from maskkv.server import page_api
 from maskkv.server.app import create_app
+from maskkv.server.errors import ApiError
+from maskkv.server.jobs import Deadline
 from maskkv.server.settings import ServerSettings
-from tests.server.live import LONG, MODEL, PATIENCE_S, SHORT, Gate, until
+from tests.server.live import LONG, MODEL, PATIENCE_S, SHORT, Gate, events, until
 
 MESSAGES = [{"role": "user", "content": SHORT.content}]
 
@@ -109,9 +113,10 @@ def test_what_cannot_be_looked_at_is_refused(live, changes, status, says):
 
 def test_a_look_that_fails_is_logged_and_quotes_nobody(live, caplog, monkeypatch):
     def fail(*_):
+        yield lens.Progress("reading", 0, 1)
         raise RuntimeError(SHORT.content)
 
-    monkeypatch.setattr("maskkv.lens.inspect", fail)
+    monkeypatch.setattr("maskkv.lens.look", fail)
     failed = live.http.post("/api/lens", json={"messages": MESSAGES, "budget": 8, "max_tokens": 8})
     assert (failed.status_code, failed.json()["error"]["code"]) == (500, "model_failed")
     (told,) = [each.fields for each in caplog.records if each.msg == "task failed"]
@@ -132,8 +137,6 @@ def test_keys_guard_it(start):
 
 
 def test_looking_waits_its_turn_between_steps_and_counts_as_waiting(start):
-    import threading
-
     with start(max_queue=1) as held:
         gate = Gate(held.runner)
         answers = []
@@ -181,12 +184,128 @@ def test_looking_waits_until_its_memory_is_free(start, llm):
 
 def test_what_still_waits_for_the_model_when_the_server_must_end_is_told(llm):
     runner = create_app(llm, MODEL, ServerSettings()).state.service.runner
-    done = runner.lend(lambda: None, Workload(8, Generation(), policies.named("full"), None, llm.kv_dtype))
-    assert not runner.idle
-    runner.end()
-    runner.start()
-    told = done.exception(timeout=PATIENCE_S)
-    assert (told.status, told.code) == (503, "shutting_down")
+
+    async def told():
+        work = (each for each in ())
+        task = runner.lend(work, Workload(8, Generation(), policies.named("full"), None, llm.kv_dtype))
+        assert not runner.idle
+        runner.end()
+        runner.start()
+        return await anext(task.pieces(Deadline.after(float(PATIENCE_S)), "waiting"))
+
+    with pytest.raises(ApiError) as refused:
+        asyncio.run(told())
+    assert (refused.value.status, refused.value.code) == (503, "shutting_down")
+
+
+def looking(live, **changes):
+    """Stream a look, and yield its events as they come."""
+    body = {"messages": MESSAGES, "policy": "maskkv", "budget": 8, "max_tokens": 8, "stream": True, **changes}
+    with live.http.stream("POST", "/api/lens", json=body) as answered:
+        assert answered.headers["content-type"].startswith("text/event-stream")
+        yield from events(answered.iter_lines())
+
+
+def test_what_is_kept_comes_first_and_the_whole_is_that_of_one_answer(live):
+    whole = live.http.post(
+        "/api/lens", json={"messages": MESSAGES, "policy": "maskkv", "budget": 8, "max_tokens": 8}
+    ).json()
+    told = list(looking(live))
+    reports = [each["report"] for each in told if "report" in each]
+    assert reports[0].keys() >= {"tokens", "sweep", "special"}
+    assert "evicted" not in reports[0]
+    assert [next(iter(each)) for each in reports[1:]] == ["evicted", "reads", "film", "full", "none"]
+    joined = {name: value for each in reports for name, value in each.items()}
+    assert joined.keys() == whole.keys()
+    timed = {"latency_s", "tokens_per_s", "peak_memory_bytes"}
+    for name, value in joined.items():
+        if name in ("evicted", "full", "none"):
+            assert {k: v for k, v in value.items() if k not in timed} == {
+                k: v for k, v in whole[name].items() if k not in timed
+            }
+        else:
+            assert value == whole[name], name
+    phases = [each["progress"]["phase"] for each in told if "progress" in each]
+    assert list(dict.fromkeys(phases)) == [
+        "reading the prompt",
+        "answering under maskkv",
+        "watching what is read",
+        "answering under full",
+        "answering without a cache",
+    ]
+    last = {each["progress"]["phase"]: each["progress"] for each in told if "progress" in each}
+    assert all(last[name]["done"] == last[name]["of"] == 8 for name in list(last)[1:])
+
+
+def test_others_are_answered_while_somebody_looks(start, monkeypatch):
+    """A look that has no end in sight holds nobody up: each of its pieces lies between two steps."""
+    ended = threading.Event()
+
+    def endless(*_):
+        while not ended.is_set():
+            yield lens.Progress("reading the prompt", 0, 1)
+        yield lens.Found({"policy": "maskkv"})
+
+    monkeypatch.setattr("maskkv.lens.look", endless)
+    with start(max_queue=1) as live:
+        told = looking(live)
+        assert next(told) == {"progress": {"phase": "reading the prompt", "done": 0, "of": 1}}
+        assert live.chat().status_code == 200
+        assert live.chat(max_tokens=8).status_code == 200
+        ended.set()
+        assert [each for each in told if "progress" not in each] == [{"report": {"policy": "maskkv"}}]
+
+
+def test_who_hangs_up_while_looking_leaves_the_model_alone(start, monkeypatch):
+    left = threading.Event()
+
+    def endless(*_):
+        try:
+            while True:
+                yield lens.Progress("reading the prompt", 0, 1)
+        finally:
+            left.set()
+
+    monkeypatch.setattr("maskkv.lens.look", endless)
+    with start() as live:
+        told = looking(live)
+        next(told)
+        told.close()
+        assert left.wait(PATIENCE_S)
+        until(lambda: live.runner.idle)
+
+
+def test_a_look_keeps_its_memory_between_its_pieces(start, llm, monkeypatch):
+    ended = threading.Event()
+
+    def endless(*_):
+        while not ended.is_set():
+            yield lens.Progress("reading the prompt", 0, 1)
+
+    monkeypatch.setattr("maskkv.lens.look", endless)
+    length = len(llm.prompt_ids(SHORT.content))
+    work = Workload(length, Generation(gen_length=8), policies.named("full"), None, llm.kv_dtype)
+    with ThreadPoolExecutor(1) as pool, start(memory=Shape.of(llm.model).need(work, 16).alone) as live:
+        told = looking(live)
+        next(told)
+        answer = pool.submit(live.chat, max_tokens=8)
+        until(lambda: live.runner._waiting)
+        for _ in range(20):
+            next(told)
+        waiting = len(live.runner._waiting)
+        ended.set()
+        list(told)
+        assert waiting == 1
+        assert answer.result().status_code == 200
+
+
+def test_a_look_that_fails_in_mid_stream_says_so(live, monkeypatch):
+    def fail(*_):
+        yield lens.Progress("reading the prompt", 0, 1)
+        raise RuntimeError
+
+    monkeypatch.setattr("maskkv.lens.look", fail)
+    assert [each.get("error", {}).get("code") for each in looking(live)] == [None, "model_failed"]
 
 
 def test_looking_has_its_time_too(start):

@@ -125,6 +125,10 @@ class Tier:
         """List the positions that each KV head, here or elsewhere, holds on the device now, increasing."""
         return [held.nonzero().flatten().tolist() for held in self._all_held.cpu()]
 
+    def slots(self) -> list[list[int]]:
+        """List the positions that this process's KV heads hold on the device now, slot by slot."""
+        return [own.tolist() for own in (self._slots % self._evictable).split(list(self._counts))]
+
     def holders(self) -> Int[Tensor, " evictable"]:
         """Count the KV heads that hold each position on the device now, in host memory."""
         return self._all_held.sum(0).cpu()

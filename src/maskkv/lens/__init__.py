@@ -2,7 +2,21 @@
 
 from maskkv.lens.budget_sweep import BudgetSweep
 from maskkv.lens.film import Film, Frame
-from maskkv.lens.inspection import Inspection, Run, inspect
-from maskkv.lens.page import html, packed, report
+from maskkv.lens.inspection import Found, Inspection, Progress, Run, inspect, look
+from maskkv.lens.page import html, packed, packed_fields, report
 
-__all__ = ["BudgetSweep", "Film", "Frame", "Inspection", "Run", "html", "inspect", "packed", "report"]
+__all__ = [
+    "BudgetSweep",
+    "Film",
+    "Found",
+    "Frame",
+    "Inspection",
+    "Progress",
+    "Run",
+    "html",
+    "inspect",
+    "look",
+    "packed",
+    "packed_fields",
+    "report",
+]

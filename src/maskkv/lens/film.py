@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,6 +14,7 @@ from maskkv.decoding.engine import Engine, Step
 from maskkv.errors import InputError
 from maskkv.eviction.policy import Policy
 from maskkv.generation import Generation
+from maskkv.result import finish
 
 Pair = tuple[int, int, int]
 """A layer, a KV head and a prompt position."""
@@ -65,6 +66,13 @@ def record(llm: LanguageModel, prompt: Sequence[int], generation: Generation, po
     Raises:
         InputError: The policy evicts nothing, or the prompt, budget or generation is unusable.
     """
+    return finish(filming(llm, prompt, generation, policy, budget))
+
+
+def filming(
+    llm: LanguageModel, prompt: Sequence[int], generation: Generation, policy: Policy, budget: Budget
+) -> Generator[Step, None, Film]:
+    """Yield each step of an answer as it is filmed; the generator returns the film, see `record`."""
     check_evicts(policy)
     if llm.model.ranks.count > 1:
         raise InputError("a film needs all KV heads on one device: load the model without tensor_parallel")
@@ -78,6 +86,7 @@ def record(llm: LanguageModel, prompt: Sequence[int], generation: Generation, po
         cache.tiers.on_recall = recalls.note
     first = engine[number].kept()
     held, frames = _pairs(first), [_frame(llm, step, [], [], [])]
+    yield step
     while not step.finished:
         recalls.asked_by.clear()
         (step,) = engine.step()
@@ -86,6 +95,7 @@ def record(llm: LanguageModel, prompt: Sequence[int], generation: Generation, po
         asked_by = [] if step.refresh is Refresh.PROMPT else [recalls.asked_by[pair] for pair in came]
         frames.append(_frame(llm, step, came, went, asked_by))
         held = now
+        yield step
     return Film(generation.gen_length, first, frames)
 
 

@@ -8,14 +8,19 @@ import html as markup
 import json
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from string import Template
 from typing import Any
 
+from maskkv.lens.budget_sweep import BudgetSweep
 from maskkv.lens.film import Film, Pair
-from maskkv.lens.inspection import Inspection
+from maskkv.lens.inspection import Inspection, Run
+from maskkv.lens.reads import Reads
+
+MODULES = ("parts", "shades", "recalls", "reads", "reader", "document", "map", "comparison", "lens", "report")
+"""The page's modules, each behind those that it imports."""
 
 
 def html(inspection: Inspection, title: str) -> str:
@@ -38,20 +43,47 @@ def report(data: dict[str, Any] | None, title: str) -> str:
 
 
 def packed(inspection: Inspection) -> dict[str, Any]:
-    """Return what the page reads: the inspection with each segment's `order` as base64 of little-endian numbers.
+    """Return what the page reads of an inspection: see `packed_fields`."""
+    return packed_fields(vars(inspection))
 
-    The numbers have 16 bits, or 32 in prompts of more than 65,536 tokens. Segment follows segment, each as long as the
-    largest of its counts.
+
+def packed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page reads of some of an inspection's fields.
+
+    Of the sweep each segment's `order` is base64 of little-endian numbers, 16 bits each, or 32 in prompts of more than
+    65,536 tokens. Segment follows segment, each as long as the largest of its counts. What is kept at the end is left
+    out.
     """
-    data = asdict(inspection)
-    positions = [position for layer in inspection.sweep.order for order in layer for position in order]
-    kind = "H" if len(inspection.tokens) <= 1 << 16 else "I"
-    data["sweep"]["order"] = base64.b64encode(struct.pack(f"<{len(positions)}{kind}", *positions)).decode()
-    data["tokens"] = [token.text for token in inspection.tokens]
-    data["special"] = [index for index, token in enumerate(inspection.tokens) if token.special]
-    del data["kept"]
-    data["film"] = None if inspection.film is None else _packed_film(inspection.film)
+    data = {name: asdict(each) if isinstance(each, Run | BudgetSweep) else each for name, each in fields.items()}
+    data.pop("kept", None)
+    if "sweep" in fields:
+        tokens = fields["tokens"]
+        positions = [position for layer in fields["sweep"].order for order in layer for position in order]
+        kind = "H" if len(tokens) <= 1 << 16 else "I"
+        data["sweep"]["order"] = base64.b64encode(struct.pack(f"<{len(positions)}{kind}", *positions)).decode()
+        data["tokens"] = [token.text for token in tokens]
+        data["special"] = [index for index, token in enumerate(tokens) if token.special]
+    if fields.get("reads") is not None:
+        data["reads"] = _packed_reads(fields["reads"])
+    if fields.get("film") is not None:
+        data["film"] = _packed_film(fields["film"])
     return data
+
+
+def _packed_reads(reads: Reads) -> dict[str, Any]:
+    """Return reads as base64 of little-endian numbers of 32 bits, and for how many `tokens` they are.
+
+    For each token, layer and KV head: how many pairs are named, their positions, their weights, and what the whole
+    prompt gets; the last two are counted in 2⁻³².
+    """
+    numbers: list[int] = []
+    for each in [each for token in reads for heads in token for each in heads]:
+        numbers += [len(each.positions), *each.positions, *map(_fixed, each.weights), _fixed(each.prompt)]
+    return {"numbers": base64.b64encode(struct.pack(f"<{len(numbers)}I", *numbers)).decode(), "tokens": len(reads)}
+
+
+def _fixed(weight: float) -> int:
+    return min(2**32 - 1, round(weight * 2**32))
 
 
 def _packed_film(film: Film) -> dict[str, Any]:
@@ -93,7 +125,7 @@ def _by_segment(pairs: Sequence[Pair], heads: int) -> dict[int, list[Pair]]:
 
 def _script() -> str:
     """Join the page's modules into one, in which each finds what those before it declare."""
-    whole = "".join(_file(name) for name in ("parts.js", "recalls.js", "lens.js", "report.js"))
+    whole = "".join(_file(f"{name}.js") for name in MODULES)
     return re.sub(r'^(im|ex)port \{[^}]*\} from "[^"]*";\n', "", whole, flags=re.MULTILINE)
 
 

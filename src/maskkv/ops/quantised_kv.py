@@ -148,6 +148,10 @@ class QuantisedKV:
         """Replace the values of every live row."""
         self.tail[1, self._live_rows] = values
 
+    def kept_keys(self) -> Float[Tensor, "kept head_dim"]:
+        """Return the keys of one sequence's kept pairs, head after head."""
+        return self.keys.all(self.tail.dtype)
+
     def own_keys(self) -> Float[Tensor, "own kv_heads head_dim"]:
         """Return the keys of one sequence's finished blocks and live rows."""
         return self.tail[0, : self.tails[0].own]

@@ -184,6 +184,10 @@ class RaggedKV:
         """Replace the values of every live row."""
         scatter(self.values, self._tail, values)
 
+    def kept_keys(self) -> Float[Tensor, "kept head_dim"]:
+        """Return the keys of one sequence's kept pairs, head after head."""
+        return self.keys[self._kept_rows]
+
     def own_keys(self) -> Float[Tensor, "own kv_heads head_dim"]:
         """Return the keys of one sequence's finished blocks and live rows."""
         return self.keys[self._own_places()]

@@ -70,6 +70,10 @@ class SegmentedKV(Protocol):
         """Replace the values of every live row."""
         ...
 
+    def kept_keys(self) -> Float[Tensor, "kept head_dim"]:
+        """Return the keys of one sequence's kept pairs, head after head."""
+        ...
+
     def own_keys(self) -> Float[Tensor, "own kv_heads head_dim"]:
         """Return the keys of one sequence's finished blocks and live rows."""
         ...

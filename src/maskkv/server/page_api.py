@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 from functools import cache, partial
@@ -12,15 +11,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from maskkv import lens, mini, policies
-from maskkv.errors import InputError
+from maskkv import mini, policies
 from maskkv.generation import Generation
 from maskkv.server.errors import ErrorReply, invalid
-from maskkv.server.jobs import Deadline
+from maskkv.server.looking import Look, LookStream
 from maskkv.server.requests import ChatRequest
-from maskkv.server.service import Service, service
-from maskkv.server.translate import EngineRequest, check_model, translate, turns, workload
-from maskkv.text.tokenizer import Token
+from maskkv.server.service import service
 
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}})
 
@@ -91,37 +87,18 @@ async def example(
 
 @router.post("/lens", response_model=None)
 async def look(asked: ChatRequest, request: Request) -> Response:
-    """Answer with and without eviction, and return what the policy keeps of the prompt at every budget.
+    """Return what the policy keeps of the prompt at every budget, and the answers with and without eviction.
 
-    It takes what `/v1/chat/completions` takes.
+    It takes what `/v1/chat/completions` takes. With `stream` all comes as events, as soon as it is found.
     """
-    shared = service(request)
     request.state.renamed = asked.renamed
-    deadline = Deadline.after(shared.settings.timeout)
-    check_model(asked.model, shared.model_name)
-    shared.runner.check_room()
-    wanted, tokens = await shared.read(partial(_read, asked, shared), deadline, "looking")
-    work = partial(lens.inspect, shared.llm, tokens, wanted.generation, wanted.policy, wanted.budget)
-    # The un-evicted answer is part of it; pairs that wait in host memory come with the other.
-    needed = [workload(wanted, shared.llm.kv_dtype, policies.named("full"))]
-    if wanted.policy.recall is not None:
-        needed.append(workload(wanted, shared.llm.kv_dtype))
-    found = shared.runner.lend(work, *needed)
+    begun = await Look.begin(asked, service(request))
+    if asked.stream:
+        return LookStream(begun)
     try:
-        async with deadline.kept("looking"):
-            inspection = await asyncio.wrap_future(found)
-    except InputError as error:
-        raise invalid(str(error)) from None
-    return _json(await shared.read(partial(lens.packed, inspection), deadline, "looking"))
-
-
-def _read(asked: ChatRequest, shared: Service) -> tuple[EngineRequest, list[Token]]:
-    wanted = translate(asked, shared.llm, shared.settings)
-    if not wanted.policy.can_evict:
-        raise invalid(
-            f"policy {wanted.policy.name} evicts nothing: there is something to see with one that does", "policy"
-        )
-    return wanted, shared.llm.text.chat_tokens(turns(asked))
+        return _json(await begun.report())
+    finally:
+        begun.close()
 
 
 def _policy(name: str) -> dict[str, Any]:

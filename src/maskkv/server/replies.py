@@ -19,14 +19,14 @@ def usage(prompt_tokens: int, completion_tokens: int) -> Fields:
     }
 
 
-def encode(fields: Fields) -> bytes:
-    """Return fields as JSON in UTF-8."""
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+def encode(fields: Fields, *, ascii: bool = False) -> bytes:
+    """Return fields as JSON in UTF-8; `ascii` escapes all else, where a text may hold half a surrogate pair."""
+    return json.dumps(fields, ensure_ascii=ascii, separators=(",", ":")).encode()
 
 
-def event(fields: Fields) -> bytes:
-    """Return one server-sent event."""
-    return b"data: " + encode(fields) + b"\n\n"
+def event(fields: Fields, *, ascii: bool = False) -> bytes:
+    """Return one server-sent event; see `encode`."""
+    return b"data: " + encode(fields, ascii=ascii) + b"\n\n"
 
 
 DONE = b"data: [DONE]\n\n"

@@ -7,8 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from maskkv.server import logs
 from maskkv.server.errors import ApiError, invalid, model_failed
 from maskkv.server.jobs import Job, Place, Progress
 from maskkv.server.metrics import Metrics
-from maskkv.server.model_task import ModelTask, Result
+from maskkv.server.model_task import ModelTask, Piece
 from maskkv.server.translate import workload
 
 _LONGEST_RETRY_S = 60
@@ -51,6 +50,8 @@ class Runner:
         self._waiting: deque[Place] = deque()
         self._running: dict[int, Place] = {}
         self._tasks: deque[ModelTask[Any]] = deque()
+        self._begun: list[ModelTask[Any]] = []
+        """The one that is being done, if there is one."""
         self._changed = threading.Condition()
         self._stopping = False
         self._mean_s = 1.0
@@ -79,7 +80,7 @@ class Runner:
     @property
     def idle(self) -> bool:
         """Tell whether nothing runs and nothing waits."""
-        return not self._waiting and not self._running and not self._tasks
+        return not (self._waiting or self._running or self._tasks or self._begun)
 
     def check_room(self) -> None:
         """Refuse, before its prompt is read, a request that `submit` would refuse whatever it asks for.
@@ -103,20 +104,20 @@ class Runner:
             self._metrics.waiting.set(len(self._waiting))
             self._changed.notify()
 
-    def lend(self, work: Callable[[], Result], *needed: Workload) -> Future[Result]:
-        """Run other work with the model between two steps, once there is memory for it; all answers wait meanwhile.
+    def lend(self, work: Generator[Piece, None, object], *needed: Workload) -> ModelTask[Piece]:
+        """Do other work with the model, piece by piece between two steps, once there is memory for it.
 
-        What it `needed` is one workload after the other.
+        What it `needed` is one workload after the other. The caller reads the pieces, in an event loop.
 
         Raises:
             ApiError: As for `submit`.
         """
-        task: ModelTask[Result] = ModelTask(work, Need.largest([self._need(each) for each in needed]), Future())
+        task = ModelTask(work, Need.largest([self._need(each) for each in needed]))
         with self._changed:
             self._check_room()
             self._tasks.append(task)
             self._changed.notify()
-        return task.done
+        return task
 
     def _need(self, work: Workload) -> Need:
         model = self._engine.model
@@ -165,10 +166,10 @@ class Runner:
             for place in (*self._waiting, *self._running.values()):
                 place.job.post(_shutting_down())
             self._waiting.clear()
-            for task in self._tasks:
-                if task.done.set_running_or_notify_cancel():
-                    task.done.set_exception(_shutting_down())
+            for task in (*self._tasks, *self._begun):
+                task.post(_shutting_down())
             self._tasks.clear()
+            self._begun.clear()
         for number in list(self._running):
             self._leave(number, "cancelled")
         self._metrics.waiting.set(0)
@@ -176,7 +177,7 @@ class Runner:
     def _wait_for_work(self) -> bool:
         """Wait for something to do; return False once the thread is to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._waiting or self._running or self._tasks)
+            self._changed.wait_for(lambda: self._stopping or not self.idle)
             return not self._stopping
 
     def _drop_cancelled(self) -> None:
@@ -193,19 +194,20 @@ class Runner:
 
     def _run_task(self) -> None:
         with self._changed:
-            if not self._tasks or not self._fits(self._tasks[0].need):
-                return
-            task = self._tasks.popleft()
-        if task.done.set_running_or_notify_cancel():
-            task.run()
+            if self._tasks and not self._begun and self._fits(self._tasks[0].need):
+                self._begun.append(self._tasks.popleft())
+        if self._begun and not self._begun[0].advance():
+            self._begun.clear()
 
     def _unqueue_cancelled(self) -> None:
+        for task in [task for task in self._tasks if task.cancelled]:
+            self._tasks.remove(task)
         for place in [place for place in self._waiting if place.job.cancelled]:
             self._waiting.remove(place)
             self._account(place, "cancelled")
 
     def _fits(self, new: Need) -> bool:
-        needs = [new, *(place.need for place in self._running.values())]
+        needs = [new, *(place.need for place in self._running.values()), *(task.need for task in self._begun)]
         on_device = sum(each.held for each in needs) + max(each.reading for each in needs)
         return on_device <= self._memory and sum(each.host for each in needs) <= self._host_memory
 

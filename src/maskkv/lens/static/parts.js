@@ -26,6 +26,11 @@ export function choice(id, all, count, what) {
   return element("select", { id }, element("option", { value: "" }, all), ...options);
 }
 
+export function control(label, input, { wide = false } = {}, ...more) {
+  return element("div", { className: wide ? "control wide" : "control" },
+    element("label", { htmlFor: input.id }, label), input, ...more);
+}
+
 let sections = 0;
 
 export function section(title, ...children) {

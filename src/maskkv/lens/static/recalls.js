@@ -1,6 +1,7 @@
 // The film of an answer whose evicted pairs come back: what is kept after each step, what came back, and for which row.
 
-import { element, unpacked } from "./parts.js";
+import { control, element, unpacked } from "./parts.js";
+import { portion } from "./shades.js";
 
 const READ = { prompt: "the prompt was read", response: "the response was recomputed", partial: "some rows were recomputed" };
 const MOST_NAMED = 6;
@@ -92,7 +93,7 @@ export function filmPart(film, view, show, chosen) {
   step.addEventListener("input", () => show(Number(step.value)));
   return {
     node: element("div", { className: "film" },
-      element("div", { className: "control" }, element("label", { htmlFor: "lens-step" }, "Step"), step, said),
+      control("Step", step, {}, said),
       strip, response),
     update() {
       const segments = chosen();
@@ -100,7 +101,7 @@ export function filmPart(film, view, show, chosen) {
         segments.reduce((sum, segment) => sum + film.pairs(index, segment), 0));
       const most = Math.max(1, ...counts);
       buttons.forEach((button, index) => {
-        button.style.setProperty("--heat", (counts[index] / most).toFixed(3));
+        button.className = `shade-${portion(counts[index], most)}`;
         button.title = `step ${index + 1}: ${counts[index]} pairs came back`;
         button.setAttribute("aria-label", button.title);
         button.setAttribute("aria-pressed", String(index === view.step));

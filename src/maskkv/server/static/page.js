@@ -1,13 +1,13 @@
 // The page: a document and a question in, the answer, its film and the lens out.
 
-import { showLens } from "/static/lens/lens.js";
+import { followLens } from "/static/lens/lens.js";
 import { Answer } from "/static/answer.js";
 import { copy, report } from "/static/download.js";
 import { Film } from "/static/film.js";
 import { Form } from "/static/form.js";
 import { forget, recall } from "/static/remembered.js";
 import { dropped } from "/static/source.js";
-import { Problem, events, post } from "/static/stream.js";
+import { Problem, events } from "/static/stream.js";
 
 const byId = (id) => document.getElementById(id);
 const THEMES = ["system", "light", "dark"];
@@ -74,15 +74,15 @@ async function ask(body, signal) {
 }
 
 async function look(body, signal) {
-  byId("looking").textContent = "Looking at what is kept, and answering with the full cache …";
   try {
-    seen = await post("/api/lens", body, form.key, signal);
-    showLens(byId("lens"), seen);
-    byId("looking").textContent = "";
-    byId("download").disabled = false;
+    const told = events("/api/lens", { ...body, stream: true }, form.key, signal);
+    await followLens(byId("lens"), told, (said) => { byId("looking").textContent = said; }, (report) => {
+      seen = report;
+      byId("download").disabled = false;
+    });
   } catch (error) {
     const why = error.name === "AbortError" ? "you stopped it." : error.message;
-    byId("looking").textContent = `The answer is complete, but what was kept is not shown: ${why}`;
+    byId("looking").textContent = `The answer is complete, but not all of what was kept is shown: ${why}`;
     if (error.status === 401) throw error;
   }
 }

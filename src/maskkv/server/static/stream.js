@@ -41,20 +41,12 @@ async function ask(path, options) {
   return response.ok ? response : refuse(response);
 }
 
-function posted(body, key, signal) {
-  return { method: "POST", headers: headers(key), body: JSON.stringify(body), signal };
-}
-
 export async function get(path, key) {
   return owed((await ask(path, { headers: headers(key) })).json(), "broke", LOST);
 }
 
 export async function getText(path) {
   return owed((await ask(path, {})).text(), "broke", LOST);
-}
-
-export async function post(path, body, key, signal) {
-  return owed((await ask(path, posted(body, key, signal))).json(), "broke", LOST);
 }
 
 function parsed(data) {
@@ -67,7 +59,7 @@ function parsed(data) {
 
 // Yields each event of a stream; ends with [DONE], and with a Problem where it breaks off.
 export async function* events(path, body, key, signal) {
-  const response = await ask(path, posted(body, key, signal));
+  const response = await ask(path, { method: "POST", headers: headers(key), body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
