@@ -128,8 +128,9 @@ def test_the_view_may_be_kept_as_a_file_that_runs_no_code_of_the_document(page, 
     page.run(
         "const [document, text] = arguments; window.kept = false;"
         "const body = {messages: [{role: 'user', content: document}], budget: 8, max_tokens: 8};"
-        "Promise.all([import('/static/download.js'), import('/static/stream.js')]).then(async ([down, stream]) => {"
-        "  const data = await stream.post('/api/lens', body, ''); data.tokens[1] = text;"
+        "const options = {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(body)};"
+        "import('/static/download.js').then(async (down) => {"
+        "  const data = await (await fetch('/api/lens', options)).json(); data.tokens[1] = text;"
         "  await down.report(data, 'hostile.html'); })",
         MADE.content,
         hostile,

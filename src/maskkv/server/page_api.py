@@ -16,7 +16,7 @@ from maskkv.generation import Generation
 from maskkv.server.errors import ErrorReply, invalid
 from maskkv.server.looking import Look, LookStream
 from maskkv.server.requests import ChatRequest
-from maskkv.server.service import service
+from maskkv.server.service import Service, service
 
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}})
 
