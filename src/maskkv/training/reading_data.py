@@ -38,8 +38,11 @@ _SPREAD: tuple[tuple[Placement, float], ...] = (("last", 0.5), ("first", 0.2), (
 _MOST_OF_A_KIND = 16
 # Share of documents whose names are this package's own; the others have faker's.
 _OWN_NAMES = 0.6
-# Tokens of a response behind its answer, at most.
-_REST = 12
+# Tokens of a response behind its answer, at most, in half of the rows each.
+_REST = (12, 60)
+# Shares of answers: masked anywhere; of the others, masked as a whole. Then the first mask decides which part of the
+# document answers, which is the hard part: it counts fully, those behind it this much together.
+_ANYWHERE, _NOTHING_YET, _BEHIND = 0.4, 0.6, 0.3
 
 
 class Paragraphs:
@@ -198,7 +201,7 @@ class Rows:
         for number, (first, last) in enumerate(answers):
             low, high = bisect_left(starts, first), bisect_left(starts, last)
             # The end of the text belongs to an answer; behind the last one it fills the response.
-            high = high + 1 if number < len(answers) - 1 else min(length, high + rng.randint(1, _REST))
+            high = high + 1 if number < len(answers) - 1 else min(length, high + rng.randint(1, rng.choice(_REST)))
             marked += [(low + spot, weight) for spot, weight in _hidden(high - low, rng)]
         ids += [EOS] * (length - len(ids))
         if twice and (spot := written.find(twice)) >= 0 and rng.random() < 0.8:
@@ -209,7 +212,10 @@ class Rows:
 
 
 def _hidden(count: int, rng: Random) -> list[tuple[int, float]]:
-    """Mask k tokens anywhere, or (half of the times) all after some place, as decoding meets them."""
-    hidden = rng.randint(1, count)
-    places = range(count - hidden, count) if rng.random() < 0.5 else rng.sample(range(count), hidden)
-    return [(place, 1 / hidden) for place in places]
+    """Mask k tokens anywhere, each weighted 1/k, or everything from some place on, as decoding meets an answer."""
+    if rng.random() < _ANYWHERE:
+        hidden = rng.randint(1, count)
+        return [(place, 1 / hidden) for place in rng.sample(range(count), hidden)]
+    begin = 0 if rng.random() < _NOTHING_YET else rng.randrange(count)
+    rest = count - begin - 1
+    return [(begin, 1.0), *((place, _BEHIND / rest) for place in range(begin + 1, count))]
