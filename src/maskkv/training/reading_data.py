@@ -1,10 +1,12 @@
 """Batches of texts with questions that quotations answer, masked as a diffusion model is trained.
 
 A row is a conversation about one document. Most rows ask for several of its facts one after the other, so that much
-of a row is answers; the others ask once, with the question anywhere, as an evaluation does. Of every answer k of its n
-tokens are masked, k uniform in 1..n, each weighted 1/k (LLaDA's estimator). In some documents a fact stands twice and
-one of the two is masked too, so that prompt positions learn to look things up as well as response positions do; and
-some rows are plain text with a share of the tokens masked.
+of a row is answers; the others ask once, with the question anywhere, as an evaluation does. Of some answers k of the n
+tokens are masked, k uniform in 1..n, each weighted 1/k (LLaDA's estimator). Of the others everything from some place
+on is masked, mostly all of it, and the first mask counts most: where an answer begins is what has to be found in the
+document, what follows is copied. In some documents a fact stands twice and one of the two is masked too, so that prompt
+positions learn to look things up as well as response positions do; and some rows are plain text with a share of the
+tokens masked.
 """
 
 from bisect import bisect_left, bisect_right
@@ -109,8 +111,8 @@ class Rows:
         filler, ids = self._paragraphs.draw(rng), list[int]()
         while len(ids) < length:
             ids += self._tokenizer.encode(next(filler) + "\n\n", add_special_tokens=False).ids
-        hidden = rng.sample(range(length), max(1, int(length * rng.uniform(0.05, 0.5))))
-        return _Row(ids[:length], [(spot, _TEXT_WEIGHT / len(hidden)) for spot in hidden])
+        chosen = rng.sample(range(length), max(1, int(length * rng.uniform(0.05, 0.5))))
+        return _Row(ids[:length], [(spot, _TEXT_WEIGHT / len(chosen)) for spot in chosen])
 
     def _talk(self, length: int, rng: Random) -> _Row | None:
         """Make a conversation: as many questions as there is room for."""
@@ -202,7 +204,7 @@ class Rows:
             low, high = bisect_left(starts, first), bisect_left(starts, last)
             # The end of the text belongs to an answer; behind the last one it fills the response.
             high = high + 1 if number < len(answers) - 1 else min(length, high + rng.randint(1, rng.choice(_REST)))
-            marked += [(low + spot, weight) for spot, weight in _hidden(high - low, rng)]
+            marked += [(low + spot, weight) for spot, weight in hidden(high - low, rng)]
         ids += [EOS] * (length - len(ids))
         if twice and (spot := written.find(twice)) >= 0 and rng.random() < 0.8:
             low, high = bisect_left(starts, spot), bisect_right(ends, spot + len(twice))
@@ -211,11 +213,11 @@ class Rows:
         return _Row(ids, marked, len(answers))
 
 
-def _hidden(count: int, rng: Random) -> list[tuple[int, float]]:
+def hidden(count: int, rng: Random) -> list[tuple[int, float]]:
     """Mask k tokens anywhere, each weighted 1/k, or everything from some place on, as decoding meets an answer."""
     if rng.random() < _ANYWHERE:
-        hidden = rng.randint(1, count)
-        return [(place, 1 / hidden) for place in rng.sample(range(count), hidden)]
+        chosen = rng.sample(range(count), rng.randint(1, count))
+        return [(place, 1 / len(chosen)) for place in chosen]
     begin = 0 if rng.random() < _NOTHING_YET else rng.randrange(count)
     rest = count - begin - 1
     return [(begin, 1.0), *((place, _BEHIND / rest) for place in range(begin + 1, count))]
