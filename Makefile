@@ -62,11 +62,11 @@ train-mini: $(INSTALLED)
 $(RUNS): pyproject.toml constraints.txt
 	@if test $(INSTALLED) -nt pyproject.toml && test $(INSTALLED) -nt constraints.txt; then touch $@; exit; fi; \
 	$(NEW_VENV) && \
-	echo 'Installing maskkv and what it needs into $(VENV): one to ten minutes, 1 to 2 GB (6 to 8 with the CUDA build of torch).' && \
+	echo 'Installing maskkv and what it needs into $(VENV): about 1.2 GB, and several more with the CUDA build of torch.' && \
 	$(BIN)/python -m pip install --editable . --constraint constraints.txt $(PIP_FLAGS) && touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(NEW_VENV)
-	@echo 'Installing maskkv with its tools into $(VENV): a few minutes, 2 to 3 GB (7 to 9 with the CUDA build of torch).'
+	@echo 'Installing maskkv with its tools into $(VENV): about 3.1 GB, and several more with the CUDA build of torch.'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt $(PIP_FLAGS)
 	@touch $@ $(RUNS)
