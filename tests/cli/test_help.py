@@ -92,6 +92,7 @@ def test_defaults_are_said_in_one_way(run):
     )
     assert "--one-pass Read the prompt in the first step only." in shown
     assert "; default: 128." in shown
+    assert "recomputed between refreshes, 0 to 1; default: 0.25." in shown
     assert "Usage: maskkv eval [OPTIONS] NAME... Example: " in shown
 
 

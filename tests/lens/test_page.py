@@ -85,6 +85,15 @@ def test_answers_that_differ_say_where(seen):
     assert len(seen.differing) > 0
 
 
+def test_a_longer_answer_differs_to_its_end(seen, monkeypatch, tmp_path):
+    llm = maskkv.load(save_tiny(tmp_path / "tiny"))
+    tokens, maskkv_policy = llm.prompt_tokens(sample("multi-key", 60, 4).content), policies.named("maskkv")
+    evicted = llm.generate_ids([each.id for each in tokens], Generation(gen_length=8), policy=maskkv_policy, budget=5)
+    monkeypatch.setattr(type(llm), "said", lambda self, ids: [7] * (3 if list(ids) == evicted.tokens else 5))
+    found = lens.inspect(llm, tokens, Generation(gen_length=8), maskkv_policy, 5)
+    assert found.differing == [3, 4]
+
+
 def test_no_two_modules_declare_the_same_name(seen):
     """The page joins them into one script."""
     script = Elements(lens.html(seen, "x")).content["module"]

@@ -88,12 +88,23 @@ def test_the_lens_shows_them_for_each_token_of_the_answer(tiny):
     assert guided.reads is None
 
 
+def test_an_answer_without_a_word_reads_nothing(tiny, monkeypatch):
+    """The end token came first."""
+    monkeypatch.setattr(api.LanguageModel, "said", lambda self, ids: [])
+    tokens = tiny.prompt_tokens(sample("multi-key", 60, 4).content)
+    seen = lens.inspect(tiny, tokens, Generation(gen_length=8), policies.named("maskkv"), 5)
+    assert seen.reads == []
+
+
 def test_where_the_rows_are_never_all_in_one_pass_there_is_nothing_to_show(tiny, monkeypatch):
     assert readable(tiny, Generation())
     assert not readable(tiny, Generation(cfg_scale=1.0))
     monkeypatch.setattr(tiny.model, "ranks", SimpleNamespace(count=2))
     assert not readable(tiny, Generation())
     monkeypatch.undo()
+    # 3 layers of 2 KV heads: 6 rows for each token.
+    assert readable(tiny, Generation(gen_length=21_840))
+    assert not readable(tiny, Generation(gen_length=21_848))
     monkeypatch.setattr(tiny.model, "config", replace(tiny.model.config, causal_block=32))
     assert not readable(tiny, Generation())
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -256,21 +257,50 @@ def test_others_are_answered_while_somebody_looks(start, monkeypatch):
         assert [each for each in told if "progress" not in each] == [{"report": {"policy": "maskkv"}}]
 
 
-def test_who_hangs_up_while_looking_leaves_the_model_alone(start, monkeypatch):
-    left = threading.Event()
+def test_looks_leave_most_of_the_queue_to_answers(start):
+    with ThreadPoolExecutor(4) as pool, start(max_queue=8) as live:
+        gate = Gate(live.runner)
+        asked = [pool.submit(live.chat, max_tokens=8)]
+        until(lambda: gate.arrived == 1)
+        body = {"messages": MESSAGES, "budget": 8, "max_tokens": 8}
+        for number in (1, 2):
+            asked.append(pool.submit(live.http.post, "/api/lens", json=body))
+            until(lambda number=number: len(live.runner._tasks) == number)
+        third = live.http.post("/api/lens", json=body)
+        asked.append(pool.submit(live.chat, max_tokens=8))
+        until(lambda: live.runner._waiting)
+        gate.open()
+        assert [each.result().status_code for each in asked] == [200] * 4
+    assert (third.status_code, third.json()["error"]["message"]) == (
+        429,
+        "2 requests are waiting already; try again later",
+    )
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_who_hangs_up_while_looking_leaves_the_model_alone(start, monkeypatch, streamed):
+    begun, left = threading.Event(), threading.Event()
 
     def endless(*_):
         try:
-            while True:
+            while not live.runner._stopping:
+                begun.set()
                 yield lens.Progress("reading the prompt", 0, 1)
         finally:
             left.set()
 
     monkeypatch.setattr("maskkv.lens.look", endless)
     with start() as live:
-        told = looking(live)
-        next(told)
-        told.close()
+        if streamed:
+            told = looking(live)
+            next(told)
+            told.close()
+        else:
+            body = json.dumps({"messages": MESSAGES, "max_tokens": 8}).encode()
+            head = f"POST /api/lens HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+            with socket.create_connection(("127.0.0.1", live.http.base_url.port)) as line:
+                line.sendall(head.encode() + b"\r\n\r\n" + body)
+                assert begun.wait(PATIENCE_S)
         assert left.wait(PATIENCE_S)
         until(lambda: live.runner.idle)
 

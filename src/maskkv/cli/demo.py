@@ -113,8 +113,7 @@ def demo(
     tell = Notice(llm)
     recorded = RECORDED if length == LENGTH and loading == Loading() else {}
     terminal.put(f"{questions} generated documents of at most {length:,} tokens, each with a question.\n")
-    for example in examples:
-        _show_example(llm, example, compared(percent), tell)
+    _show_example(llm, examples[0], compared(percent), tell)
     right = _count(llm, tasks, compared(percent))
     _show_counts(right, recorded)
 

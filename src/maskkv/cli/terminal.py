@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """Seconds that may pass in silence, before a line on standard error says what takes so long."""
-BETWEEN = 15.0
+BETWEEN = 4.0
 """Seconds from one such line to the next."""
 
 

@@ -38,7 +38,7 @@ def report(data: dict[str, Any] | None, title: str) -> str:
         script=script,
         script_hash=_hash(script),
         # Only `<` could end the element or open a comment in it.
-        data=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
+        data=json.dumps(data).replace("<", "\\u003c"),
     )
 
 

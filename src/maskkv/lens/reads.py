@@ -21,6 +21,8 @@ from maskkv.ops.attention import Queries, UnrotatedKeys, fold_groups
 
 MOST = 8
 """Pairs named for each row of each segment."""
+MOST_ROWS = 2**17
+"""Rows of segments that are shown: an answer of 128 tokens has as many on 32 layers of 32 KV heads."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,13 @@ Reads = list[list[list[Read]]]
 
 
 def readable(llm: LanguageModel, generation: Generation) -> bool:
-    """Tell whether what rows read can be shown: all live rows of a bidirectional, unguided answer are in one pass."""
-    return llm.model.config.causal_block is None and not generation.cfg_scale and llm.model.ranks.count == 1
+    """Tell whether what rows read can be shown: all live rows of a bidirectional, unguided answer are in one pass.
+
+    There must not be more than `MOST_ROWS` of them, over all segments.
+    """
+    config = llm.model.config
+    together = config.causal_block is None and not generation.cfg_scale and llm.model.ranks.count == 1
+    return together and generation.gen_length * config.num_layers * config.num_kv_heads <= MOST_ROWS
 
 
 def reading(
@@ -63,6 +70,8 @@ def reading(
 
 @torch.inference_mode()
 def _read(llm: LanguageModel, sequence: RunningSequence, said: int) -> Reads:
+    if not said:
+        return []
     model, (branch,) = llm.model, sequence.branches
     cache = branch.cache
     assert cache is not None, "a policy that evicts has a cache"

@@ -17,6 +17,7 @@ from maskkv.server.errors import ErrorReply, invalid
 from maskkv.server.looking import Look, LookStream
 from maskkv.server.requests import ChatRequest
 from maskkv.server.service import Service, service
+from maskkv.server.streaming import unless_left
 
 router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}})
 
@@ -96,7 +97,7 @@ async def look(asked: ChatRequest, request: Request) -> Response:
     if asked.stream:
         return LookStream(begun)
     try:
-        return _json(await begun.report())
+        return _json(await unless_left(request, begun.report()))
     finally:
         begun.close()
 

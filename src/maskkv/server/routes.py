@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,7 +15,7 @@ from maskkv.server.metrics import CONTENT_TYPE
 from maskkv.server.replies import Reply, encode
 from maskkv.server.requests import ChatRequest, CompletionRequest
 from maskkv.server.service import service
-from maskkv.server.streaming import EventStream
+from maskkv.server.streaming import EventStream, unless_left
 from maskkv.server.translate import check_model
 
 router = APIRouter(
@@ -81,33 +80,14 @@ async def _answer(asked: ChatRequest | CompletionRequest, request: Request, *, i
         view = CanvasView(shared.llm.text, exchange.job.request) if asked.shows_canvas() else None
         return EventStream(exchange, reply, view)
     try:
-        text = await _unless_left(request, exchange)
+        text = await unless_left(request, _text(exchange))
     finally:
         exchange.close()
     return _json(reply.whole(text, exchange.answer.finish_reason, exchange.usage(), exchange.outcome()))
 
 
-async def _unless_left(request: Request, exchange: Exchange) -> str:
-    """Wait for the whole text; stop waiting when the client has hung up."""
-    whole = asyncio.ensure_future(_text(exchange))
-    left = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({whole, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not whole.done():
-            raise ApiError(499, "the client hung up", "client_closed_request")
-        return whole.result()
-    finally:
-        whole.cancel()
-        left.cancel()
-
-
 async def _text(exchange: Exchange) -> str:
     return "".join([text async for _, text in exchange.steps()])
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _model(name: str) -> dict[str, Any]:

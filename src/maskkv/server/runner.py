@@ -26,6 +26,7 @@ from maskkv.server.model_task import ModelTask, Piece
 from maskkv.server.translate import workload
 
 _LONGEST_RETRY_S = 60
+_PART = 4  # Tasks take a quarter of the queue at most.
 
 
 class Runner:
@@ -115,6 +116,7 @@ class Runner:
         task = ModelTask(work, Need.largest([self._need(each) for each in needed]))
         with self._changed:
             self._check_room()
+            self._check_queue(len(self._tasks), max(1, self._max_queue // _PART))
             self._tasks.append(task)
             self._changed.notify()
         return task
@@ -138,10 +140,12 @@ class Runner:
         if self._stopping:
             raise _shutting_down()
         self._unqueue_cancelled()
-        if len(self._waiting) + len(self._tasks) >= self._max_queue:
+        self._check_queue(len(self._waiting) + len(self._tasks), self._max_queue)
+
+    def _check_queue(self, waiting: int, most: int) -> None:
+        if waiting >= most:
             headers = {"retry-after": str(self._retry_after())}
-            message = f"{self._max_queue} requests are waiting already; try again later"
-            raise ApiError(429, message, "queue_full", headers=headers)
+            raise ApiError(429, f"{most} requests are waiting already; try again later", "queue_full", headers=headers)
 
     def _retry_after(self) -> int:
         """Estimate in how many seconds the queue has moved on by a batch."""

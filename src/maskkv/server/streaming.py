@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
 
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -13,6 +15,7 @@ from maskkv.server.errors import ApiError
 from maskkv.server.exchange import Exchange
 from maskkv.server.replies import DONE, Reply, event
 
+Whole = TypeVar("Whole")
 LAST_WORDS_S = 5
 """Seconds after a request's deadline, or the server's, in which its last events are still sent."""
 
@@ -32,6 +35,28 @@ class EventStream(StreamingResponse):
                 await super().__call__(scope, receive, send)
         finally:
             self._exchange.close()
+
+
+async def unless_left(request: Request, work: Coroutine[Any, Any, Whole]) -> Whole:
+    """Return what some work comes to; stop waiting for it when the client has hung up.
+
+    Raises:
+        ApiError: The client is gone.
+    """
+    whole, left = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({whole, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not whole.done():
+            raise ApiError(499, "the client hung up", "client_closed_request")
+        return whole.result()
+    finally:
+        whole.cancel()
+        left.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _events(exchange: Exchange, reply: Reply, view: CanvasView | None) -> AsyncGenerator[bytes, None]:

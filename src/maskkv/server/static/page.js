@@ -68,7 +68,7 @@ async function ask(body, signal) {
     film.end(true);
   } catch (error) {
     answer.cut(error);
-    film.end(false);
+    if (answer.begun) film.end(false);
     throw error;
   }
 }

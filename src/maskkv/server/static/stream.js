@@ -61,14 +61,17 @@ function parsed(data) {
 export async function* events(path, body, key, signal) {
   const response = await ask(path, { method: "POST", headers: headers(key), body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let line = []; // the pieces of a line that is not complete
   for (;;) {
     const { done, value } = await owed(reader.read(), "broke", LOST);
     if (done) throw new Problem("broke", LOST);
-    const parts = (rest + value).split("\n\n");
-    rest = parts.pop();
-    for (const part of parts) {
-      const data = part.replace(/^data: /, "");
+    const [rest, ...begun] = value.split("\n");
+    line.push(rest);
+    if (!begun.length) continue;
+    const lines = [line.join(""), ...begun];
+    line = [lines.pop()];
+    // An event is one line; an empty one stands behind it.
+    for (const data of lines.filter(Boolean).map((each) => each.replace(/^data: /, ""))) {
       if (data === "[DONE]") return;
       const event = parsed(data);
       if (event.error) throw new Problem("ended", event.error.message, response.status);
