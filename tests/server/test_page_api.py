@@ -297,9 +297,9 @@ def test_who_hangs_up_while_looking_leaves_the_model_alone(start, monkeypatch, s
             told.close()
         else:
             body = json.dumps({"messages": MESSAGES, "max_tokens": 8}).encode()
-            head = f"POST /api/lens HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+            head = f"POST /api/lens HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(body)}\r\n"
             with socket.create_connection(("127.0.0.1", live.http.base_url.port)) as line:
-                line.sendall(head.encode() + b"\r\n\r\n" + body)
+                line.sendall(head.encode() + b"content-type: application/json\r\n\r\n" + body)
                 assert begun.wait(PATIENCE_S)
         assert left.wait(PATIENCE_S)
         until(lambda: live.runner.idle)
