@@ -177,7 +177,7 @@ def options(run, monkeypatch):
     def options(*args):
         seen = []
         with monkeypatch.context() as patch:
-            patch.setattr("maskkv.bench.compare.compare", lambda given: seen.append(given) or {})
+            patch.setattr("maskkv.bench.compare.compare", lambda given, say: seen.append(given) or {})
             patch.setattr("maskkv.bench.report.show", lambda record, console: None)
             assert run("bench", *args).status == 0
         return seen[0]

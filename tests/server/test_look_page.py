@@ -2,12 +2,10 @@
 
 import threading
 
-import pytest
 from selenium.webdriver.common.by import By
 
 from maskkv import lens
-from tests.lens.conftest import browser  # noqa: F401
-from tests.server.test_page import MADE, Page
+from tests.server.browsing import MADE
 
 SHOW = """
   const [seen, names, done] = arguments;
@@ -16,14 +14,6 @@ SHOW = """
   showLens(document.getElementById('lens'), window.report);
   done();
 """
-
-
-@pytest.fixture
-def page(browser, live):  # noqa: F811
-    made = Page(browser, live.url)
-    yield made
-    told = [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]]
-    assert [entry for entry in told if entry["level"] == "SEVERE"] == []
 
 
 def run(page, script, *given):
@@ -73,7 +63,8 @@ def test_the_shaded_document_shows_before_the_full_cache_has_answered(page, monk
 
     monkeypatch.setattr("maskkv.lens.look", held)
     try:
-        page.ask()
+        page.fill()
+        page["go"].click()
         page.wait(lambda: page.text("looking").startswith("Answering under full"))
         assert page.all("#lens .document .kept")
         assert busy(page) == ["true", "true", "false"]
