@@ -333,6 +333,80 @@ def test_on_a_terminal_the_answer_comes_with_what_was_kept(terminal, llm):
     assert shell.end()[0] == 0
 
 
+def test_what_is_pasted_is_one_message(terminal, llm):
+    shell = terminal("--gen-length", "8", "--budget", "4")
+    shell.until(b"> ")
+    shell.type(f"\x1b[200~{FIRST}\n{SECOND}\x1b[201~\n".encode())
+    shell.until(answers(llm, f"{FIRST}\n{SECOND}")[0].encode())
+    shell.until(b"> ")
+    shell.type(b"\x1b[200~/quit\nor not\x1b[201~\n")
+    # A message: the model does not know such a word.
+    shell.until(b"'/quit';")
+    shell.until(b"> ")
+    shell.type(b"\x04")
+    assert shell.end()[0] == 0
+
+
+def test_ctrl_c_keeps_the_beginning_of_the_answer(terminal, tmp_path):
+    shell = terminal("--gen-length", "2048", "--no-stop-at-eos", "--budget", "4", "--seed", "3")
+    shell.until(b"> ")
+    shell.type(FIRST.encode() + b"\n")
+    decided = 0
+    while decided < 8:
+        decided = int(re.search(rb"(\d+) of 2048 tokens$", shell.until(b" of 2048 tokens"))[1])
+    shell.interrupt()
+    stopped = shell.until(b"are kept as the answer").decode()
+    count = int(re.search(r"stopped: the first ([\d,]+) tokens", stopped)[1].replace(",", ""))
+    assert 8 <= count < 2048
+    shell.until(b"> ")
+    shell.type(f"/save {tmp_path / 'said.txt'}\n".encode())
+    shell.until(b"saved 1 messages")
+    asked, _, answer = (tmp_path / "said.txt").read_text().partition("\n\nassistant:\n")
+    assert asked == f"user:\n{FIRST}"
+    assert answer.strip() in ESCAPE.sub(b"", stopped.encode()).decode()
+    shell.type(b"/quit\n")
+    assert shell.end()[0] == 0
+
+
+def test_a_stopped_answer_is_gone_on_from(llm):
+    conversation = Conversation(llm, maskkv.Generation(gen_length=8), PolicyFlags(budget="4"))
+    conversation.attached.append("anna holds 1 .")
+    steps = conversation.ask(FIRST)
+    next(steps)
+    steps.close()
+    said = conversation.keep(llm.text.encode(" ".join(FIRST.split()[:3])))
+    assert said == " ".join(FIRST.split()[:3])
+    assert [turn["content"] for turn in conversation.turns] == [f"anna holds 1 .\n\n{FIRST}", said]
+    assert not conversation.attached
+    next(conversation.ask(SECOND))
+    assert conversation.keep([]) == ""
+    assert conversation.keep([llm.model.config.eos_ids[0]]) == ""
+    assert len(conversation.turns) == 2, "of nothing nothing is kept"
+
+
+def test_what_is_certain_ends_at_the_first_mask(llm):
+    response = Condensing(llm.text, 5)
+    response.step(Seen(0, {0: 40, 1: 41, 2: 50, 3: 43}, (0, 1, 3)))
+    assert response.certain() == [40, 41]
+    response.step(Seen(1, {2: 42}, (2,)))
+    assert response.certain() == [40, 41, 42, 43]
+
+
+def test_save_writes_the_conversation_to_a_new_file(chat, llm, tmp_path):
+    file = tmp_path / "said.txt"
+    ran = chat(f"/save {file}", FIRST, f"/save {file}", "/save", f"/save {file}", f"/save {tmp_path / 'no' / 'x'}")
+    assert ran.status == 2
+    (answer,) = answers(llm, FIRST)
+    assert ran.err.splitlines() == [
+        "maskkv: error: there is nothing to save: nothing was said yet",
+        f"saved 1 messages with their answers to {file}",
+        "maskkv: error: expected /save FILE",
+        f"maskkv: error: {file} exists: give a new file's name",
+        f"maskkv: error: cannot write {tmp_path / 'no' / 'x'}: No such file or directory",
+    ]
+    assert file.read_text() == f"user:\n{FIRST}\n\nassistant:\n{answer}\n"
+
+
 def test_ctrl_c_stops_the_answer_and_the_chat_goes_on_as_if_nothing_was_said(terminal, llm):
     shell = terminal("--gen-length", "512", "--block-length", "512", "--no-stop-at-eos", "--budget", "4")
     shell.until(b"> ")

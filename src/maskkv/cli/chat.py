@@ -62,7 +62,10 @@ def chat(
 def _talk(conversation: Conversation, debug: bool) -> None:
     """Answer what is typed until the end of input."""
     with suppress(ImportError):  # Some Pythons come without; lines are typed all the same.
-        import readline  # noqa: F401 (line editing and history for `input`)
+        import readline  # line editing and history for `input`
+
+        # With it a text of several lines that is pasted is one message. Python turns it off; libedit does not have it.
+        readline.parse_and_bind("set enable-bracketed-paste on")
     while True:
         try:
             line = input("> ")
@@ -91,10 +94,20 @@ def _show(conversation: Conversation, steps: Steps) -> None:
         with Live(get_renderable=lambda: response.shown(console), console=console, transient=True):
             result = finish(steps, response.step)
     except KeyboardInterrupt:
-        terminal.put("stopped: message and answer are forgotten")
+        _stopped(conversation, response.certain())
         return
     terminal.put(result.text)
     console.print(_status(result), style="dim")
+
+
+def _stopped(conversation: Conversation, certain: list[int]) -> None:
+    """Keep what was decided up to the first mask of an answer that was stopped."""
+    said = conversation.keep(certain)
+    if said:
+        terminal.put(said)
+        terminal.put(f"stopped: the first {len(certain):,} tokens are kept as the answer")
+    else:
+        terminal.put("stopped before any beginning was certain: message and answer are forgotten")
 
 
 def _status(result: Result) -> str:
@@ -123,11 +136,17 @@ def _answer_lines(conversation: Conversation, debug: bool) -> bool:
             line = _decoded(raw, number)
             if line.strip() == "/quit":
                 break
-            _turn(conversation, line, lambda steps: terminal.put(finish(steps).text), terminal.note)
+            _turn(conversation, line, _print, terminal.note)
         except Exception as error:
             _forgive(error, debug)
             fine = False
     return fine
+
+
+def _print(steps: Steps) -> None:
+    with terminal.waiting("answering"):
+        result = finish(steps)
+    terminal.put(result.text)
 
 
 def _lines() -> Iterator[bytes]:
@@ -145,7 +164,7 @@ def _decoded(raw: bytes, number: int) -> str:
 
 
 def _turn(conversation: Conversation, line: str, answer: Callable[[Steps], None], tell: Callable[[str], None]) -> None:
-    if line.startswith("/"):
+    if line.startswith("/") and "\n" not in line.strip():
         tell(conversation.command(line.strip()))
     elif line.strip() or conversation.attached:
         answer(conversation.ask(line.strip()))

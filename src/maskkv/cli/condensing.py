@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console, Group
@@ -48,6 +48,11 @@ class Condensing:
         self._canvas = fallen
         self._steps = step.index + 1
         self._committed += len(step.positions)
+
+    def certain(self) -> list[int]:
+        """Return the committed tokens before the first mask."""
+        begun = takewhile(lambda cell: cell.state == "committed", self._canvas)
+        return [cell.token for cell in begun if cell.token is not None]
 
     def shown(self, console: Console) -> Group:
         """Draw the canvas, its last lines if it is longer than the terminal, and the state of affairs under it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskkv.checks import quoted
-from maskkv.cli import documents
+from maskkv.cli import documents, streams
 from maskkv.cli.flags import PolicyFlags
 from maskkv.cli.stretched import Notice
 from maskkv.errors import CheckpointError, InputError
@@ -24,15 +24,16 @@ COMMANDS = {
     "/file PATH": "attach a UTF-8 file to the next message; an empty line sends it alone",
     "/policy [NAME]": "show or change the policy: a name of `maskkv policies`, perhaps with changes",
     "/budget [N]": "show or change how many prompt pairs a KV head keeps per layer, on average: 256, or 5%",
+    "/save FILE": "write what was said, documents included, to a new file",
     "/clear": "forget what was said and attached",
     "/help": "show this",
-    "/quit": "end (Ctrl-D does too; Ctrl-C stops an answer)",
+    "/quit": "end (Ctrl-D does too; Ctrl-C stops an answer, and keeps what is certain of it)",
 }
 
 
 @dataclass
 class Conversation:
-    """Hold the turns of a chat and answer the next one; a turn that fails or is stopped leaves no trace."""
+    """Hold the turns of a chat and answer the next one; a turn that fails leaves no trace."""
 
     llm: LanguageModel
     generation: Generation
@@ -46,6 +47,7 @@ class Conversation:
         self._policy = self.flags.chosen()
         self._notice = Notice(self.llm)
         self._prefix: Prefix | None = None
+        self._asked: dict[str, str] = {}
 
     @property
     def settings(self) -> str:
@@ -56,7 +58,7 @@ class Conversation:
 
     def ask(self, said: str) -> Generator[Step, None, Result]:
         """Answer a message, step by step; the generator returns the Result."""
-        turn = {"role": "user", "content": "\n\n".join((*self.attached, said)).strip()}
+        self._asked = turn = {"role": "user", "content": "\n\n".join((*self.attached, said)).strip()}
         ids = self.llm.text.chat([*self.turns, turn])
         self._notice(len(ids) + self.generation.gen_length)
         result = yield from self.llm.stream_ids(
@@ -66,9 +68,19 @@ class Conversation:
             budget=self.flags.budget_for(self._policy),
             prefix=self._prefix_for(len(ids) + self.generation.gen_length),
         )
-        self.turns += [turn, {"role": "assistant", "content": result.text}]
-        self.attached.clear()
+        self._add(result.text)
         return result
+
+    def keep(self, tokens: Sequence[int]) -> str:
+        """Take the beginning of an answer that was stopped for the answer, if it says anything, and return its text."""
+        said = self.llm.text.decode_response(list(tokens), self.llm.model.config.eos_ids).strip()
+        if said:
+            self._add(said)
+        return said
+
+    def _add(self, answer: str) -> None:
+        self.turns += [self._asked, {"role": "assistant", "content": answer}]
+        self.attached.clear()
 
     def _prefix_for(self, tokens: int) -> Prefix | None:
         """Return what holds the pairs of earlier turns; None if they are not to be reused, or host memory is short."""
@@ -95,6 +107,8 @@ class Conversation:
                 return self._use(self.flags if not given else replace(self.flags, policy=_bundled(given)))
             case "/budget":
                 return self._use(self.flags if not given else replace(self.flags, budget=given))
+            case "/save":
+                return self._save(given)
             case "/clear":
                 self.turns.clear()
                 self.attached.clear()
@@ -118,6 +132,20 @@ class Conversation:
         tokens = len(documents.encoded(document, self.llm.text.encode))
         self.attached.append(document)
         return f"attached {source}: {tokens:,} tokens that go with the next message"
+
+    def _save(self, name: str) -> str:
+        """Write what was said into a new file."""
+        if not name or not self.turns:
+            raise InputError("expected /save FILE" if not name else "there is nothing to save: nothing was said yet")
+        try:
+            with Path(_at_home(name)).open("x", encoding="utf-8") as file:
+                file.write("\n".join(f"{turn['role']}:\n{turn['content']}\n" for turn in self.turns))
+        except FileExistsError:
+            raise InputError(f"{name} exists: give a new file's name") from None
+        except (OSError, ValueError) as error:
+            reason = streams.reason(error) if isinstance(error, OSError) else error
+            raise InputError(f"cannot write {name}: {reason}") from None
+        return f"saved {len(self.turns) // 2:,} messages with their answers to {name}"
 
     def _use(self, flags: PolicyFlags) -> str:
         self._policy, self.flags = flags.chosen(), flags
