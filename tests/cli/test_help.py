@@ -52,7 +52,7 @@ def test_an_example_comes_first_and_makes_sense_to_the_command(run, name):
 def test_an_example_answers_right(run, monkeypatch, tmp_path):
     """The first that a newcomer sees; a pipe of the shell is a file here."""
     _, _, answers = run("generate", "--help").out.splitlines()[1].partition(" | ")
-    asked = run("sample", "multi-key")
+    asked = run("sample", "single-key")
     document = tmp_path / "document.txt"
     document.write_text(asked.out)
     words = [str(document) if word == "-" else word for word in shlex.split(answers)[1:]]

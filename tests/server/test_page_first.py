@@ -2,7 +2,9 @@
 
 import json
 import re
+from pathlib import Path
 
+from maskkv import records
 from maskkv.server.page_api import FIRST
 from tests.server.browsing import MADE
 
@@ -67,7 +69,9 @@ def test_document_question_settings_and_theme_survive_a_reload(page):
     assert page.text("policy-hint").startswith("H2O")
     page["settings"].find_element("tag name", "summary").click()
     page["forget"].click()
-    page.wait(lambda: page.run("return document.readyState") == "complete" and page.value("budget") == "64")
+    page.wait(
+        lambda: page.run("return document.readyState") == "complete" and page.value("budget") == str(FIRST["budget"])
+    )
     page.ready()
     assert page.value("policy") == "maskkv"
     assert page.text("theme") == "Theme: system"
@@ -142,6 +146,16 @@ def test_the_view_may_be_kept_as_a_file_that_runs_no_code_of_the_document(page, 
     page.browser.get((tmp_path / "hostile.html").as_uri())
     assert page.browser.title == "What maskkv-mini kept of a prompt"
     assert hostile.strip() in page.all("#lens .document")[0].text
+
+
+def test_the_first_example_is_no_lucky_one():
+    """The records have all documents of its kind right on its pairs; they are twice as long."""
+    (record,) = (
+        each
+        for each in records.read(Path(__file__).parents[2] / "results" / "retention" / "mini.jsonl")
+        if (each["task"], each["policy_name"], each["budget"]) == (FIRST["task"], "maskkv", FIRST["budget"])
+    )
+    assert (record["score"], record["n"], FIRST["seed"]) == (1.0, 200, 0)
 
 
 def test_the_first_example_is_one_of_the_servers(live):

@@ -39,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS = {
-    "generate": (generate.generate, "maskkv sample multi-key | maskkv generate - --gen-length 8 --budget 5%"),
+    "generate": (generate.generate, "maskkv sample single-key | maskkv generate - --gen-length 8 --budget 32"),
     "chat": (chat.chat, "maskkv chat --gen-length 16 --budget 25%"),
     "demo": (demo.demo, "maskkv demo --questions 8"),
     "sample": (sample.sample, "maskkv sample multi-key --length 500 --seed 4 > document.txt"),

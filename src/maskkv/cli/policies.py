@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,16 +96,14 @@ def table(found: list[Entry]) -> str:
 def entry(spelling: str) -> Entry:
     """Describe a policy; what it is about stands first in its module."""
     from maskkv import mixing
+    from maskkv.policies import about
 
     policy = mixing.resolve(spelling)
-    base = spelling.partition("(")[0]
-    module = base.partition(":")[0] if ":" in base else f"maskkv.policies.{base.replace('-', '_')}"
-    about = " ".join((importlib.import_module(module).__doc__ or "").split("\n\n")[0].split())
     scorer, layers, heads = (str(getattr(policy, part)) if policy.can_evict else None for part in PARTS)
     return Entry(
         policy.name,
         policy.paper,
-        about,
+        about(spelling.partition("(")[0]),
         scorer,
         layers,
         heads,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from functools import cache, partial
 from typing import Annotated, Any
@@ -24,8 +23,8 @@ router = APIRouter(prefix="/api", responses={"4XX": {"model": ErrorReply}, "5XX"
 BUNDLED = "maskkv-mini"
 """What the bundled dLLM is called where no other model was given."""
 _SHORTEST, _LONGEST = 64, 4096
-FIRST = {"task": "multi-key", "length": 512, "seed": 7, "budget": 64}
-"""The example that the page begins with, and pairs per head with which the bundled dLLM answers such examples."""
+FIRST = {"task": "single-key", "length": 512, "seed": 0, "budget": 32}
+"""The example that the page begins with, the first of its kind; all of them are answered on so many pairs per head."""
 _SETTINGS = ("steps", "temperature", "threshold", "seed")
 _BIDIRECTIONAL = ("block_length", "prompt_interval", "response_interval", "transfer_ratio")
 """Settings of the panel; the second lot means nothing to block-causal models, or has one value there."""
@@ -103,8 +102,7 @@ async def look(asked: ChatRequest, request: Request) -> Response:
 
 
 def _policy(name: str) -> dict[str, Any]:
-    about = importlib.import_module(f"{policies.__name__}.{name.replace('-', '_')}").__doc__ or ""
-    return {"name": name, "evicts": policies.named(name).can_evict, "about": about.splitlines()[0]}
+    return {"name": name, "evicts": policies.named(name).can_evict, "about": policies.about(name)}
 
 
 def _setting(name: str) -> dict[str, Any]:
